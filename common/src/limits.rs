@@ -1,0 +1,176 @@
+//! Every bound of the system, each with its reason. A limit that is not here does not exist.
+//!
+//! Invariant: limits that depend on each other are tied by the compile-time assertions at the end.
+
+/// Most bytes of file data in one chunk, unless the bucket says less. Large enough that per-chunk costs vanish, small
+/// enough that a handful in flight fit the memory budget.
+pub const CHUNK_SIZE_BYTES: usize = 8 << 20;
+
+/// The unit of checksum: a range read costs at most two of these more than asked for at each end of a shard.
+pub const BLOCK_SIZE_BYTES: usize = 64 << 10;
+
+/// Up to this many bytes a body lives in its inode record: one synced Raft entry instead of chunk writes.
+pub const INLINE_SIZE_BYTES: usize = 4 << 10;
+
+/// Up to this many bytes a chunk is stored as m+1 replicas instead of k+m shards: the same tolerance with fewer I/Os.
+pub const SMALL_CHUNK_SIZE_BYTES: usize = 128 << 10;
+
+/// Most shards of a chunk. Reed-Solomon over GF(2^8) allows 255 together; rows wider than this serve no one.
+pub const WIDTH_MAX: usize = 32;
+
+/// Placement groups of a store: 2^10 keep tens of devices within 2 % of their fair share at a map of a few KiB.
+pub const GROUP_BITS: u8 = 10;
+
+/// Longest S3 key, in bytes, as AWS documents.
+pub const KEY_LEN_MAX: usize = 1024;
+
+/// Most components of a key: each costs at least one byte.
+pub const KEY_COMPONENTS_MAX: usize = KEY_LEN_MAX + 1;
+
+/// User metadata of an object in bytes (names and values), as AWS documents.
+pub const USER_METADATA_BYTES_MAX: usize = 2 << 10;
+
+/// Content headers of an object in bytes (names and values): what a request's head may hold.
+pub const CONTENT_HEADER_BYTES_MAX: usize = 8 << 10;
+
+/// Largest object by a single PUT, or part, as AWS documents.
+pub const PUT_SIZE_BYTES_MAX: u64 = 5 << 30;
+
+/// Smallest part of a multipart upload but its last, as AWS documents.
+pub const PART_SIZE_BYTES_MIN: u64 = 5 << 20;
+
+/// Highest part number, as AWS documents.
+pub const PART_NUMBER_MAX: u32 = 10_000;
+
+/// Most entries of a listing page, as AWS documents.
+pub const LIST_PAGE_MAX: usize = 1000;
+
+/// Records that one listing query may visit before it answers with a shorter page and where to go on.
+pub const LIST_VISITS_MAX: usize = 20_000;
+
+/// Buckets of one store that a listing returns at most; AWS accounts are held to the same by default.
+pub const BUCKETS_MAX: usize = 10_000;
+
+/// Keys of one delete-many request, as AWS documents.
+pub const DELETE_MANY_MAX: usize = 1000;
+
+/// Commands in one Raft entry: enough to share a sync among all waiting writers, few enough to apply in milliseconds.
+pub const ENTRY_COMMANDS_MAX: usize = 512;
+
+/// Bytes of commands in one Raft entry.
+pub const ENTRY_BYTES_MAX: usize = 4 << 20;
+
+/// Commands waiting to be proposed. Beyond it a client is told to slow down.
+pub const PROPOSAL_QUEUE_MAX: usize = 4096;
+
+/// Extents that one command may carry: a 5 GiB part in chunks of 1 MiB.
+pub const COMMAND_EXTENTS_MAX: usize = 5120;
+
+/// Extents kept in the inode record itself; more go to records of their own.
+pub const INODE_EXTENTS_MAX: usize = 4;
+
+/// Extents in one read plan page: 2 GiB of 8 MiB chunks.
+pub const PLAN_EXTENTS_MAX: usize = 256;
+
+/// Replies kept for each session so that a repeated command gets its first answer.
+pub const REPLY_WINDOW_MAX: usize = 4096;
+
+/// How long a session lives without a heartbeat, counted on the leader's monotonic clock.
+pub const SESSION_LEASE_MS: u64 = 30_000;
+
+/// Time between a session's heartbeats: six chances within a lease.
+pub const SESSION_HEARTBEAT_MS: u64 = 5_000;
+
+/// Steps of garbage work taken by one command.
+pub const GARBAGE_STEP_MAX: usize = 128;
+
+/// Shards in one page of a device's inventory.
+pub const INVENTORY_PAGE_MAX: usize = 1000;
+
+/// Largest message header on the wire, bulk bytes not counted: the commit of a part with 5,120 extents fits.
+pub const HEADER_BYTES_MAX: usize = 1 << 20;
+
+/// Chunk ids that a writer tries for a group whose devices are all healthy before it places explicitly.
+pub const PLACEMENT_TRIES_MAX: usize = 256;
+
+/// Times a chunk's write is tried anew, each under a new id, before the error is the caller's.
+pub const CHUNK_WRITE_TRIES_MAX: usize = 4;
+
+/// How long a device that failed a request is avoided by writers before it is tried again.
+pub const DEVICE_SUSPECT_MS: u64 = 10_000;
+
+/// How long, after the first shard of a chunk failed, the others are awaited, so that one try learns of all that fail.
+pub const WRITE_SETTLE_MS: u64 = 250;
+
+/// How long a device that was only busy is avoided: long enough to spread a burst, too short to turn it into replicas.
+pub const DEVICE_BUSY_MS: u64 = 1_000;
+
+/// First pause before a chunk is sent again to devices that were busy; doubled with each try.
+pub const BUSY_BACKOFF_MS: u64 = 20;
+
+/// Deadline of one shard write, sync included.
+pub const SHARD_WRITE_DEADLINE_MS: u64 = 30_000;
+
+/// Deadline of one shard read.
+pub const SHARD_READ_DEADLINE_MS: u64 = 10_000;
+
+/// Shortest time without an answer after which a reader asks other shards too: a sync beside the read is no reason.
+pub const READ_HEDGE_MS_MIN: u64 = 50;
+
+/// Longest such time: a reader must not wait for a dying disk's own retries.
+pub const READ_HEDGE_MS_MAX: u64 = 1_000;
+
+/// Deadline of one metadata request, retries included.
+pub const METADATA_DEADLINE_MS: u64 = 15_000;
+
+/// Bytes of chunk buffers in one process unless it is told otherwise.
+pub const CHUNK_BUDGET_BYTES: usize = 256 << 20;
+
+/// First step of a chunk buffer: a body of a few KiB pins no more than this of the budget.
+pub const BUFFER_FIRST_STEP_BYTES: usize = 64 << 10;
+
+/// Second step of a chunk buffer, before the whole chunk: a slow or middling upload pins no more.
+pub const BUFFER_SECOND_STEP_BYTES: usize = 1 << 20;
+
+/// How long a chunk buffer waits for each of its steps before its upload is told to slow down.
+pub const BUFFER_STEP_DEADLINE_MS: u64 = 30_000;
+
+/// Up to this many bytes are hashed and coded on the task's own thread: some 50 µs, cheaper than a change of threads.
+pub const INLINE_COMPUTE_BYTES: usize = 256 << 10;
+
+/// Chunks of one upload being stored while the next is received.
+pub const UPLOAD_PIPELINE_CHUNKS: usize = 2;
+
+/// Bytes that a reader asks for at a time: whole blocks, and few enough that many readers fit in memory.
+pub const READ_PIECE_BYTES: usize = 1 << 20;
+
+/// Pieces that one reader fetches ahead: enough to keep several shards busy.
+pub const READ_AHEAD_PIECES: usize = 4;
+
+/// Buckets whose settings a client keeps at hand.
+pub const BUCKET_CACHE_MAX: usize = 1024;
+
+/// Free bytes below which a device refuses shards, so that deletes and compaction keep room to work.
+pub const DEVICE_RESERVE_BYTES: u64 = 64 << 20;
+
+/// Shard writes and deletes running on one device at a time: enough to share its journal's commits.
+pub const DEVICE_WRITES_MAX: usize = 32;
+
+/// Shard reads running on one device at a time, apart from writes so that they never wait behind syncs.
+pub const DEVICE_READS_MAX: usize = 16;
+
+/// Requests waiting for one device beyond those running; above it the device is busy.
+pub const DEVICE_QUEUE_MAX: usize = 1024;
+
+const _: () = assert!(CHUNK_SIZE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
+const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
+const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);
+const _: () = assert!(SMALL_CHUNK_SIZE_BYTES <= CHUNK_SIZE_BYTES);
+const _: () = assert!(SESSION_HEARTBEAT_MS * 3 <= SESSION_LEASE_MS);
+const _: () = assert!(COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
+const _: () = assert!(WIDTH_MAX <= 255);
+const _: () = assert!(UPLOAD_PIPELINE_CHUNKS * CHUNK_SIZE_BYTES * 2 <= CHUNK_BUDGET_BYTES);
+const _: () = assert!(BUFFER_FIRST_STEP_BYTES <= SMALL_CHUNK_SIZE_BYTES);
+const _: () =
+    assert!(BUFFER_FIRST_STEP_BYTES < BUFFER_SECOND_STEP_BYTES && BUFFER_SECOND_STEP_BYTES < CHUNK_SIZE_BYTES);
+const _: () = assert!(READ_HEDGE_MS_MIN <= READ_HEDGE_MS_MAX && READ_HEDGE_MS_MAX < SHARD_READ_DEADLINE_MS);

@@ -1,0 +1,400 @@
+//! Commands: every change of the metadata, and what is answered.
+//!
+//! Invariant: a command holds all that decides its outcome (names, condition, data); what it does depends on nothing but
+//! the state it meets, its entry's log index and its entry's time. Each names its bucket; none spans two.
+
+use bytes::Bytes;
+use prost::{Message, Oneof};
+
+use super::{
+    map::MapMessage,
+    object::{Body, ObjectAttributes, ObjectChecksum, PartSize},
+};
+use crate::envelope::Record;
+
+/// A command with what makes it happen exactly once.
+#[derive(Clone, PartialEq, Message)]
+pub struct WriteRequest {
+    /// The session that sends it; 0 only for commands that need none.
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+    /// The session's own number of this command, from 1. Sent again, it gets the first answer.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// Below this sequence the session has all its answers: they need not be kept.
+    #[prost(uint64, tag = "3")]
+    pub answered_below: u64,
+    /// The command.
+    #[prost(
+        oneof = "Command",
+        tags = "10, 11, 12, 13, 20, 21, 30, 31, 40, 41, 42, 43, 50, 51, 52"
+    )]
+    pub command: Option<Command>,
+}
+
+/// A batch of commands: the payload of one Raft entry.
+#[derive(Clone, PartialEq, Message)]
+pub struct EntryBatch {
+    /// The leader's wall time, in milliseconds since 1970. It stamps records and decides nothing else.
+    #[prost(uint64, tag = "1")]
+    pub time_ms: u64,
+    /// The commands, applied in order.
+    #[prost(message, repeated, tag = "2")]
+    pub requests: Vec<WriteRequest>,
+}
+
+impl Record for EntryBatch {
+    const VERSION: u8 = 1;
+}
+
+/// What is to change.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Command {
+    /// Opens a session. Needs none.
+    #[prost(message, tag = "10")]
+    OpenSession(OpenSession),
+    /// Keeps a session alive.
+    #[prost(message, tag = "11")]
+    Heartbeat(Heartbeat),
+    /// Ends a session, by its owner or because its lease ran out.
+    #[prost(message, tag = "12")]
+    EndSession(EndSession),
+    /// Puts a new cluster map in force.
+    #[prost(message, tag = "13")]
+    InstallMap(InstallMap),
+    /// Creates a bucket.
+    #[prost(message, tag = "20")]
+    CreateBucket(CreateBucket),
+    /// Deletes an empty bucket.
+    #[prost(message, tag = "21")]
+    DeleteBucket(DeleteBucket),
+    /// Makes a whole object visible under its key.
+    #[prost(message, tag = "30")]
+    PutObject(PutObject),
+    /// Removes a key.
+    #[prost(message, tag = "31")]
+    DeleteObject(DeleteObject),
+    /// Starts a multipart upload.
+    #[prost(message, tag = "40")]
+    CreateUpload(CreateUpload),
+    /// Adds or replaces a part.
+    #[prost(message, tag = "41")]
+    PutPart(PutPart),
+    /// Makes the parts visible as one object.
+    #[prost(message, tag = "42")]
+    CompleteUpload(CompleteUpload),
+    /// Ends an upload and gives its parts up.
+    #[prost(message, tag = "43")]
+    AbortUpload(AbortUpload),
+    /// Takes bounded steps of releasing what deleted files held.
+    #[prost(message, tag = "50")]
+    ReleaseStep(ReleaseStep),
+    /// Forgets chunks whose shards are deleted.
+    #[prost(message, tag = "51")]
+    ForgetChunks(ForgetChunks),
+    /// Raises what all servers are known to understand.
+    #[prost(message, tag = "52")]
+    RaiseFeatureLevel(RaiseFeatureLevel),
+}
+
+/// Opens a session.
+#[derive(Clone, PartialEq, Message)]
+pub struct OpenSession {}
+
+/// Keeps a session alive, and tells what it no longer needs.
+#[derive(Clone, PartialEq, Message)]
+pub struct Heartbeat {
+    /// Every chunk of the session with a smaller counter is committed or given up.
+    #[prost(uint64, tag = "1")]
+    pub settled_below: u64,
+    /// No read of this session, running or to come, uses state older than this log index.
+    #[prost(uint64, tag = "2")]
+    pub reads_from: u64,
+}
+
+/// Ends a session.
+#[derive(Clone, PartialEq, Message)]
+pub struct EndSession {
+    /// The session.
+    #[prost(uint64, tag = "1")]
+    pub session: u64,
+}
+
+/// Puts a new cluster map in force; refused unless its epoch is one more than the present one's.
+#[derive(Clone, PartialEq, Message)]
+pub struct InstallMap {
+    /// The map.
+    #[prost(message, optional, tag = "1")]
+    pub map: Option<MapMessage>,
+}
+
+/// Creates a bucket.
+#[derive(Clone, PartialEq, Message)]
+pub struct CreateBucket {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Data shards of its chunks; 1 for replicas.
+    #[prost(uint32, tag = "2")]
+    pub data_shards: u32,
+    /// Parity shards of its chunks, or copies beyond the first.
+    #[prost(uint32, tag = "3")]
+    pub parity_shards: u32,
+    /// Largest chunk, in bytes.
+    #[prost(uint32, tag = "4")]
+    pub chunk_size_bytes: u32,
+}
+
+/// Deletes an empty bucket.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeleteBucket {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+}
+
+/// What must hold of the object now under the key.
+#[derive(Clone, PartialEq, Message)]
+pub struct WriteCondition {
+    /// There must be none.
+    #[prost(bool, tag = "1")]
+    pub must_be_absent: bool,
+    /// Its entity tag must be this one; `*` for any; empty for no condition.
+    #[prost(string, tag = "2")]
+    pub etag: String,
+}
+
+/// Makes a whole object visible under its key.
+#[derive(Clone, PartialEq, Message)]
+pub struct PutObject {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The key.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// Its attributes.
+    #[prost(message, optional, tag = "3")]
+    pub attributes: Option<ObjectAttributes>,
+    /// Its bytes.
+    #[prost(message, optional, tag = "4")]
+    pub body: Option<Body>,
+    /// What must hold before.
+    #[prost(message, optional, tag = "5")]
+    pub condition: Option<WriteCondition>,
+}
+
+/// Removes a key; removing one that is not there succeeds, unless a condition says otherwise.
+#[derive(Clone, PartialEq, Message)]
+pub struct DeleteObject {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The key.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// What must hold before.
+    #[prost(message, optional, tag = "3")]
+    pub condition: Option<WriteCondition>,
+}
+
+/// Starts a multipart upload.
+#[derive(Clone, PartialEq, Message)]
+pub struct CreateUpload {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The key that the object will have.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// The attributes that the object will have; its checksums name the algorithm and type chosen, without values.
+    #[prost(message, optional, tag = "3")]
+    pub attributes: Option<ObjectAttributes>,
+}
+
+/// Adds or replaces a part.
+#[derive(Clone, PartialEq, Message)]
+pub struct PutPart {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The key of the upload.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// The upload.
+    #[prost(uint64, tag = "3")]
+    pub upload: u64,
+    /// The part's number, 1 to 10,000.
+    #[prost(uint32, tag = "4")]
+    pub number: u32,
+    /// Entity tag of the part, without quotes.
+    #[prost(string, tag = "5")]
+    pub etag: String,
+    /// Checksums of the part.
+    #[prost(message, repeated, tag = "6")]
+    pub checksums: Vec<ObjectChecksum>,
+    /// Its bytes.
+    #[prost(message, optional, tag = "7")]
+    pub body: Option<Body>,
+}
+
+/// Makes the parts visible as one object. The sender read all parts at `revision` and checked them; where a part has
+/// changed since, the command is refused with [`ErrorCode::UploadChanged`] and the sender reads again.
+#[derive(Clone, PartialEq, Message)]
+pub struct CompleteUpload {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The key of the upload.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// The upload.
+    #[prost(uint64, tag = "3")]
+    pub upload: u64,
+    /// The upload's revision at which the parts were read.
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    /// The chosen parts in ascending order; the others are given up.
+    #[prost(message, repeated, tag = "5")]
+    pub parts: Vec<PartSize>,
+    /// Entity tag of the object, without quotes.
+    #[prost(string, tag = "6")]
+    pub etag: String,
+    /// Checksums of the object.
+    #[prost(message, repeated, tag = "7")]
+    pub checksums: Vec<ObjectChecksum>,
+    /// What must hold before.
+    #[prost(message, optional, tag = "8")]
+    pub condition: Option<WriteCondition>,
+}
+
+/// Ends an upload and gives its parts up.
+#[derive(Clone, PartialEq, Message)]
+pub struct AbortUpload {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The key of the upload.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// The upload.
+    #[prost(uint64, tag = "3")]
+    pub upload: u64,
+}
+
+/// Takes up to `steps` steps of releasing what deleted files and uploads held.
+#[derive(Clone, PartialEq, Message)]
+pub struct ReleaseStep {
+    /// Records to release at most.
+    #[prost(uint32, tag = "1")]
+    pub steps: u32,
+}
+
+/// Forgets garbage chunks: their shards are deleted from every device.
+#[derive(Clone, PartialEq, Message)]
+pub struct ForgetChunks {
+    /// Chunk ids, 16 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub chunk_ids: Vec<Bytes>,
+}
+
+/// Raises the feature level; it never goes down.
+#[derive(Clone, PartialEq, Message)]
+pub struct RaiseFeatureLevel {
+    /// The new level.
+    #[prost(uint32, tag = "1")]
+    pub level: u32,
+}
+
+/// The answer to a command: a log index and either a reply or an error.
+#[derive(Clone, PartialEq, Message)]
+pub struct WriteReply {
+    /// Log index of the entry that applied the command.
+    #[prost(uint64, tag = "1")]
+    pub log_index: u64,
+    /// The outcome.
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7")]
+    pub outcome: Option<Outcome>,
+}
+
+impl Record for WriteReply {
+    const VERSION: u8 = 1;
+}
+
+/// What a command came to.
+#[derive(Clone, PartialEq, Oneof)]
+pub enum Outcome {
+    /// It was refused and changed nothing.
+    #[prost(message, tag = "2")]
+    Refused(Refusal),
+    /// It was done; there is nothing to tell.
+    #[prost(message, tag = "3")]
+    Done(Done),
+    /// The session that was opened.
+    #[prost(uint64, tag = "4")]
+    Session(u64),
+    /// The upload that was started.
+    #[prost(uint64, tag = "5")]
+    Upload(u64),
+    /// When the object was committed, in milliseconds since 1970.
+    #[prost(uint64, tag = "6")]
+    CommittedMs(u64),
+    /// Records still to release.
+    #[prost(uint64, tag = "7")]
+    ReleaseLeft(u64),
+}
+
+/// Nothing to tell.
+#[derive(Clone, PartialEq, Message)]
+pub struct Done {}
+
+/// A refusal.
+#[derive(Clone, PartialEq, Message)]
+pub struct Refusal {
+    /// Why.
+    #[prost(enumeration = "ErrorCode", tag = "1")]
+    pub code: i32,
+    /// For a person: what was wrong and what to do.
+    #[prost(string, tag = "2")]
+    pub detail: String,
+}
+
+/// Why a command or query was refused. The numbers are persistent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum ErrorCode {
+    /// Not a code; a message without one is malformed.
+    Unspecified = 0,
+    /// No bucket of that name.
+    NoSuchBucket = 1,
+    /// The bucket exists already.
+    BucketExists = 2,
+    /// The bucket still holds keys or uploads.
+    BucketNotEmpty = 3,
+    /// No object under that key.
+    NoSuchKey = 4,
+    /// The condition does not hold.
+    PreconditionFailed = 5,
+    /// No such upload.
+    NoSuchUpload = 6,
+    /// The upload changed since its parts were read: read again.
+    UploadChanged = 7,
+    /// The session has ended: open another; what it had not committed is given up.
+    SessionEnded = 8,
+    /// A sequence number below the session's watermark: its answer is gone, its outcome unknown.
+    OutcomeUnknown = 9,
+    /// The message breaks a rule of its kind.
+    Malformed = 10,
+    /// A limit is reached.
+    LimitExceeded = 11,
+    /// The map's epoch is not the expected one: fetch the map again.
+    EpochMismatch = 12,
+    /// The server has too much to do: try again later.
+    SlowDown = 13,
+    /// Another server leads, or none: try again.
+    NotLeader = 14,
+    /// A stored record is damaged. A person should look.
+    Corrupt = 15,
+    /// The state cannot be read or written. A person should look.
+    Storage = 16,
+}

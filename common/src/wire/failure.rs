@@ -1,0 +1,40 @@
+//! Failures: why a server did not answer a request, in terms of what the caller does next.
+
+use prost::Message;
+
+/// A failure as it is sent.
+#[derive(Clone, PartialEq, Message)]
+pub struct Failure {
+    /// Why.
+    #[prost(enumeration = "FailureCode", tag = "1")]
+    pub code: i32,
+    /// For a person: what was wrong.
+    #[prost(string, tag = "2")]
+    pub detail: String,
+}
+
+/// Why a request failed. The numbers are persistent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum FailureCode {
+    /// Not a code; a message without one is malformed.
+    Unspecified = 0,
+    /// The server has too much to do: try again later.
+    Busy = 1,
+    /// What was asked for is not there: ask another holder.
+    NotFound = 2,
+    /// What was asked for is damaged: ask another holder, and have it repaired.
+    Corrupt = 3,
+    /// The device does not serve: use another.
+    DeviceDown = 4,
+    /// The device has no room: use another.
+    DeviceFull = 5,
+    /// The device is not the one, or not in the life, that the caller's map names: fetch the map again.
+    WrongDevice = 6,
+    /// The request breaks a rule of its kind: a bug of the sender.
+    Malformed = 7,
+    /// Another server leads, or none: find the leader.
+    NotLeader = 8,
+    /// The server cannot go on. A person should look.
+    Internal = 9,
+}

@@ -1,0 +1,12 @@
+//! Requests between the parts of Cairn: a message header, bulk bytes behind it in either direction, and a deadline.
+//!
+//! One trait, [`Transport`], and its carriers. Invariant: bulk bytes are handed over as `Bytes` and never copied here; every
+//! call ends by its deadline; dropping a call's future cancels it.
+
+mod body;
+mod call;
+mod in_process;
+
+pub use body::{Body, BodyError, BodySender};
+pub use call::{CallError, Request, Response, Service, Transport, call, failure, reply};
+pub use in_process::InProcess;
