@@ -1,0 +1,324 @@
+//! The chunkserver: its devices, and the answers to requests for them.
+//!
+//! It checks that a request means a device it has, in the life it has, and that the request's numbers agree; all else is the
+//! store's. Invariant: a device that cannot serve is still known, and answers why; starting never fails for one device.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_common::{
+    ids::{DeviceId, Incarnation, ServerId},
+    limits::{CHUNK_SIZE_BYTES, DEVICE_RESERVE_BYTES, INVENTORY_PAGE_MAX},
+    wire::{
+        failure::{Failure, FailureCode},
+        kind::RequestKind,
+        shard::{
+            DeleteShard, DeleteShardReply, DeviceStatus, DeviceStatusReply, DeviceStatusRequest, GetShard,
+            GetShardReply, ListShards, ListShardsReply, PutShard, PutShardReply, ShardName,
+        },
+    },
+};
+use cairn_transport::{Body, Request, Response, Service, failure, reply};
+use prost::Message;
+
+use crate::{
+    file_store::{FileStore, OpenConfig},
+    metrics::{DeviceMetrics, Metrics},
+    shard::{NewShard, ShardKey},
+    store::{ShardStore, StoreError, StoreStatus},
+    superblock::DeviceIdentity,
+};
+
+/// What a chunkserver is started with.
+#[derive(Clone, Debug)]
+pub struct ChunkServerConfig {
+    /// The server that the cluster map names.
+    pub server_id: ServerId,
+    /// Its devices, formatted before.
+    pub devices: Vec<DeviceConfig>,
+    /// Free bytes below which a device refuses shards.
+    pub reserve_bytes: u64,
+    /// Where it counts.
+    pub metrics: Metrics,
+}
+
+/// One device of a chunkserver.
+#[derive(Clone, Debug)]
+pub struct DeviceConfig {
+    /// Its number in the cluster map.
+    pub id: DeviceId,
+    /// Its life in the cluster map.
+    pub incarnation: Incarnation,
+    /// Its directory.
+    pub path: PathBuf,
+    /// The cluster it belongs to.
+    pub cluster_id: [u8; 16],
+}
+
+/// Serves the shards of its devices.
+pub struct ChunkServer {
+    server_id: ServerId,
+    devices: BTreeMap<DeviceId, Device>,
+}
+
+struct Device {
+    config: DeviceConfig,
+    metrics: DeviceMetrics,
+    /// The store, or why there is none.
+    store: Result<Arc<dyn ShardStore>, String>,
+}
+
+impl ChunkServerConfig {
+    /// The usual configuration.
+    pub fn new(server_id: ServerId, devices: Vec<DeviceConfig>) -> Self {
+        Self {
+            server_id,
+            devices,
+            reserve_bytes: DEVICE_RESERVE_BYTES,
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+impl ChunkServer {
+    /// The kinds of requests that it answers.
+    pub const KINDS: &[RequestKind] = &[
+        RequestKind::PutShard,
+        RequestKind::GetShard,
+        RequestKind::DeleteShard,
+        RequestKind::ListShards,
+        RequestKind::DeviceStatus,
+    ];
+
+    /// Opens the devices, all at once. One that cannot be opened is down, with its reason in the log and the status.
+    pub async fn start(config: ChunkServerConfig) -> Self {
+        let openings: Vec<_> = config
+            .devices
+            .into_iter()
+            .map(|device| {
+                let metrics = config.metrics.of(device.id);
+                let open = open_config(&device, config.reserve_bytes, metrics.clone());
+                (
+                    device,
+                    metrics,
+                    tokio::task::spawn_blocking(move || FileStore::open(open)),
+                )
+            })
+            .collect();
+        let mut devices = BTreeMap::new();
+        for (config, metrics, opening) in openings {
+            let opened = opening.await.unwrap_or_else(|_| Err("opening it panicked".to_owned()));
+            let store = match opened {
+                Ok(store) => {
+                    store.count_in_background();
+                    Ok(Arc::new(store) as Arc<dyn ShardStore>)
+                }
+                Err(reason) => {
+                    metrics.up.set(0);
+                    tracing::error!(device = %config.id, path = %config.path.display(), reason, "the device is down");
+                    Err(reason)
+                }
+            };
+            devices.insert(config.id, Device { config, metrics, store });
+        }
+        Self {
+            server_id: config.server_id,
+            devices,
+        }
+    }
+
+    /// The server's id.
+    pub fn server_id(&self) -> ServerId {
+        self.server_id
+    }
+
+    /// State and space of all devices.
+    pub async fn status(&self) -> Vec<DeviceStatus> {
+        let mut all = Vec::with_capacity(self.devices.len());
+        for device in self.devices.values() {
+            all.push(device.status().await);
+        }
+        all
+    }
+
+    async fn handle_put(&self, request: Request) -> Result<Response, Failure> {
+        let message: PutShard = decode(request.header)?;
+        let device = self.device(message.device, message.incarnation)?;
+        let announced = usize::try_from(message.shard_len)
+            .unwrap_or(usize::MAX)
+            .min(CHUNK_SIZE_BYTES);
+        let payload = request
+            .body
+            .collect(announced)
+            .await
+            .map_err(|error| malformed(error.to_string()))?;
+        let shard = NewShard::new(message, payload).map_err(malformed)?;
+        let stored = device.store()?.put(shard).await;
+        device.counted(stored)?;
+        Ok(reply(&PutShardReply {}, Body::empty()))
+    }
+
+    async fn handle_get(&self, request: Request) -> Result<Response, Failure> {
+        let message: GetShard = decode(request.header)?;
+        let device = self.device(message.device, message.incarnation)?;
+        let key = key_of(&message.chunk_id, message.shard_index)?;
+        let read = device
+            .store()?
+            .read(key, message.first_block, message.block_count)
+            .await;
+        let shard = device.counted(read)?;
+        let header = GetShardReply {
+            shard_len: shard.shard_len,
+            block_hashes: shard.block_hashes,
+            shard_hashes: shard.shard_hashes,
+        };
+        Ok(reply(&header, Body::from(shard.payload)))
+    }
+
+    async fn handle_delete(&self, request: Request) -> Result<Response, Failure> {
+        let message: DeleteShard = decode(request.header)?;
+        let device = self.device(message.device, message.incarnation)?;
+        let key = key_of(&message.chunk_id, message.shard_index)?;
+        let deleted = device.store()?.delete(key).await;
+        device.counted(deleted)?;
+        Ok(reply(&DeleteShardReply {}, Body::empty()))
+    }
+
+    async fn handle_list(&self, request: Request) -> Result<Response, Failure> {
+        let message: ListShards = decode(request.header)?;
+        let device = self.device(message.device, message.incarnation)?;
+        let after = if message.cursor.is_empty() {
+            None
+        } else {
+            Some(ShardKey::from_bytes(&message.cursor).ok_or_else(|| malformed("the cursor is none of ours"))?)
+        };
+        let listed = device.store()?.list(after, INVENTORY_PAGE_MAX).await;
+        let page = device.counted(listed)?;
+        let next = page
+            .keys
+            .last()
+            .filter(|_| page.more)
+            .map(|key| Bytes::copy_from_slice(&key.to_bytes()));
+        let name = |key: &ShardKey| ShardName {
+            chunk_id: Bytes::copy_from_slice(&key.chunk.to_bytes()),
+            shard_index: key.index.into(),
+        };
+        let shards = page.keys.iter().map(name).collect();
+        Ok(reply(
+            &ListShardsReply {
+                shards,
+                next_cursor: next.unwrap_or_default(),
+            },
+            Body::empty(),
+        ))
+    }
+
+    async fn handle_status(&self, request: Request) -> Result<Response, Failure> {
+        let DeviceStatusRequest {} = decode(request.header)?;
+        Ok(reply(
+            &DeviceStatusReply {
+                devices: self.status().await,
+            },
+            Body::empty(),
+        ))
+    }
+
+    fn device(&self, id: u32, incarnation: u64) -> Result<&Device, Failure> {
+        let device = self.devices.get(&DeviceId::new(id));
+        let device = device.ok_or_else(|| wrong_device(format!("server {} has no device {id}", self.server_id)))?;
+        let own = device.config.incarnation;
+        if own.value() != incarnation {
+            return Err(wrong_device(format!("device {id} is in life {own}, not {incarnation}")));
+        }
+        Ok(device)
+    }
+}
+
+#[async_trait]
+impl Service for ChunkServer {
+    async fn handle(&self, request: Request) -> Result<Response, Failure> {
+        match request.kind {
+            RequestKind::PutShard => self.handle_put(request).await,
+            RequestKind::GetShard => self.handle_get(request).await,
+            RequestKind::DeleteShard => self.handle_delete(request).await,
+            RequestKind::ListShards => self.handle_list(request).await,
+            RequestKind::DeviceStatus => self.handle_status(request).await,
+            kind => Err(malformed(format!("a chunkserver does not answer {}", kind.name()))),
+        }
+    }
+}
+
+impl Device {
+    fn store(&self) -> Result<&dyn ShardStore, Failure> {
+        self.store.as_deref().map_err(|reason| {
+            self.metrics.errors.inc();
+            failure_of(&StoreError::Down(reason.clone()))
+        })
+    }
+
+    fn counted<T>(&self, outcome: Result<T, StoreError>) -> Result<T, Failure> {
+        outcome.map_err(|error| {
+            self.metrics.errors.inc();
+            failure_of(&error)
+        })
+    }
+
+    async fn status(&self) -> DeviceStatus {
+        let status = match &self.store {
+            Ok(store) => store.status().await,
+            Err(reason) => StoreStatus {
+                down: Some(reason.clone()),
+                ..StoreStatus::default()
+            },
+        };
+        DeviceStatus {
+            device: self.config.id.value(),
+            incarnation: self.config.incarnation.value(),
+            path: self.config.path.display().to_string(),
+            up: status.down.is_none(),
+            reason: status.down.unwrap_or_default(),
+            total_bytes: status.total_bytes,
+            free_bytes: status.free_bytes,
+            used_bytes: status.used_bytes,
+            corrupt_shards: status.corrupt_shards,
+        }
+    }
+}
+
+fn open_config(device: &DeviceConfig, reserve_bytes: u64, metrics: DeviceMetrics) -> OpenConfig {
+    let identity = DeviceIdentity {
+        cluster_id: device.cluster_id,
+        device: device.id,
+        incarnation: device.incarnation,
+    };
+    OpenConfig::new(device.path.clone(), identity, reserve_bytes, metrics)
+}
+
+fn failure_of(error: &StoreError) -> Failure {
+    let code = match error {
+        StoreError::NotFound => FailureCode::NotFound,
+        StoreError::Corrupt(_) => FailureCode::Corrupt,
+        StoreError::Down(_) => FailureCode::DeviceDown,
+        StoreError::Full => FailureCode::DeviceFull,
+        StoreError::Busy => FailureCode::Busy,
+        StoreError::Conflict => FailureCode::Malformed,
+    };
+    failure(code, error.to_string())
+}
+
+fn decode<M: Message + Default>(header: Bytes) -> Result<M, Failure> {
+    M::decode(header).map_err(|error| malformed(error.to_string()))
+}
+
+fn key_of(chunk_id: &[u8], index: u32) -> Result<ShardKey, Failure> {
+    ShardKey::new(chunk_id, index).ok_or_else(|| malformed("no shard has this name"))
+}
+
+fn malformed(detail: impl Into<String>) -> Failure {
+    failure(FailureCode::Malformed, detail)
+}
+
+fn wrong_device(detail: String) -> Failure {
+    failure(FailureCode::WrongDevice, detail)
+}

@@ -1,0 +1,170 @@
+//! What all chunks of a process share: the way to the devices, what is known of them, and the codecs.
+//!
+//! Invariant: nothing here belongs to one chunk; a clone is another handle to the same.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use cairn_common::{
+    cluster_map::ClusterMap,
+    erasure::Codec,
+    ids::{ChunkId, DeviceId},
+    limits::{READ_HEDGE_MS_MAX, READ_HEDGE_MS_MIN},
+    redundancy::Redundancy,
+    wire::failure::FailureCode,
+};
+use cairn_transport::{CallError, Transport};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{
+    budget::ChunkBudget,
+    metrics::Metrics,
+    suspects::{Avoided, Suspects, Suspicion},
+};
+
+/// Where the current map is read from; cheap.
+pub type MapSource = Arc<dyn Fn() -> Arc<ClusterMap> + Send + Sync>;
+
+/// Damaged shards that are remembered as logged; beyond that the memory starts anew.
+const LOGGED_MAX: usize = 4096;
+
+/// A read is late once it takes this many times the usual.
+const LATE_FACTOR: u64 = 8;
+
+/// Stores and reads chunks.
+#[derive(Clone)]
+pub struct Datapath {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    transport: Arc<dyn Transport>,
+    map: MapSource,
+    budget: ChunkBudget,
+    metrics: Metrics,
+    suspects: Suspects,
+    codecs: Mutex<HashMap<Redundancy, Arc<Codec>>>,
+    /// Usual time of a shard read, an average that forgets.
+    read_us: AtomicU64,
+    logged: Mutex<HashSet<(ChunkId, usize)>>,
+}
+
+impl Datapath {
+    /// A data path over `transport`, with devices and rows as `map` has them at each moment.
+    pub fn new(transport: Arc<dyn Transport>, map: MapSource, budget: ChunkBudget, metrics: Metrics) -> Self {
+        let inner = Inner {
+            transport,
+            map,
+            budget,
+            metrics,
+            suspects: Suspects::default(),
+            codecs: Mutex::default(),
+            read_us: AtomicU64::new(0),
+            logged: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The budget that buffers to be written come from.
+    pub fn budget(&self) -> &ChunkBudget {
+        &self.inner.budget
+    }
+
+    /// What is counted here.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub(crate) fn transport(&self) -> &dyn Transport {
+        self.inner.transport.as_ref()
+    }
+
+    pub(crate) fn map(&self) -> Arc<ClusterMap> {
+        (self.inner.map)()
+    }
+
+    /// The codec of `redundancy`. At most one for each scheme there is, some hundred.
+    pub(crate) fn codec(&self, redundancy: Redundancy) -> Arc<Codec> {
+        let mut codecs = self.inner.codecs.lock();
+        Arc::clone(
+            codecs
+                .entry(redundancy)
+                .or_insert_with(|| Arc::new(Codec::new(redundancy))),
+        )
+    }
+
+    pub(crate) fn avoided(&self) -> Avoided {
+        self.inner.suspects.at(Instant::now())
+    }
+
+    /// Learns from a device's acknowledgement of a write.
+    pub(crate) fn trust(&self, device: DeviceId) {
+        self.inner.suspects.clear(device);
+    }
+
+    /// Learns from a failed request to a device.
+    pub(crate) fn suspect(&self, device: DeviceId, error: &CallError) {
+        if let Some(suspicion) = suspicion_of(error) {
+            self.inner
+                .suspects
+                .mark(device, suspicion, Instant::now(), is_busy(error));
+        }
+    }
+
+    /// After how long without an answer a read is late.
+    pub(crate) fn late_after(&self) -> Duration {
+        let usual = Duration::from_micros(self.inner.read_us.load(Ordering::Relaxed).saturating_mul(LATE_FACTOR));
+        usual.clamp(
+            Duration::from_millis(READ_HEDGE_MS_MIN),
+            Duration::from_millis(READ_HEDGE_MS_MAX),
+        )
+    }
+
+    pub(crate) fn learn_read_time(&self, taken: Duration) {
+        let taken = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
+        let usual = self.inner.read_us.load(Ordering::Relaxed);
+        // A lost update between two readers costs one sample of many.
+        self.inner
+            .read_us
+            .store((usual.saturating_mul(15).saturating_add(taken)) / 16, Ordering::Relaxed);
+    }
+
+    /// Whether a damaged or missing shard is seen for the first time, so that it is logged once and not at each read.
+    pub(crate) fn is_news(&self, chunk: ChunkId, shard: usize) -> bool {
+        let mut logged = self.inner.logged.lock();
+        if logged.len() >= LOGGED_MAX {
+            logged.clear();
+        }
+        logged.insert((chunk, shard))
+    }
+}
+
+/// Whether the device has merely too much to do.
+pub(crate) fn is_busy(error: &CallError) -> bool {
+    matches!(error, CallError::Failed(failure) if failure.code() == FailureCode::Busy)
+}
+
+/// What a failed request says of the device; `None` where it says nothing, or only of one shard.
+fn suspicion_of(error: &CallError) -> Option<Suspicion> {
+    match error {
+        CallError::DeadlineExceeded => Some(Suspicion::Strained),
+        CallError::Unreachable(_) | CallError::Malformed(_) | CallError::Body(_) => Some(Suspicion::Failing),
+        CallError::Failed(failure) => match failure.code() {
+            FailureCode::Busy => Some(Suspicion::Strained),
+            FailureCode::DeviceFull => Some(Suspicion::Full),
+            FailureCode::DeviceDown
+            | FailureCode::WrongDevice
+            | FailureCode::Internal
+            | FailureCode::NotLeader
+            | FailureCode::Unspecified => Some(Suspicion::Failing),
+            FailureCode::NotFound | FailureCode::Corrupt | FailureCode::Malformed => None,
+        },
+    }
+}
