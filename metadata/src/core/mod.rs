@@ -1,0 +1,27 @@
+//! The pure state machine: (state, command) to (writes, reply), and (state, query) to answer.
+//!
+//! Invariant: nothing here is async, reads a clock, draws randomness or touches a disk; every replica that applies the same
+//! entries to the same state makes the same writes.
+
+mod apply;
+mod bucket;
+mod chunk;
+mod list;
+mod map;
+mod object;
+mod path;
+mod plan;
+mod query;
+mod release;
+mod session;
+mod tx;
+mod upload;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Applied, apply};
+pub use query::answer;
+pub use release::{DeletableChunk, deletable_chunks, is_orphan, release_pending};
+pub use session::live_sessions;

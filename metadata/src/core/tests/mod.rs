@@ -1,0 +1,8 @@
+//! Tests of the state machine over the in-memory view.
+
+mod harness;
+mod model;
+mod namespace;
+mod release;
+mod sessions;
+mod uploads;

@@ -1,0 +1,109 @@
+//! Sessions and commands that happen exactly once.
+
+use cairn_common::{
+    ids::{ChunkId, SessionId},
+    limits,
+    wire::command::{Command, EndSession, ErrorCode, Outcome, WriteCondition, WriteReply, WriteRequest},
+};
+
+use super::harness::Machine;
+use crate::core::{is_orphan, live_sessions};
+
+fn code(reply: &WriteReply) -> Option<ErrorCode> {
+    match &reply.outcome {
+        Some(Outcome::Refused(refusal)) => Some(refusal.code()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_command_sent_again_gets_its_first_answer_and_changes_nothing() {
+    let mut machine = Machine::new();
+    let absent = WriteCondition {
+        must_be_absent: true,
+        etag: String::new(),
+    };
+    let put = Command::PutObject(machine.put_command(b"once", 1, absent));
+    let session = machine.session;
+    let first = machine.send(session, 9, 1, put.clone());
+    assert_eq!(code(&first), None);
+    assert_eq!(machine.send(session, 9, 1, put.clone()), first);
+    let again = WriteRequest {
+        session,
+        sequence: 9,
+        answered_below: 1,
+        command: Some(put.clone()),
+    };
+    assert_eq!(machine.apply(vec![again.clone(), again]), [first.clone(), first]);
+    // Once the session says that it has the answer, it is forgotten.
+    assert_eq!(
+        code(&machine.send(session, 10, 10, put.clone())),
+        Some(ErrorCode::PreconditionFailed)
+    );
+    assert_eq!(code(&machine.send(session, 9, 1, put)), Some(ErrorCode::OutcomeUnknown));
+}
+
+#[test]
+fn the_window_of_answers_is_bounded() {
+    let mut machine = Machine::new();
+    let session = machine.session;
+    let far = limits::REPLY_WINDOW_MAX as u64 + 10;
+    let put = Command::PutObject(machine.put_command(b"far", 0, WriteCondition::default()));
+    assert_eq!(code(&machine.send(session, far, 1, put)), Some(ErrorCode::SlowDown));
+}
+
+#[test]
+fn chunks_of_an_ended_session_can_not_be_committed_and_are_orphans() {
+    let mut machine = Machine::new();
+    machine.put(b"kept", 1).expect("a put");
+    let kept = ChunkId {
+        session: SessionId::new(machine.session),
+        counter: 1,
+    };
+    let put = machine.put_command(b"late", 1, WriteCondition::default());
+    let lost = ChunkId {
+        session: SessionId::new(machine.session),
+        counter: 2,
+    };
+    assert_eq!(is_orphan(&machine.view, lost), Ok(false));
+    let old = machine.session;
+    machine.send(0, 0, 0, Command::EndSession(EndSession { session: old }));
+    let late = machine.send(old, 77, 77, Command::PutObject(put.clone()));
+    assert_eq!(code(&late), Some(ErrorCode::SessionEnded));
+    machine.open_session();
+    assert_eq!(machine.run(Command::PutObject(put)), Err(ErrorCode::SessionEnded));
+    assert_eq!(is_orphan(&machine.view, lost), Ok(true));
+    assert_eq!(is_orphan(&machine.view, kept), Ok(false));
+    assert_eq!(live_sessions(&machine.view), Ok(vec![SessionId::new(machine.session)]));
+}
+
+#[test]
+fn settled_chunks_can_not_be_committed_and_are_orphans() {
+    let mut machine = Machine::new();
+    let put = machine.put_command(b"late", 1, WriteCondition::default());
+    machine.heartbeat(2, 0);
+    assert_eq!(machine.run(Command::PutObject(put)), Err(ErrorCode::SessionEnded));
+    let settled = ChunkId {
+        session: SessionId::new(machine.session),
+        counter: 1,
+    };
+    assert_eq!(is_orphan(&machine.view, settled), Ok(true));
+    let open = ChunkId {
+        session: SessionId::new(machine.session),
+        counter: 2,
+    };
+    assert_eq!(is_orphan(&machine.view, open), Ok(false));
+    let never_opened = ChunkId {
+        session: SessionId::new(machine.session + 5),
+        counter: 1,
+    };
+    assert_eq!(is_orphan(&machine.view, never_opened), Ok(false));
+}
+
+#[test]
+fn a_chunk_is_committed_once() {
+    let mut machine = Machine::new();
+    let put = machine.put_command(b"one", 1, WriteCondition::default());
+    assert!(machine.run(Command::PutObject(put.clone())).is_ok());
+    assert_eq!(machine.run(Command::PutObject(put)), Err(ErrorCode::Malformed));
+}

@@ -1,0 +1,46 @@
+//! The real state machine, [`crate::core`], behind the [`Machine`] trait.
+//!
+//! Invariant: nothing is added here.
+
+use cairn_common::{
+    ids::{ChunkId, SessionId},
+    wire::{
+        command::EntryBatch,
+        query::{Query, ReadReply},
+    },
+};
+
+use super::machine::Machine;
+use crate::core::{
+    self, Applied, DeletableChunk,
+    view::{View, ViewError},
+};
+
+/// The real state machine.
+pub(crate) struct CoreMachine;
+
+impl Machine for CoreMachine {
+    fn apply(&self, view: &dyn View, log_index: u64, batch: &EntryBatch) -> Result<Applied, ViewError> {
+        core::apply(view, log_index, batch)
+    }
+
+    fn answer(&self, view: &dyn View, log_index: u64, query: &Query) -> Result<ReadReply, ViewError> {
+        core::answer(view, log_index, query)
+    }
+
+    fn deletable_chunks(&self, view: &dyn View, limit: usize) -> Result<Vec<DeletableChunk>, ViewError> {
+        core::deletable_chunks(view, limit)
+    }
+
+    fn is_orphan(&self, view: &dyn View, id: ChunkId) -> Result<bool, ViewError> {
+        core::is_orphan(view, id)
+    }
+
+    fn live_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError> {
+        core::live_sessions(view)
+    }
+
+    fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {
+        core::release_pending(view)
+    }
+}

@@ -1,0 +1,38 @@
+//! The pure state machine as the shell calls it.
+//!
+//! One trait, so that tests can put a machine of their own in place of the real one. Invariant: an implementation is
+//! deterministic and does no I/O but through the view.
+
+use cairn_common::{
+    ids::{ChunkId, SessionId},
+    wire::{
+        command::EntryBatch,
+        query::{Query, ReadReply},
+    },
+};
+
+use crate::core::{
+    Applied, DeletableChunk,
+    view::{View, ViewError},
+};
+
+/// What the shell asks of the state machine.
+pub(crate) trait Machine: Send + Sync + 'static {
+    /// What the entry at `log_index` changes, and its replies.
+    fn apply(&self, view: &dyn View, log_index: u64, batch: &EntryBatch) -> Result<Applied, ViewError>;
+
+    /// The answer to a query, from the state after entry `log_index`.
+    fn answer(&self, view: &dyn View, log_index: u64, query: &Query) -> Result<ReadReply, ViewError>;
+
+    /// Chunks whose shards may be deleted, at most `limit`.
+    fn deletable_chunks(&self, view: &dyn View, limit: usize) -> Result<Vec<DeletableChunk>, ViewError>;
+
+    /// Whether nobody can ever commit this chunk and no record refers to it.
+    fn is_orphan(&self, view: &dyn View, id: ChunkId) -> Result<bool, ViewError>;
+
+    /// Sessions that have not ended.
+    fn live_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError>;
+
+    /// Whether a release step has something to do.
+    fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError>;
+}

@@ -1,0 +1,20 @@
+//! Raft around the store: openraft's traits over [`crate::store`], and the group's life.
+//!
+//! It must never decide what a command means ([`Machine`] does) nor touch files itself (the store does). Invariant: an entry
+//! is acknowledged to Raft only after the log was synced, and applied in the order of the log, once.
+
+mod applier;
+mod core_machine;
+mod log_storage;
+mod machine;
+mod network;
+mod node;
+mod types;
+
+pub(crate) use core_machine::CoreMachine;
+pub(crate) use machine::Machine;
+pub use node::StartError;
+pub(crate) use node::{Pending, ProposeError, RaftNode, SnapshotPolicy};
+
+#[cfg(test)]
+mod tests;

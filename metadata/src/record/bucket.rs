@@ -1,0 +1,66 @@
+//! Buckets, by name and by number.
+//!
+//! ```text
+//! family bucket   key 00 | bucket u64 → BucketRecord      key 01 | name → BucketName
+//! ```
+
+use cairn_common::{envelope::Record, ids::BucketId};
+use prost::Message;
+
+use super::key::KeyWriter;
+
+/// A bucket.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct BucketRecord {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(uint64, tag = "2")]
+    pub(crate) created_ms: u64,
+    #[prost(uint32, tag = "3")]
+    pub(crate) data_shards: u32,
+    #[prost(uint32, tag = "4")]
+    pub(crate) parity_shards: u32,
+    #[prost(uint32, tag = "5")]
+    pub(crate) chunk_size_bytes: u32,
+    /// Number of the inode made last.
+    #[prost(uint64, tag = "6")]
+    pub(crate) last_inode: u64,
+    /// Number of the upload started last.
+    #[prost(uint64, tag = "7")]
+    pub(crate) last_upload: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) objects: u64,
+    #[prost(uint64, tag = "9")]
+    pub(crate) object_bytes: u64,
+    /// Uploads under way.
+    #[prost(uint64, tag = "10")]
+    pub(crate) uploads: u64,
+}
+
+impl Record for BucketRecord {
+    const VERSION: u8 = 1;
+}
+
+/// Which bucket has a name.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct BucketName {
+    #[prost(uint64, tag = "1")]
+    pub(crate) bucket: u64,
+}
+
+impl Record for BucketName {
+    const VERSION: u8 = 1;
+}
+
+pub(crate) fn key(bucket: BucketId) -> Vec<u8> {
+    KeyWriter::new().u8(0).u64(bucket.value()).finish()
+}
+
+pub(crate) fn name_key(name: &str) -> Vec<u8> {
+    KeyWriter::new().u8(1).tail(name.as_bytes())
+}
+
+/// The name in a name key.
+pub(crate) fn is_name_key(key: &[u8]) -> bool {
+    key.first() == Some(&1)
+}

@@ -1,0 +1,39 @@
+//! Directory entries.
+//!
+//! ```text
+//! family dentry   key bucket u64 | parent inode u64 | component → DentryRecord
+//! ```
+//!
+//! The component of a sub-directory carries a trailing `/`, the component of the key `d/` within `d/` is empty; so an
+//! in-order walk of a directory and its sub-directories is the byte order of keys.
+
+use cairn_common::{
+    envelope::Record,
+    ids::{BucketId, InodeId},
+};
+use prost::Message;
+
+use super::key::KeyWriter;
+
+/// What a name stands for.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DentryRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) inode: u64,
+}
+
+impl Record for DentryRecord {
+    const VERSION: u8 = 1;
+}
+
+/// Bytes of a key in front of the component.
+pub(crate) const PREFIX_LEN: usize = 16;
+
+pub(crate) fn key(bucket: BucketId, parent: InodeId, component: &[u8]) -> Vec<u8> {
+    KeyWriter::new().u64(bucket.value()).u64(parent.value()).tail(component)
+}
+
+/// Whether a component names a sub-directory.
+pub(crate) fn is_directory(component: &[u8]) -> bool {
+    component.ends_with(b"/")
+}

@@ -1,0 +1,69 @@
+//! Extents beyond those that an inode record holds, and the parts of a multipart object.
+//!
+//! ```text
+//! family extent   key bucket u64 | inode u64 | end offset u64 → ExtentRecord
+//!                 key bucket u64 | inode u64 | ff×8           → ManifestRecord
+//! ```
+//!
+//! Keyed by where an extent ends, so that the first key behind an offset is the extent that holds it.
+
+use bytes::Bytes;
+use cairn_common::{
+    envelope::Record,
+    ids::{BucketId, InodeId},
+};
+use prost::Message;
+
+use super::key::KeyWriter;
+
+/// A byte range of a file mapped to a range of one chunk.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExtentRecord {
+    /// First byte of the file (of the part, in a part's record).
+    #[prost(uint64, tag = "1")]
+    pub(crate) file_offset: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) length: u64,
+    #[prost(uint32, tag = "3")]
+    pub(crate) chunk_offset: u32,
+    /// 16 bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) chunk_id: Bytes,
+}
+
+impl Record for ExtentRecord {
+    const VERSION: u8 = 1;
+}
+
+impl ExtentRecord {
+    pub(crate) const fn end(&self) -> u64 {
+        self.file_offset + self.length
+    }
+}
+
+/// The parts that a multipart object is made of, in order.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ManifestRecord {
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) numbers: Vec<u32>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub(crate) sizes: Vec<u64>,
+}
+
+impl Record for ManifestRecord {
+    const VERSION: u8 = 1;
+}
+
+const MANIFEST_END: u64 = u64::MAX;
+
+pub(crate) fn key(bucket: BucketId, inode: InodeId, end: u64) -> Vec<u8> {
+    KeyWriter::new()
+        .u64(bucket.value())
+        .u64(inode.value())
+        .u64(end)
+        .finish()
+}
+
+pub(crate) fn manifest_key(bucket: BucketId, inode: InodeId) -> Vec<u8> {
+    key(bucket, inode, MANIFEST_END)
+}

@@ -1,0 +1,17 @@
+//! The records of the namespace: one file for each kind, with its key, its value and the bytes of both.
+//!
+//! Numbers in keys are big-endian, so that byte order is number order. Values are protobuf messages in the envelope of
+//! `cairn_common::envelope`. Invariant: a key, once written by a release, keeps its form; a value's tags keep their meaning.
+
+pub(crate) mod bucket;
+pub(crate) mod chunk;
+pub(crate) mod dentry;
+pub(crate) mod extent;
+pub(crate) mod garbage;
+pub(crate) mod inode;
+pub(crate) mod key;
+pub(crate) mod part;
+pub(crate) mod reply;
+pub(crate) mod session;
+pub(crate) mod system;
+pub(crate) mod upload;

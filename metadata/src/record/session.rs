@@ -1,0 +1,34 @@
+//! Client sessions.
+//!
+//! ```text
+//! family session   key session u64 → SessionRecord
+//! ```
+
+use cairn_common::{envelope::Record, ids::SessionId};
+use prost::Message;
+
+use super::key::KeyWriter;
+
+/// A session alive.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SessionRecord {
+    /// Every chunk with a smaller counter is committed or given up.
+    #[prost(uint64, tag = "1")]
+    pub(crate) settled_below: u64,
+    /// No read of the session, running or to come, uses state older than this log index.
+    #[prost(uint64, tag = "2")]
+    pub(crate) reads_from: u64,
+    /// Replies below this sequence are forgotten.
+    #[prost(uint64, tag = "3")]
+    pub(crate) answered_below: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) opened_ms: u64,
+}
+
+impl Record for SessionRecord {
+    const VERSION: u8 = 1;
+}
+
+pub(crate) fn key(session: SessionId) -> Vec<u8> {
+    KeyWriter::new().u64(session.value()).finish()
+}

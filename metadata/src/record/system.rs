@@ -1,0 +1,47 @@
+//! The one record of the whole store.
+//!
+//! ```text
+//! family system   key "store" → StoreRecord   key "map" → MapMessage
+//! ```
+
+use cairn_common::envelope::Record;
+use prost::Message;
+
+/// Key of [`StoreRecord`].
+pub(crate) const STORE_KEY: &[u8] = b"store";
+
+/// Key of the cluster map.
+pub(crate) const MAP_KEY: &[u8] = b"map";
+
+/// Counters and settings of the whole store.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoreRecord {
+    /// Counter part of the session id given out last.
+    #[prost(uint64, tag = "1")]
+    pub(crate) last_session: u64,
+    /// Number of the bucket made last.
+    #[prost(uint64, tag = "2")]
+    pub(crate) last_bucket: u64,
+    /// Latest time that stamped a record, in milliseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub(crate) time_ms: u64,
+    /// What all servers are known to understand.
+    #[prost(uint32, tag = "4")]
+    pub(crate) feature_level: u32,
+    /// Grows with every restore of old metadata; the top 16 bits of new session ids.
+    #[prost(uint32, tag = "5")]
+    pub(crate) generation: u32,
+    /// Buckets.
+    #[prost(uint64, tag = "6")]
+    pub(crate) buckets: u64,
+    /// Sessions alive.
+    #[prost(uint64, tag = "7")]
+    pub(crate) sessions: u64,
+    /// Entries of the release queue.
+    #[prost(uint64, tag = "8")]
+    pub(crate) release_pending: u64,
+}
+
+impl Record for StoreRecord {
+    const VERSION: u8 = 1;
+}

@@ -1,0 +1,257 @@
+//! Deletes what nothing refers to any more.
+//!
+//! The state says which chunks may go; this worker deletes their shards, and only when every device has confirmed is the
+//! chunk forgotten. It must never delete on age or on a guess. Invariant: a chunk with one unconfirmed shard stays in the
+//! state and is tried again, later each time.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use cairn_common::{
+    cluster_map::ClusterMap,
+    ids::ChunkId,
+    limits::GARBAGE_STEP_MAX,
+    wire::command::{Command, ForgetChunks, ReleaseStep, WriteRequest},
+};
+use cairn_transport::Transport;
+use futures::{StreamExt, future::join_all, stream};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::{
+    deletion::{delete_shard, local_map},
+    metrics::{Metrics, gauge_value},
+    proposer::{Proposer, SubmitError},
+};
+use crate::{
+    core::{DeletableChunk, view::ViewError},
+    raft::{Machine, RaftNode},
+};
+
+/// Chunks deleted at once; each has up to `WIDTH_MAX` shards under way.
+const CHUNKS_IN_PARALLEL: usize = 4;
+/// Release steps taken before the chunks they freed are looked at.
+const RELEASES_PER_ROUND: usize = 8;
+/// Chunks that wait for another try at most; more simply stay in the state until these are done.
+const RETRIES_MAX: usize = 4096;
+/// First and longest wait before a chunk is tried again.
+const RETRY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Wait after a round that found nothing to do.
+const GATHER_WAIT: Duration = Duration::from_millis(100);
+/// Wait after the state could not be read or written.
+const TROUBLE_WAIT: Duration = Duration::from_secs(60);
+
+/// What the worker needs.
+pub(super) struct GarbageWorker {
+    pub(super) node: RaftNode,
+    pub(super) machine: Arc<dyn Machine>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) proposer: Proposer,
+    pub(super) metrics: Metrics,
+    pub(super) wake: Arc<Notify>,
+    pub(super) interval: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    View(#[from] ViewError),
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
+/// When chunks that could not be deleted are tried again. Pure: it is told the time.
+#[derive(Debug, Default)]
+struct Retries {
+    waiting: HashMap<ChunkId, Retry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    wait: Duration,
+    due: Duration,
+}
+
+impl GarbageWorker {
+    /// Deletes garbage for as long as it is polled.
+    pub(super) async fn run(self) {
+        let started = Instant::now();
+        let mut retries = Retries::default();
+        loop {
+            match self.round(&mut retries, started.elapsed()).await {
+                Ok(true) => {}
+                Ok(false) => self.rest().await,
+                Err(RoundError::Submit(error)) => {
+                    tracing::debug!(%error, "garbage waits");
+                    self.rest().await;
+                }
+                Err(RoundError::View(error)) => {
+                    tracing::error!(%error, "garbage cannot be read; nothing is deleted until it can be");
+                    tokio::time::sleep(TROUBLE_WAIT).await;
+                }
+            }
+        }
+    }
+
+    async fn rest(&self) {
+        // Deletes come in swarms: one look serves many of them.
+        tokio::time::sleep(GATHER_WAIT.min(self.interval)).await;
+        // Either way out of the wait is a reason to look again.
+        let _ = timeout(self.interval, self.wake.notified()).await;
+    }
+
+    /// One bounded round; whether there may be more to do at once.
+    async fn round(&self, retries: &mut Retries, now: Duration) -> Result<bool, RoundError> {
+        let released = self.release().await?;
+        let limit = GARBAGE_STEP_MAX + retries.waiting.len();
+        let chunks = self
+            .node
+            .state()
+            .read(|view, _| self.machine.deletable_chunks(view, limit))?;
+        self.metrics.garbage_pending.set(gauge_value(chunks.len()));
+        retries.keep_only(&chunks);
+        let due: Vec<_> = chunks
+            .into_iter()
+            .filter(|chunk| retries.is_due(chunk.id, now))
+            .collect();
+        if due.is_empty() {
+            return Ok(released);
+        }
+        let Some(map) = local_map(&self.node, &self.machine)? else {
+            return Ok(false);
+        };
+        let deleted = self.delete(due, &map, retries, now).await;
+        if deleted.is_empty() {
+            return Ok(released);
+        }
+        self.forget(&deleted).await?;
+        retries.waiting.retain(|id, _| !deleted.contains(id));
+        self.metrics.chunks_deleted.inc_by(deleted.len() as u64);
+        Ok(true)
+    }
+
+    async fn release(&self) -> Result<bool, RoundError> {
+        for taken in 0..RELEASES_PER_ROUND {
+            if !self.node.state().read(|view, _| self.machine.release_pending(view))? {
+                return Ok(taken > 0);
+            }
+            let steps = u32::try_from(GARBAGE_STEP_MAX).unwrap_or(u32::MAX);
+            self.proposer
+                .submit(own_request(Command::ReleaseStep(ReleaseStep { steps })))
+                .await?;
+        }
+        Ok(true)
+    }
+
+    /// Deletes the shards of `due` chunks, and returns those of which nothing is left.
+    async fn delete(
+        &self,
+        due: Vec<DeletableChunk>,
+        map: &ClusterMap,
+        retries: &mut Retries,
+        now: Duration,
+    ) -> Vec<ChunkId> {
+        let deletions = stream::iter(due.into_iter().take(GARBAGE_STEP_MAX))
+            .map(|chunk| async move { (chunk.id, self.delete_chunk(&chunk, map).await) })
+            .buffer_unordered(CHUNKS_IN_PARALLEL);
+        let outcomes: Vec<(ChunkId, bool)> = deletions.collect().await;
+        let mut deleted = Vec::new();
+        for (id, is_gone) in outcomes {
+            if is_gone {
+                deleted.push(id);
+            } else {
+                retries.handle_failure(id, now);
+            }
+        }
+        deleted
+    }
+
+    async fn delete_chunk(&self, chunk: &DeletableChunk, map: &ClusterMap) -> bool {
+        let shards = chunk.shards.iter();
+        let deletions = shards.map(|(device, index)| delete_shard(&*self.transport, map, *device, chunk.id, *index));
+        let mut is_gone = true;
+        for outcome in join_all(deletions).await {
+            if let Err(error) = outcome {
+                tracing::debug!(chunk = %chunk.id, %error, "a garbage shard stays for now");
+                is_gone = false;
+            }
+        }
+        is_gone
+    }
+
+    async fn forget(&self, chunks: &[ChunkId]) -> Result<(), RoundError> {
+        let chunk_ids = chunks.iter().map(|id| Bytes::copy_from_slice(&id.to_bytes())).collect();
+        self.proposer
+            .submit(own_request(Command::ForgetChunks(ForgetChunks { chunk_ids })))
+            .await?;
+        Ok(())
+    }
+}
+
+impl Retries {
+    fn is_due(&self, id: ChunkId, now: Duration) -> bool {
+        self.waiting.get(&id).is_none_or(|retry| retry.due <= now)
+    }
+
+    fn handle_failure(&mut self, id: ChunkId, now: Duration) {
+        if self.waiting.len() >= RETRIES_MAX && !self.waiting.contains_key(&id) {
+            return;
+        }
+        let wait = self
+            .waiting
+            .get(&id)
+            .map_or(RETRY_WAIT.0, |retry| (retry.wait * 2).min(RETRY_WAIT.1));
+        self.waiting.insert(id, Retry { wait, due: now + wait });
+    }
+
+    fn keep_only(&mut self, chunks: &[DeletableChunk]) {
+        let present: HashSet<_> = chunks.iter().map(|chunk| chunk.id).collect();
+        self.waiting.retain(|id, _| present.contains(id));
+    }
+}
+
+/// A command of the server itself: it needs no session.
+fn own_request(command: Command) -> WriteRequest {
+    WriteRequest {
+        session: 0,
+        sequence: 0,
+        answered_below: 0,
+        command: Some(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_common::ids::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn each_failure_doubles_the_wait_up_to_a_bound() {
+        let id = ChunkId {
+            session: SessionId::new(1),
+            counter: 1,
+        };
+        let mut retries = Retries::default();
+        let mut now = Duration::ZERO;
+        assert!(retries.is_due(id, now));
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            retries.handle_failure(id, now);
+            let wait = retries.waiting[&id].wait;
+            assert!(!retries.is_due(id, now + wait - Duration::from_millis(1)));
+            now += wait;
+            assert!(retries.is_due(id, now));
+            waits.push(wait.as_secs());
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        retries.keep_only(&[]);
+        assert!(retries.waiting.is_empty());
+    }
+}

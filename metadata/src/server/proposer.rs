@@ -1,0 +1,197 @@
+//! Gathers waiting commands into entries and proposes them.
+//!
+//! It must never propose a command whose sender has gone before it was taken up, and never let time go back. Invariant: a
+//! few entries at most are on their way; whatever comes meanwhile waits for the next one, so that the busier the server,
+//! the more commands share an entry and a sync.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use cairn_common::{
+    limits::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSAL_QUEUE_MAX},
+    wire::command::{EntryBatch, WriteReply, WriteRequest},
+};
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::metrics::{Metrics, gauge_value};
+use crate::raft::{Pending, ProposeError, RaftNode};
+
+/// Entries on their way at once: one being synced, one being applied, one ready to be synced.
+const ENTRIES_IN_FLIGHT: usize = 3;
+
+/// Bytes that a batch adds to each command: its tag, its length and a share of the envelope.
+const ENTRY_OVERHEAD_BYTES: usize = 16;
+
+/// Why a command was not carried out, by what the caller does next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SubmitError {
+    /// Too many wait: try again later.
+    #[error("too many commands wait: try again later")]
+    Busy,
+    /// It can never be carried out.
+    #[error("a command of {0} bytes does not fit a Raft entry")]
+    TooLarge(usize),
+    /// See the reason.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+struct Proposal {
+    request: WriteRequest,
+    bytes: usize,
+    reply: oneshot::Sender<Result<WriteReply, SubmitError>>,
+}
+
+/// The way to the proposer. Clones share it.
+#[derive(Clone)]
+pub(super) struct Proposer {
+    queue: mpsc::Sender<Proposal>,
+    metrics: Metrics,
+}
+
+/// The task that proposes.
+pub(super) struct ProposerTask {
+    node: RaftNode,
+    queue: mpsc::Receiver<Proposal>,
+    /// Taken from the queue, but too large for the entry before.
+    held: Option<Proposal>,
+    in_flight: Arc<Semaphore>,
+    newest_ms: u64,
+    metrics: Metrics,
+}
+
+impl Proposer {
+    /// The proposer of `node`, and the task that must run for it.
+    pub(super) fn new(node: RaftNode, metrics: Metrics) -> (Self, ProposerTask) {
+        let (sender, queue) = mpsc::channel(PROPOSAL_QUEUE_MAX);
+        let newest_ms = node.state().applied().time_ms;
+        let in_flight = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
+        let task = ProposerTask {
+            node,
+            queue,
+            held: None,
+            in_flight,
+            newest_ms,
+            metrics: metrics.clone(),
+        };
+        (Self { queue: sender, metrics }, task)
+    }
+
+    /// Carries out a command and returns its reply.
+    pub(super) async fn submit(&self, request: WriteRequest) -> Result<WriteReply, SubmitError> {
+        let bytes = request.encoded_len();
+        if bytes + ENTRY_OVERHEAD_BYTES > ENTRY_BYTES_MAX {
+            return Err(SubmitError::TooLarge(bytes));
+        }
+        let (reply, wait) = oneshot::channel();
+        if self.queue.try_send(Proposal { request, bytes, reply }).is_err() {
+            self.metrics.refused_busy.inc();
+            return Err(SubmitError::Busy);
+        }
+        let stopped = || ProposeError::Stopped("its proposer has ended".to_owned());
+        wait.await.unwrap_or_else(|_| Err(stopped().into()))
+    }
+}
+
+impl ProposerTask {
+    /// Proposes until all who may submit have gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            let Some(first) = self.next().await else { return };
+            // What arrives while the entries before are under way joins this one.
+            let Ok(permit) = Arc::clone(&self.in_flight).acquire_owned().await else {
+                return;
+            };
+            let proposals = self.gather(first);
+            if !proposals.is_empty() {
+                self.propose(proposals, permit).await;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Proposal> {
+        match self.held.take() {
+            Some(held) => Some(held),
+            None => self.queue.recv().await,
+        }
+    }
+
+    fn gather(&mut self, first: Proposal) -> Vec<Proposal> {
+        let mut bytes = 0;
+        let mut proposals = Vec::new();
+        let mut next = Some(first);
+        while let Some(proposal) = next {
+            let size = proposal.bytes + ENTRY_OVERHEAD_BYTES;
+            if bytes + size > ENTRY_BYTES_MAX {
+                self.held = Some(proposal);
+                break;
+            }
+            if !proposal.reply.is_closed() {
+                bytes += size;
+                proposals.push(proposal);
+            }
+            next = if proposals.len() < ENTRY_COMMANDS_MAX {
+                self.queue.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        self.metrics.queue_depth.set(gauge_value(self.queue.len()));
+        proposals
+    }
+
+    async fn propose(&mut self, proposals: Vec<Proposal>, permit: OwnedSemaphorePermit) {
+        let (requests, replies): (Vec<_>, Vec<_>) = proposals
+            .into_iter()
+            .map(|proposal| (proposal.request, proposal.reply))
+            .unzip();
+        self.metrics.proposals.inc_by(requests.len() as u64);
+        self.metrics.batch_commands.observe(requests.len() as f64);
+        self.newest_ms = self.newest_ms.max(wall_clock_ms());
+        let batch = EntryBatch {
+            time_ms: self.newest_ms,
+            requests,
+        };
+        match self.node.propose(&batch).await {
+            Ok(pending) => {
+                tokio::spawn(deliver(pending, replies, permit, self.metrics.clone()));
+            }
+            Err(error) => answer_all(replies, &error),
+        }
+    }
+}
+
+type Replies = Vec<oneshot::Sender<Result<WriteReply, SubmitError>>>;
+
+async fn deliver(pending: Pending, replies: Replies, permit: OwnedSemaphorePermit, metrics: Metrics) {
+    match pending.replies().await {
+        Ok(outcomes) => {
+            if let Some(newest) = outcomes.last() {
+                metrics
+                    .applied_index
+                    .set(i64::try_from(newest.log_index).unwrap_or(i64::MAX));
+            }
+            debug_assert_eq!(outcomes.len(), replies.len());
+            for (outcome, reply) in outcomes.into_iter().zip(replies) {
+                // A sender that has gone will ask again under the same sequence.
+                let _ = reply.send(Ok(outcome));
+            }
+        }
+        Err(error) => answer_all(replies, &error),
+    }
+    drop(permit);
+}
+
+fn answer_all(replies: Replies, error: &ProposeError) {
+    for reply in replies {
+        let _ = reply.send(Err(SubmitError::Propose(error.clone())));
+    }
+}
+
+fn wall_clock_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,91 @@
+//! Leases, garbage and inventories.
+
+use std::time::Duration;
+
+use cairn_common::wire::command::{Command, EndSession};
+
+use super::support::{Rig, is_done};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_without_a_sign_of_life_is_ended_and_another_is_not() {
+    let rig = Rig::with(|config| config.session_lease = Duration::from_millis(500)).await;
+    rig.open_session().await;
+    let beats = async {
+        loop {
+            assert!(is_done(&rig.heartbeat(rig.session, 0).await));
+        }
+    };
+    let ended = rig.eventually("the quiet session ends", |summary| summary.sessions == 1);
+    tokio::select! {
+        () = ended => {}
+        () = beats => {}
+    }
+    assert!(is_done(&rig.heartbeat(rig.session, 0).await));
+    assert_eq!(rig.server.metrics().sessions_expired.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_is_deleted_everywhere_and_then_forgotten() {
+    let rig = Rig::new().await;
+    let (kept, dropped) = (rig.put_chunk("kept").await, rig.put_chunk("dropped").await);
+    let deleted = rig.delete("dropped").await;
+    // Until the session gives its reads up, one of them may still want the chunk.
+    assert_eq!(rig.holders(dropped).len(), 2);
+    rig.heartbeat(rig.session, deleted.log_index + 1).await;
+    rig.eventually("the chunk is forgotten", |_| {
+        rig.server.metrics().chunks_deleted.get() == 1
+    })
+    .await;
+    assert!(rig.holders(dropped).is_empty());
+    assert_eq!(rig.holders(kept).len(), 2);
+    assert_eq!(rig.chunkserver.deletes.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert_eq!(rig.summary().await.release_pending, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_with_an_unconfirmed_shard_stays_until_it_is_confirmed() {
+    let rig = Rig::new().await;
+    let dropped = rig.put_chunk("dropped").await;
+    let silent = rig.holders(dropped)[0];
+    rig.chunkserver.silent.lock().insert(silent);
+    let deleted = rig.delete("dropped").await;
+    rig.heartbeat(rig.session, deleted.log_index + 1).await;
+    rig.eventually("the other shard is deleted", |_| rig.holders(dropped) == [silent])
+        .await;
+    assert_eq!(rig.server.metrics().chunks_deleted.get(), 0);
+    rig.chunkserver.silent.lock().clear();
+    // The shard that is gone already answers "not found", which confirms it.
+    rig.eventually("the chunk is forgotten", |_| {
+        rig.server.metrics().chunks_deleted.get() == 1
+    })
+    .await;
+    assert!(rig.holders(dropped).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_shards_that_can_never_be_committed_are_orphans() {
+    let rig = Rig::with(|config| {
+        config.inventory.first_after = Duration::from_millis(300);
+        config.inventory.every = Duration::from_millis(20);
+    })
+    .await;
+    let committed = rig.put_chunk("committed").await;
+    let uncommitted = rig.store_chunk(rig.session, 1000);
+    let ended = rig.open_session().await;
+    let lost: Vec<_> = (1..=5).map(|counter| rig.store_chunk(ended, counter)).collect();
+    rig.send(ended, 0, Command::EndSession(EndSession { session: ended }))
+        .await;
+    rig.eventually("the orphans are deleted", |_| {
+        lost.iter().all(|chunk| rig.holders(*chunk).is_empty())
+    })
+    .await;
+    let compared = rig.server.metrics().inventory_shards.get();
+    // Two passes more find nothing else.
+    rig.eventually("further passes", |_| {
+        rig.server.metrics().inventory_shards.get() >= compared + 8
+    })
+    .await;
+    assert_eq!(rig.holders(committed).len(), 2);
+    assert_eq!(rig.holders(uncommitted).len(), 2);
+    assert_eq!(rig.server.metrics().orphans_deleted.get(), 10);
+}

@@ -1,0 +1,32 @@
+//! The disk of a metadata server: one RocksDB database for the Raft log, one for the state.
+//!
+//! ```text
+//! DIR/log/            the Raft log: synced before it is acknowledged
+//! DIR/state/N/        the state, generation N: the highest is the one in use; a new one is a snapshot installed
+//! DIR/snapshots/N/    a checkpoint of the state at log index N (20 digits)
+//! ```
+//!
+//! This module knows bytes and files; it knows nothing of Raft's rules and nothing of what the records mean, and it must
+//! never answer from a guess: what cannot be read is an error that says what to do. Invariant: the state's writes skip
+//! RocksDB's write-ahead log and reach the disk together with the log position they belong to, so what is found after a
+//! crash is the state exactly at that position, and the log from there on brings it up to date.
+
+mod chain;
+mod directory;
+mod error;
+mod log;
+mod options;
+mod record;
+mod state;
+mod syncer;
+mod view;
+
+pub use error::StoreError;
+pub(crate) use log::LogStore;
+pub(crate) use options::SharedCache;
+pub(crate) use record::{BlankRecord, EntryKind, EntryRecord, LogPosition, MembershipRecord, VoteRecord, VoterSet};
+pub(crate) use state::{Checkpoint, StateStore};
+pub(crate) use syncer::SyncObserver;
+
+#[cfg(test)]
+pub(crate) mod tests;

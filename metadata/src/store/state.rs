@@ -1,0 +1,320 @@
+//! The state on disk: one column family for each record family, and `meta` for how far it is.
+//!
+//! It must never write a record without the position of its entry, nor let a position reach the disk before its records.
+//! Invariant: every entry's writes, its position and the chained hash are one atomic batch, and all families are flushed
+//! together; after a crash the state is exactly that of some applied entry.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use cairn_common::envelope::{Record, seal};
+use parking_lot::{Mutex, RwLock};
+use rocksdb::{
+    ColumnFamily, ColumnFamilyDescriptor, DB, FlushOptions, Options, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint as RocksCheckpoint,
+};
+
+use super::{
+    StoreError,
+    chain::chain_hash,
+    directory,
+    options::{SharedCache, family_options, state_options},
+    record::{AppliedRecord, LogPosition, MembershipRecord, decode},
+    view::StateView,
+};
+use crate::core::view::{Family, View, Write};
+
+const META: &str = "meta";
+const APPLIED: &[u8] = b"applied";
+const MEMBERSHIP: &[u8] = b"membership";
+const WHAT_STATE: &str = "the metadata state";
+
+/// A checkpoint of the state: a directory that never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    /// How far the state in it is.
+    pub(crate) applied: AppliedRecord,
+    /// The membership in it.
+    pub(crate) membership: MembershipRecord,
+}
+
+/// The state. One applier writes; any number read.
+pub(crate) struct StateStore {
+    directory: PathBuf,
+    cache: SharedCache,
+    current: RwLock<Option<Arc<Generation>>>,
+    applied: Mutex<AppliedRecord>,
+    flushed_index: Arc<AtomicU64>,
+}
+
+struct Generation {
+    db: DB,
+    number: u64,
+}
+
+impl StateStore {
+    /// Opens the state under `directory`. `flushed_index` is set to what is on disk, then and after every flush.
+    pub(crate) fn open(
+        directory: &Path,
+        cache: &SharedCache,
+        flushed_index: Arc<AtomicU64>,
+    ) -> Result<Self, StoreError> {
+        let generations = directory.join("state");
+        for parent in [&generations, &directory.join("snapshots")] {
+            directory::create_directory(parent)?;
+            directory::clear_incomplete(parent)?;
+        }
+        let mut found = directory::numbered(&generations)?;
+        let (number, path) = found.pop().unwrap_or_else(|| (1, directory::path_of(&generations, 1)));
+        let generation = Generation::open(&path, number, cache)?;
+        for (_, replaced) in found {
+            directory::remove(&replaced)?;
+        }
+        let applied = generation.applied()?;
+        flushed_index.store(applied.index(), Ordering::Release);
+        Ok(Self {
+            directory: directory.to_owned(),
+            cache: cache.clone(),
+            current: RwLock::new(Some(Arc::new(generation))),
+            applied: Mutex::new(applied),
+            flushed_index,
+        })
+    }
+
+    /// How far the newest state is.
+    pub(crate) fn applied(&self) -> AppliedRecord {
+        self.applied.lock().clone()
+    }
+
+    /// The newest applied membership.
+    pub(crate) fn membership(&self) -> Result<MembershipRecord, StoreError> {
+        self.current()?.membership()
+    }
+
+    /// Lets `act` read one unchanging state, and how far that state is.
+    pub(crate) fn read<T, E: From<StoreError>>(
+        &self,
+        act: impl FnOnce(&dyn View, &AppliedRecord) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let generation = self.current()?;
+        let snapshot = generation.db.snapshot();
+        let view = StateView::at(&generation.db, &snapshot);
+        let meta = family_handle(&generation.db, META)?;
+        let stored = snapshot
+            .get_pinned_cf(meta, APPLIED)
+            .map_err(|error| read_error(&error))?;
+        let applied = stored.map_or_else(|| Ok(AppliedRecord::start()), |bytes| decode(WHAT_STATE, &bytes))?;
+        act(&view, &applied)
+    }
+
+    /// Lets the applier read the newest state.
+    pub(crate) fn read_newest<T, E: From<StoreError>>(
+        &self,
+        act: impl FnOnce(&dyn View) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let generation = self.current()?;
+        act(&StateView::newest(&generation.db))
+    }
+
+    /// Makes an entry's writes, in one batch with its position. For the applier alone.
+    pub(crate) fn commit(
+        &self,
+        position: LogPosition,
+        time_ms: u64,
+        writes: &[Write],
+        membership: Option<&MembershipRecord>,
+    ) -> Result<(), StoreError> {
+        let generation = self.current()?;
+        let before = self.applied();
+        let chain = chain_hash(before.chain_hash()?, writes);
+        let applied = AppliedRecord {
+            position: Some(position),
+            chain: chain.as_bytes().to_vec(),
+            time_ms: before.time_ms.max(time_ms),
+        };
+        generation.write(writes, &applied, membership)?;
+        *self.applied.lock() = applied;
+        Ok(())
+    }
+
+    /// Brings the newest state to the disk, and lets the log be purged that far.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        let reached = self.applied().index();
+        self.current()?.flush()?;
+        self.flushed_index.fetch_max(reached, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Makes a checkpoint of the newest state and removes older ones. Nothing may be applied meanwhile.
+    pub(crate) fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        let generation = self.current()?;
+        let snapshots = self.directory.join("snapshots");
+        let applied = self.applied();
+        let number = applied.index();
+        let target = directory::path_of(&snapshots, number);
+        if !target.exists() {
+            directory::make_numbered(&snapshots, number, |path| generation.checkpoint(path))?;
+            self.flushed_index.fetch_max(number, Ordering::AcqRel);
+        }
+        self.remove_snapshots_below(number)?;
+        Ok(Checkpoint {
+            path: target,
+            applied,
+            membership: generation.membership()?,
+        })
+    }
+
+    /// The newest checkpoint.
+    pub(crate) fn newest_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError> {
+        let mut found = directory::numbered(&self.directory.join("snapshots"))?;
+        found.pop().map(|(_, path)| Checkpoint::open(&path)).transpose()
+    }
+
+    /// Replaces the state with the one in `checkpoint`, and keeps that as the newest checkpoint. Nothing may be applied
+    /// meanwhile; reads that are under way end on the old state.
+    pub(crate) fn install(&self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let replaced = self.current()?;
+        let snapshots = self.directory.join("snapshots");
+        let index = checkpoint.applied.index();
+        if checkpoint.path != directory::path_of(&snapshots, index) {
+            directory::remove(&directory::path_of(&snapshots, index))?;
+            directory::make_numbered(&snapshots, index, |path| {
+                directory::copy_checkpoint(&checkpoint.path, path)
+            })?;
+        }
+        let generations = self.directory.join("state");
+        let number = replaced.number + 1;
+        let path = directory::make_numbered(&generations, number, |path| {
+            directory::copy_checkpoint(&checkpoint.path, path)
+        })?;
+        let generation = Generation::open(&path, number, &self.cache)?;
+        *self.applied.lock() = generation.applied()?;
+        *self.current.write() = Some(Arc::new(generation));
+        self.flushed_index.store(index, Ordering::Release);
+        // The replaced generation is still open to reads under way; it is removed at the next start.
+        self.remove_snapshots_below(index)
+    }
+
+    /// Flushes and closes the state. Whatever is asked of it then is answered with [`StoreError::Closed`].
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
+        let flushed = self.flush();
+        drop(self.current.write().take());
+        flushed
+    }
+
+    fn current(&self) -> Result<Arc<Generation>, StoreError> {
+        self.current.read().clone().ok_or(StoreError::Closed)
+    }
+
+    fn remove_snapshots_below(&self, number: u64) -> Result<(), StoreError> {
+        for (found, path) in directory::numbered(&self.directory.join("snapshots"))? {
+            if found < number {
+                directory::remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Generation {
+    fn open(path: &Path, number: u64, cache: &SharedCache) -> Result<Self, StoreError> {
+        let names = Family::ALL.iter().map(|family| family.name()).chain([META]);
+        let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(cache)));
+        let db = DB::open_cf_descriptors(&state_options(cache), path, families)
+            .map_err(|error| StoreError::from_opening(WHAT_STATE, path, &error))?;
+        Ok(Self { db, number })
+    }
+
+    fn applied(&self) -> Result<AppliedRecord, StoreError> {
+        Ok(read_meta(&self.db, APPLIED)?.unwrap_or_else(AppliedRecord::start))
+    }
+
+    fn membership(&self) -> Result<MembershipRecord, StoreError> {
+        Ok(read_meta(&self.db, MEMBERSHIP)?.unwrap_or_default())
+    }
+
+    fn write(
+        &self,
+        writes: &[Write],
+        applied: &AppliedRecord,
+        membership: Option<&MembershipRecord>,
+    ) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::default();
+        for write in writes {
+            let handle = family_handle(&self.db, write.family.name())?;
+            match &write.value {
+                Some(value) => batch.put_cf(handle, &write.key, value),
+                None => batch.delete_cf(handle, &write.key),
+            }
+        }
+        let meta = family_handle(&self.db, META)?;
+        batch.put_cf(meta, APPLIED, seal(applied));
+        if let Some(membership) = membership {
+            batch.put_cf(meta, MEMBERSHIP, seal(membership));
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        let written = self.db.write_opt(batch, &options);
+        written.map_err(|error| StoreError::from_rocksdb("writing the metadata state", &error))
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        let names = Family::ALL.iter().map(|family| family.name()).chain([META]);
+        let handles = names
+            .map(|name| family_handle(&self.db, name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let flushed = self.db.flush_cfs_opt(&handles.iter().collect::<Vec<_>>(), &options);
+        flushed.map_err(|error| StoreError::from_rocksdb("flushing the metadata state", &error))
+    }
+
+    fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
+        let what = "making a checkpoint of the metadata state";
+        let checkpoint = RocksCheckpoint::new(&self.db).map_err(|error| StoreError::from_rocksdb(what, &error))?;
+        checkpoint
+            .create_checkpoint(path)
+            .map_err(|error| StoreError::from_rocksdb(what, &error))
+    }
+}
+
+impl Checkpoint {
+    /// Reads what the checkpoint at `path` holds.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let db = DB::open_cf_for_read_only(&Options::default(), path, ["default", META], false)
+            .map_err(|error| StoreError::from_opening("a snapshot of the metadata", path, &error))?;
+        let applied = read_meta(&db, APPLIED)?.unwrap_or_else(AppliedRecord::start);
+        let membership = read_meta(&db, MEMBERSHIP)?.unwrap_or_default();
+        Ok(Self {
+            path: path.to_owned(),
+            applied,
+            membership,
+        })
+    }
+}
+
+/// The handle of a column family.
+pub(super) fn family_handle<'a>(db: &'a DB, name: &'static str) -> Result<&'a ColumnFamily, StoreError> {
+    db.cf_handle(name).ok_or_else(|| StoreError::Corrupt {
+        what: WHAT_STATE,
+        detail: format!("the column family {name} is missing"),
+    })
+}
+
+fn read_meta<R: Record>(db: &DB, key: &[u8]) -> Result<Option<R>, StoreError> {
+    let stored = db
+        .get_pinned_cf(family_handle(db, META)?, key)
+        .map_err(|error| read_error(&error))?;
+    stored.map(|bytes| decode(WHAT_STATE, &bytes)).transpose()
+}
+
+fn read_error(error: &rocksdb::Error) -> StoreError {
+    StoreError::from_rocksdb("reading the metadata state", error)
+}

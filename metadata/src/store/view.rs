@@ -1,0 +1,70 @@
+//! What the state machine sees of the state: the [`View`] over RocksDB.
+//!
+//! Invariant: a view over a snapshot never changes; a view of the newest state is for the one that applies entries, alone.
+
+use rocksdb::{DB, DBRawIterator, Snapshot};
+
+use super::{StoreError, state::family_handle};
+use crate::core::view::{Family, View, ViewError, Visitor};
+
+/// A view of a state database.
+pub(super) struct StateView<'a> {
+    db: &'a DB,
+    snapshot: Option<&'a Snapshot<'a>>,
+}
+
+impl<'a> StateView<'a> {
+    /// The newest state.
+    pub(super) fn newest(db: &'a DB) -> Self {
+        Self { db, snapshot: None }
+    }
+
+    /// The state at `snapshot` of `db`.
+    pub(super) fn at(db: &'a DB, snapshot: &'a Snapshot<'a>) -> Self {
+        Self {
+            db,
+            snapshot: Some(snapshot),
+        }
+    }
+
+    fn iterator(&self, family: Family) -> Result<DBRawIterator<'_>, StoreError> {
+        let handle = family_handle(self.db, family.name())?;
+        Ok(match self.snapshot {
+            Some(snapshot) => snapshot.raw_iterator_cf(handle),
+            None => self.db.raw_iterator_cf(handle),
+        })
+    }
+}
+
+impl View for StateView<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        let handle = family_handle(self.db, family.name())?;
+        let found = match self.snapshot {
+            Some(snapshot) => snapshot.get_cf(handle, key),
+            None => self.db.get_cf(handle, key),
+        };
+        found.map_err(|error| view_error(family, &error))
+    }
+
+    fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError> {
+        let mut records = self.iterator(family)?;
+        records.seek(from);
+        while let Some((key, value)) = records.item() {
+            if !visit(key, value) {
+                return Ok(());
+            }
+            records.next();
+        }
+        records.status().map_err(|error| view_error(family, &error))
+    }
+}
+
+fn view_error(family: Family, error: &rocksdb::Error) -> ViewError {
+    if error.kind() == rocksdb::ErrorKind::Corruption {
+        return ViewError::Corrupt {
+            family: family.name(),
+            detail: error.to_string(),
+        };
+    }
+    ViewError::Storage(error.to_string())
+}
