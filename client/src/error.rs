@@ -1,0 +1,127 @@
+//! Errors of a client, by what its caller tells the user or does next.
+
+use cairn_common::{
+    name::NameError,
+    wire::{
+        command::{ErrorCode, Refusal},
+        failure::FailureCode,
+    },
+};
+use cairn_datapath::{ReadError, SlowDown, WriteError};
+use cairn_transport::CallError;
+
+/// Why an operation on buckets, objects or uploads failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ClientError {
+    /// No bucket of that name.
+    #[error("the bucket does not exist")]
+    NoSuchBucket,
+    /// The bucket exists already.
+    #[error("the bucket exists already")]
+    BucketExists,
+    /// The bucket still holds keys or uploads.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// No object under that key.
+    #[error("the key does not exist")]
+    NoSuchKey,
+    /// The condition of a write does not hold.
+    #[error("the condition does not hold")]
+    PreconditionFailed,
+    /// No such upload.
+    #[error("the upload does not exist")]
+    NoSuchUpload,
+    /// The upload changed since its parts were read: read them again.
+    #[error("the upload changed since its parts were read")]
+    UploadChanged,
+    /// A name breaks a rule.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A limit is reached.
+    #[error("{0}")]
+    LimitExceeded(String),
+    /// The store has too much to do now: try again later. Nothing was stored.
+    #[error("{0}")]
+    SlowDown(String),
+    /// No device has room.
+    #[error("{0}")]
+    OutOfSpace(String),
+    /// Too little of the store is up for this: nothing is lost, try again when it is.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Stored data is damaged beyond its redundancy. A person should look.
+    #[error("{0}")]
+    Corrupt(String),
+    /// A bug, or versions that do not fit.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<Refusal> for ClientError {
+    fn from(refusal: Refusal) -> Self {
+        let code = refusal.code();
+        let detail = refusal.detail;
+        match code {
+            ErrorCode::NoSuchBucket => Self::NoSuchBucket,
+            ErrorCode::BucketExists => Self::BucketExists,
+            ErrorCode::BucketNotEmpty => Self::BucketNotEmpty,
+            ErrorCode::NoSuchKey => Self::NoSuchKey,
+            ErrorCode::PreconditionFailed => Self::PreconditionFailed,
+            ErrorCode::NoSuchUpload => Self::NoSuchUpload,
+            ErrorCode::UploadChanged => Self::UploadChanged,
+            ErrorCode::LimitExceeded => Self::LimitExceeded(detail),
+            ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
+            ErrorCode::NotLeader | ErrorCode::OutcomeUnknown => Self::Unavailable(detail),
+            ErrorCode::Corrupt => Self::Corrupt(detail),
+            ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage => Self::Internal(detail),
+        }
+    }
+}
+
+impl From<CallError> for ClientError {
+    fn from(error: CallError) -> Self {
+        let text = error.to_string();
+        match error {
+            CallError::Unreachable(_) | CallError::DeadlineExceeded | CallError::Body(_) => Self::Unavailable(text),
+            CallError::Malformed(_) => Self::Internal(text),
+            CallError::Failed(failure) => match failure.code() {
+                FailureCode::Busy => Self::SlowDown(text),
+                FailureCode::DeviceFull => Self::OutOfSpace(text),
+                FailureCode::Corrupt => Self::Corrupt(text),
+                FailureCode::NotFound | FailureCode::DeviceDown | FailureCode::WrongDevice | FailureCode::NotLeader => {
+                    Self::Unavailable(text)
+                }
+                FailureCode::Unspecified | FailureCode::Malformed | FailureCode::Internal => Self::Internal(text),
+            },
+        }
+    }
+}
+
+impl From<SlowDown> for ClientError {
+    fn from(error: SlowDown) -> Self {
+        Self::SlowDown(error.to_string())
+    }
+}
+
+impl From<WriteError> for ClientError {
+    fn from(error: WriteError) -> Self {
+        let text = error.to_string();
+        match error {
+            WriteError::TooFewDevices { .. } | WriteError::Failed { .. } => Self::Unavailable(text),
+            WriteError::OutOfSpace { .. } => Self::OutOfSpace(text),
+            WriteError::Busy => Self::SlowDown(text),
+            WriteError::Rejected(_) => Self::Internal(text),
+        }
+    }
+}
+
+impl From<ReadError> for ClientError {
+    fn from(error: ReadError) -> Self {
+        let text = error.to_string();
+        match error {
+            ReadError::TooFewShards { .. } | ReadError::NoRow => Self::Unavailable(text),
+            ReadError::Corrupt { .. } => Self::Corrupt(text),
+            ReadError::Malformed(_) => Self::Internal(text),
+        }
+    }
+}

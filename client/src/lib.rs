@@ -1,0 +1,20 @@
+//! Files and objects for programs: everything above the chunk and below the protocols.
+//!
+//! Owns the session, the cached cluster map, the cutting of bodies into chunks and the reading of plans. Invariant: an object
+//! becomes visible by one committed command after all its chunks are durable, and every byte handed out was verified.
+
+mod body_writer;
+mod buckets;
+mod error;
+mod list;
+mod metadata;
+mod objects;
+mod reader;
+mod session;
+mod uploads;
+
+pub use body_writer::{BodyWriter, StoredBody};
+pub use error::ClientError;
+pub use metadata::{Client, ClientConfig};
+pub use objects::Committed;
+pub use reader::ObjectReader;

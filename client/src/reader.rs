@@ -1,0 +1,224 @@
+//! Bytes on their way out: a plan at one version of the object, read ahead piece by piece.
+//!
+//! Invariant: only verified bytes leave, in order and complete, or the stream ends with an error. The read stays registered
+//! with the session until the stream is dropped, so the chunks that it will need are not deleted under it.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use cairn_common::{
+    limits,
+    name::check_key,
+    wire::{
+        object::{Extent, ObjectInfo},
+        query::{Answer, ObjectQuery, Plan, PlanQuery, Query},
+    },
+};
+use cairn_datapath::ReadError;
+use futures::{
+    Stream, StreamExt,
+    stream::{self, FuturesOrdered},
+};
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::{
+    error::ClientError,
+    metadata::{Client, unexpected},
+    session::ReadInProgress,
+};
+
+/// One version of an object, open for reading.
+pub struct ObjectReader {
+    client: Client,
+    info: ObjectInfo,
+    bucket_id: u64,
+    plan: Plan,
+    read: Arc<ReadInProgress>,
+}
+
+impl Client {
+    /// Opens the object under `key`: one request brings what it is and where its first bytes lie.
+    pub async fn open_object(&self, bucket: &str, key: &[u8]) -> Result<ObjectReader, ClientError> {
+        check_key(key)?;
+        let read = Arc::new(self.shared.session().begin_read());
+        let key = Bytes::copy_from_slice(key);
+        let query = ObjectQuery {
+            bucket: bucket.to_owned(),
+            key,
+            with_plan: true,
+            plan_from: 0,
+        };
+        let Answer::Object(answer) = self.read(Query::Object(query)).await? else {
+            return Err(unexpected());
+        };
+        let (Some(info), Some(plan)) = (answer.info, answer.plan) else {
+            return Err(unexpected());
+        };
+        Ok(ObjectReader {
+            client: self.clone(),
+            info,
+            bucket_id: answer.bucket_id,
+            plan,
+            read,
+        })
+    }
+}
+
+impl ObjectReader {
+    /// What the object is.
+    pub const fn info(&self) -> &ObjectInfo {
+        &self.info
+    }
+
+    /// The bytes of `range`, which lies within the object.
+    pub fn read(self, range: Range<u64>) -> impl Stream<Item = Result<Bytes, ClientError>> + Send + 'static {
+        let inline = !self.plan.inline.is_empty();
+        let mut pieces = VecDeque::new();
+        if inline && !range.is_empty() {
+            let index = |offset: u64| {
+                usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(self.plan.inline.len())
+            };
+            pieces.push_back(self.plan.inline.slice(index(range.start)..index(range.end)));
+        }
+        let state = Reading {
+            client: self.client,
+            bucket_id: self.bucket_id,
+            inode: self.info.inode,
+            planned: self.plan.extents.into(),
+            position: if inline { range.end } else { range.start },
+            end: range.end,
+            fetching: FuturesOrdered::new(),
+            aborts: Aborts::default(),
+            pieces,
+            _read: self.read,
+        };
+        stream::unfold(Some(state), |state| async move {
+            let mut state = state?;
+            match state.next().await {
+                Ok(Some(piece)) => Some((Ok(piece), Some(state))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+}
+
+type Fetch = JoinHandle<Result<Vec<Bytes>, ReadError>>;
+
+struct Reading {
+    client: Client,
+    bucket_id: u64,
+    inode: u64,
+    planned: VecDeque<Extent>,
+    /// Next byte of the file to be asked for.
+    position: u64,
+    end: u64,
+    fetching: FuturesOrdered<Fetch>,
+    aborts: Aborts,
+    pieces: VecDeque<Bytes>,
+    _read: Arc<ReadInProgress>,
+}
+
+/// Stops the fetches of a stream that was dropped.
+#[derive(Default)]
+struct Aborts(VecDeque<AbortHandle>);
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            if let Some(piece) = self.pieces.pop_front() {
+                return Ok(Some(piece));
+            }
+            while self.position < self.end && self.fetching.len() < limits::READ_AHEAD_PIECES {
+                self.fetch_next().await?;
+            }
+            let Some(fetched) = self.fetching.next().await else {
+                return Ok(None);
+            };
+            self.aborts.0.pop_front();
+            let fetched = fetched.map_err(|error| ClientError::Internal(format!("reading a chunk: {error}")))?;
+            self.pieces.extend(fetched?);
+        }
+    }
+
+    /// Starts to fetch the next piece: up to the next multiple of the piece size within its chunk.
+    async fn fetch_next(&mut self) -> Result<(), ClientError> {
+        let extent = self.extent_at_position().await?;
+        let skipped = self.position - extent.file_offset;
+        let Some(chunk) = extent.chunk else {
+            return self.take_inline(&extent.inline, skipped);
+        };
+        let start = u64::from(extent.chunk_offset) + skipped;
+        let piece = limits::READ_PIECE_BYTES as u64;
+        let stop = (start / piece + 1) * piece;
+        let length = (stop - start)
+            .min(extent.length - skipped)
+            .min(self.end - self.position);
+        let narrow = |offset: u64| u32::try_from(offset).map_err(|_| unexpected());
+        let range = narrow(start)?..narrow(start + length)?;
+        let datapath = self.client.shared.datapath.clone();
+        let task = tokio::spawn(async move { datapath.read_chunk(&chunk, range).await });
+        self.aborts.0.push_back(task.abort_handle());
+        self.fetching.push_back(task);
+        self.position += length;
+        Ok(())
+    }
+
+    /// A piece that came with the plan itself; it takes its place among those being fetched.
+    fn take_inline(&mut self, inline: &Bytes, skipped: u64) -> Result<(), ClientError> {
+        let narrow = |offset: u64| usize::try_from(offset).map_err(|_| unexpected());
+        let start = narrow(skipped)?;
+        let stop = inline
+            .len()
+            .min(start.saturating_add(narrow(self.end - self.position)?));
+        if start >= stop {
+            return Err(unexpected());
+        }
+        let piece = inline.slice(start..stop);
+        self.position += piece.len() as u64;
+        let task = tokio::spawn(std::future::ready(Ok(vec![piece])));
+        self.aborts.0.push_back(task.abort_handle());
+        self.fetching.push_back(task);
+        Ok(())
+    }
+
+    /// The extent that holds the next byte; asks for a further page of the plan where it is not at hand.
+    async fn extent_at_position(&mut self) -> Result<Extent, ClientError> {
+        let mut asked = false;
+        loop {
+            while let Some(extent) = self.planned.front() {
+                if self.position < extent.file_offset {
+                    break;
+                }
+                if self.position < extent.file_offset + extent.length {
+                    return Ok(extent.clone());
+                }
+                self.planned.pop_front();
+            }
+            if asked {
+                return Err(ClientError::Corrupt(format!(
+                    "byte {} of inode {} lies in no extent",
+                    self.position, self.inode
+                )));
+            }
+            let query = PlanQuery {
+                bucket_id: self.bucket_id,
+                inode: self.inode,
+                from: self.position,
+            };
+            let Answer::Plan(plan) = self.client.read(Query::Plan(query)).await? else {
+                return Err(unexpected());
+            };
+            self.planned = plan.extents.into();
+            asked = true;
+        }
+    }
+}
