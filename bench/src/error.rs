@@ -1,0 +1,177 @@
+//! What can go wrong with one request, and what its slot does next. Prints and counts nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Why one request failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("connection refused by {0}: is the server running there?")]
+    Refused(SocketAddr),
+    #[error("cannot connect to {0}: {1}")]
+    Connect(SocketAddr, io::Error),
+    #[error("no progress for {limit:?} while {doing}")]
+    Stalled { doing: &'static str, limit: Duration },
+    #[error("not done after {limit:?}: {doing} has all but stopped")]
+    TooSlow { doing: &'static str, limit: Duration },
+    #[error("the server closed the connection while {doing}")]
+    Closed { doing: &'static str },
+    #[error("the connection failed while {doing}: {source}")]
+    Io { doing: &'static str, source: io::Error },
+    #[error("the answer is not HTTP as expected: {0}")]
+    Protocol(String),
+    #[error("{}", status_text(*status, code, message))]
+    Status { status: u16, code: String, message: String },
+    #[error("{key} has {found} bytes; {expected} were written")]
+    Length { key: String, expected: u64, found: u64 },
+    #[error("{key} is wrong at offset {offset}: {found:#04x} was read where {expected:#04x} was written")]
+    Corrupt {
+        key: String,
+        offset: u64,
+        expected: u8,
+        found: u8,
+    },
+    /// The run is over; not the server's failure, and not counted.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What errors are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ErrorKind {
+    Corrupt,
+    Length,
+    NotFound,
+    Denied,
+    NoSpace,
+    SlowDown,
+    Status,
+    Refused,
+    Connect,
+    Deadline,
+    Closed,
+    Protocol,
+}
+
+/// What a slot does after an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextStep {
+    /// Take the next object at once.
+    GoOn,
+    /// Pause first; the server is overloaded or away.
+    BackOff,
+    /// No request can succeed any more: end the phase.
+    EndPhase,
+    /// The phase is being ended.
+    Leave,
+}
+
+impl RequestError {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(_) => ErrorKind::Refused,
+            Self::Connect(..) => ErrorKind::Connect,
+            Self::Stalled { .. } | Self::TooSlow { .. } => ErrorKind::Deadline,
+            Self::Closed { .. } | Self::Io { .. } | Self::Interrupted => ErrorKind::Closed,
+            Self::Protocol(_) => ErrorKind::Protocol,
+            Self::Status { status, .. } => status_kind(*status),
+            Self::Length { .. } => ErrorKind::Length,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    pub(crate) fn next_step(&self) -> NextStep {
+        if matches!(self, Self::Interrupted) {
+            return NextStep::Leave;
+        }
+        match self.kind() {
+            ErrorKind::Corrupt | ErrorKind::Length | ErrorKind::NotFound => NextStep::GoOn,
+            ErrorKind::Denied | ErrorKind::NoSpace => NextStep::EndPhase,
+            ErrorKind::SlowDown
+            | ErrorKind::Status
+            | ErrorKind::Refused
+            | ErrorKind::Connect
+            | ErrorKind::Deadline
+            | ErrorKind::Closed
+            | ErrorKind::Protocol => NextStep::BackOff,
+        }
+    }
+}
+
+impl ErrorKind {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Corrupt => "corrupt",
+            Self::Length => "length",
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::NoSpace => "no_space",
+            Self::SlowDown => "slow_down",
+            Self::Status => "status",
+            Self::Refused => "refused",
+            Self::Connect => "connect",
+            Self::Deadline => "deadline",
+            Self::Closed => "closed",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
+fn status_kind(status: u16) -> ErrorKind {
+    match status {
+        403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        503 => ErrorKind::SlowDown,
+        507 => ErrorKind::NoSpace,
+        _ => ErrorKind::Status,
+    }
+}
+
+fn status_text(status: u16, code: &str, message: &str) -> String {
+    let hint = match status_kind(status) {
+        ErrorKind::Denied if code == "SignatureDoesNotMatch" => "; the secret key is wrong",
+        ErrorKind::Denied if code == "InvalidAccessKeyId" => "; the access key is unknown to the server",
+        ErrorKind::Denied if code == "RequestTimeTooSkewed" => "; the clocks of client and server differ",
+        ErrorKind::Denied => "; a wrong key, or one without rights on the bucket",
+        ErrorKind::SlowDown => "; the server is overloaded or not ready",
+        ErrorKind::NoSpace => "; the server has no room left",
+        _ => "",
+    };
+    let separator = if message.is_empty() { "" } else { ": " };
+    let code = if code.is_empty() {
+        "without an S3 error code"
+    } else {
+        code
+    };
+    format!("status {status} {code}{separator}{message}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_told_apart() {
+        let cases = [
+            (403, "denied", NextStep::EndPhase, "wrong key"),
+            (404, "not_found", NextStep::GoOn, "404"),
+            (503, "slow_down", NextStep::BackOff, "overloaded"),
+            (507, "no_space", NextStep::EndPhase, "no room"),
+            (500, "status", NextStep::BackOff, "500"),
+        ];
+        for (status, label, next, text) in cases {
+            let error = RequestError::Status {
+                status,
+                code: String::new(),
+                message: String::new(),
+            };
+            assert_eq!(error.kind().label(), label);
+            assert_eq!(error.next_step(), next, "{status}");
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+}

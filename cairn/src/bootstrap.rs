@@ -1,0 +1,125 @@
+//! The cluster map of a store in one process: made at the first start, extended when another redundancy needs other widths.
+
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt as _, time::Duration};
+
+use anyhow::{Context as _, bail};
+use cairn_chunkserver::DeviceConfig;
+use cairn_common::{
+    cluster_map::{ClusterMap, Device},
+    ids::{DeviceId, Epoch, ServerId},
+    limits,
+    planner::plan_rows,
+    redundancy::Redundancy,
+    wire::{
+        command::{Command, InstallMap, Outcome, RaiseFeatureLevel, WriteReply, WriteRequest},
+        kind::RequestKind,
+        map::MapMessage,
+        query::{Answer, MapQuery, Query, ReadReply, ReadRequest},
+    },
+};
+use cairn_transport::{Body, Transport, call};
+use prost::Message;
+
+/// What this program understands. Raised with every change that an older one could not apply.
+const FEATURE_LEVEL: u32 = 1;
+
+/// Makes sure that the map in force serves `redundancy`, and gives it.
+pub(crate) async fn ensure_map(
+    transport: &dyn Transport,
+    server: ServerId,
+    devices: &[DeviceConfig],
+    redundancy: Redundancy,
+) -> anyhow::Result<ClusterMap> {
+    let mut map = current_map(transport, server).await?;
+    let first = map.epoch == Epoch::default();
+    if first {
+        map.group_bits = limits::GROUP_BITS;
+        map.devices = describe(server, devices)?;
+    }
+    let widths = [1, redundancy.as_replicas().width(), redundancy.width()];
+    let missing: Vec<usize> = widths
+        .into_iter()
+        .filter(|width| !map.rows.contains_key(width))
+        .collect();
+    if missing.is_empty() {
+        return Ok(map);
+    }
+    for width in missing {
+        let rows = plan_rows(&map.devices, width, 1 << map.group_bits)?;
+        map.rows.insert(width, rows);
+    }
+    map.epoch = Epoch::new(map.epoch.value() + 1);
+    let install = InstallMap {
+        map: Some(MapMessage::from(&map)),
+    };
+    write(transport, server, Command::InstallMap(install))
+        .await
+        .context("installing the cluster map")?;
+    if first {
+        let raise = RaiseFeatureLevel { level: FEATURE_LEVEL };
+        write(transport, server, Command::RaiseFeatureLevel(raise))
+            .await
+            .context("raising the feature level")?;
+    }
+    Ok(map)
+}
+
+/// The devices as the map holds them: weighted by the size of their file systems, each a failure domain of its own.
+fn describe(server: ServerId, devices: &[DeviceConfig]) -> anyhow::Result<BTreeMap<DeviceId, Device>> {
+    let describe = |config: &DeviceConfig| {
+        let context = || format!("device {}", config.path.display());
+        let space = rustix::fs::statvfs(&config.path).with_context(context)?;
+        let device = Device {
+            id: config.id,
+            incarnation: config.incarnation,
+            server,
+            weight_bytes: space.f_blocks.saturating_mul(space.f_frsize).max(1),
+            failure_domain: format!("device-{}", config.id),
+            disk: disk_of(&config.path).with_context(context)?,
+        };
+        Ok((config.id, device))
+    };
+    devices.iter().map(describe).collect()
+}
+
+/// What a directory's disk is called: directories of one file system share it.
+fn disk_of(path: &std::path::Path) -> std::io::Result<String> {
+    let device = std::fs::metadata(path)?.dev();
+    Ok(format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
+}
+
+async fn current_map(transport: &dyn Transport, server: ServerId) -> anyhow::Result<ClusterMap> {
+    let query = ReadRequest {
+        query: Some(Query::Map(MapQuery {})),
+    };
+    let reply: ReadReply = request(transport, server, RequestKind::MetadataRead, &query).await?;
+    match reply.answer {
+        Some(Answer::Map(message)) => Ok(ClusterMap::try_from(message)?),
+        other => bail!("the metadata service answered {other:?} when asked for the cluster map"),
+    }
+}
+
+async fn write(transport: &dyn Transport, server: ServerId, command: Command) -> anyhow::Result<()> {
+    let message = WriteRequest {
+        session: 0,
+        sequence: 0,
+        answered_below: 0,
+        command: Some(command),
+    };
+    let reply: WriteReply = request(transport, server, RequestKind::MetadataWrite, &message).await?;
+    match reply.outcome {
+        Some(Outcome::Done(_)) => Ok(()),
+        Some(Outcome::Refused(refusal)) => bail!("refused: {}", refusal.detail),
+        other => bail!("the metadata service answered {other:?}"),
+    }
+}
+
+async fn request<Reply: Message + Default>(
+    transport: &dyn Transport,
+    server: ServerId,
+    kind: RequestKind,
+    message: &impl Message,
+) -> anyhow::Result<Reply> {
+    let timeout = Duration::from_millis(limits::METADATA_DEADLINE_MS);
+    Ok(call(transport, server, kind, message, Body::empty(), timeout).await?.0)
+}

@@ -1,0 +1,49 @@
+//! The one binary: subcommands, configuration, and the wiring of all parts in one process; nothing else.
+
+mod admin;
+mod bootstrap;
+mod cli;
+mod config;
+mod credentials;
+mod data_dir;
+mod env;
+mod logging;
+mod metrics;
+mod running;
+mod server;
+mod status;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+
+/// Eight-megabyte buffers come and go on many threads: jemalloc gives their memory back and does not fragment.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            let written = writeln!(io::stderr().lock(), "cairn: {error:#}");
+            if written.is_ok() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Server(args) => server::run(*args),
+        Command::Env(args) => env::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
+    }
+}

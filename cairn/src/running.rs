@@ -1,0 +1,35 @@
+//! What a running server tells about itself in its directory, for `cairn status` and `cairn env`.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::data_dir::{replace_file, running_file};
+
+/// Pid and addresses of the running server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Running {
+    pub(crate) pid: u32,
+    /// URL of the S3 endpoint.
+    pub(crate) endpoint: String,
+    /// URL of metrics, health and status.
+    pub(crate) admin: String,
+    pub(crate) region: String,
+}
+
+impl Running {
+    pub(crate) fn save(&self, root: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string(self).context("writing server.json")?;
+        replace_file(&running_file(root), &text)
+    }
+
+    /// What the server that runs, or ran last, told.
+    pub(crate) fn load(root: &Path) -> anyhow::Result<Self> {
+        let path = running_file(root);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{}: no cairn server has run on {}", path.display(), root.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("{}", path.display()))
+    }
+}

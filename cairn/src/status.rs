@@ -1,0 +1,213 @@
+//! The state of a store: gathered by the server, shown by `cairn status`.
+
+use std::{
+    io::{self, Read as _, Write},
+    net::TcpStream,
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::{cli::StatusArgs, running::Running};
+
+/// How long the status command waits for the server.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Longest answer that it takes.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// The state of a store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Whether reads and writes are served with full redundancy.
+    pub(crate) health: Health,
+    /// What a person should know, worst first.
+    pub(crate) remarks: Vec<String>,
+    pub(crate) version: String,
+    pub(crate) endpoint: String,
+    /// Redundancy of new buckets.
+    pub(crate) redundancy: String,
+    /// Devices that may be lost without loss of data written with it.
+    pub(crate) tolerance: usize,
+    /// Disks that the devices lie on, as far as it can be told.
+    pub(crate) disks: usize,
+    pub(crate) buckets: u64,
+    pub(crate) objects: u64,
+    pub(crate) object_bytes: u64,
+    /// Deleted bodies still to be released.
+    pub(crate) release_pending: u64,
+    /// Damaged shards found by readers since the start.
+    pub(crate) corrupt_shards: u64,
+    /// Reads that had to do without a shard since the start.
+    pub(crate) degraded_reads: u64,
+    pub(crate) devices: Vec<DeviceState>,
+}
+
+/// How a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Health {
+    /// All is well.
+    Good,
+    /// Everything is served, with less in reserve.
+    Degraded,
+    /// Some data may not be readable now.
+    Failed,
+}
+
+/// One device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DeviceState {
+    pub(crate) id: u32,
+    pub(crate) path: String,
+    pub(crate) up: bool,
+    /// Why it is down.
+    pub(crate) reason: String,
+    pub(crate) total_bytes: u64,
+    pub(crate) free_bytes: u64,
+    /// Bytes of shards that it holds.
+    pub(crate) used_bytes: u64,
+}
+
+pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let body = fetch(&args.data.data)?;
+    let status: Status = serde_json::from_str(&body).context("the server's answer")?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(
+            out,
+            "{}",
+            serde_json::to_string_pretty(&status).context("writing JSON")?
+        )?;
+    } else {
+        print(&mut out, &status)?;
+    }
+    Ok(if status.health == Health::Failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Asks the running server of a store.
+fn fetch(data: &Path) -> anyhow::Result<String> {
+    let running = Running::load(data)?;
+    let address = running
+        .admin
+        .strip_prefix("http://")
+        .context("the admin address in server.json")?;
+    let stopped = || {
+        format!(
+            "no cairn server answers on {address}: it is stopped (it ran last with pid {})",
+            running.pid
+        )
+    };
+    let mut stream = TcpStream::connect(address).with_context(stopped)?;
+    stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    stream.set_write_timeout(Some(ANSWER_DEADLINE))?;
+    write!(stream, "GET /status HTTP/1.0\r\nhost: {address}\r\n\r\n").with_context(stopped)?;
+    let mut answer = String::new();
+    stream
+        .take(ANSWER_BYTES_MAX)
+        .read_to_string(&mut answer)
+        .context("reading the server's answer")?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("the server's answer is no HTTP")?;
+    let line = head.lines().next().unwrap_or_default();
+    if !line.contains(" 200 ") {
+        bail!("the server answered {line}: {body}");
+    }
+    Ok(body.to_owned())
+}
+
+fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
+    let health = match status.health {
+        Health::Good => "good",
+        Health::Degraded => "degraded",
+        Health::Failed => "FAILED",
+    };
+    writeln!(out, "health      {health}")?;
+    for remark in &status.remarks {
+        writeln!(out, "            {remark}")?;
+    }
+    writeln!(out, "endpoint    {}", status.endpoint)?;
+    writeln!(out, "version     {}", status.version)?;
+    writeln!(
+        out,
+        "redundancy  {} (survives the loss of {} devices)",
+        status.redundancy, status.tolerance
+    )?;
+    writeln!(
+        out,
+        "objects     {} in {} buckets, {}",
+        status.objects,
+        status.buckets,
+        bytes(status.object_bytes)
+    )?;
+    if status.release_pending > 0 {
+        writeln!(out, "releasing   {} deleted bodies", status.release_pending)?;
+    }
+    writeln!(
+        out,
+        "damage      {} corrupt shards, {} degraded reads",
+        status.corrupt_shards, status.degraded_reads
+    )?;
+    writeln!(out, "devices     {} on {} disks", status.devices.len(), status.disks)?;
+    for device in &status.devices {
+        let state = if device.up {
+            "up".to_owned()
+        } else {
+            format!("DOWN: {}", device.reason)
+        };
+        writeln!(
+            out,
+            "  {:>4}      {:>10} used  {:>10} free of {:>10}  {}  {state}",
+            device.id,
+            bytes(device.used_bytes),
+            bytes(device.free_bytes),
+            bytes(device.total_bytes),
+            device.path
+        )?;
+    }
+    Ok(())
+}
+
+/// A number of bytes for people.
+fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let unit = units
+        .iter()
+        .enumerate()
+        .rev()
+        .find(|(power, _)| count >> (10 * power) > 0)
+        .map_or(0, |(power, _)| power);
+    let scaled = count as f64 / (1_u64 << (10 * unit)) as f64;
+    let name = units[unit];
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{scaled:.1} {name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_counts_are_readable() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (3 << 29, "1.5 GiB"),
+            (1 << 51, "2.0 PiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}
