@@ -199,13 +199,9 @@ async fn inventories_are_paged() {
     );
 }
 
-#[tokio::test]
-async fn requests_that_contradict_themselves_store_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let caller = start(folder.path(), &[1, 2], 0).await;
-    let bytes = vec![5; 70_000];
-    let good = put_of(1, &bytes);
-    let bad = [
+/// Requests of `good`, each with one number or hash that does not fit the rest.
+fn contradictions(good: &PutShard) -> Vec<PutShard> {
+    vec![
         PutShard {
             chunk_id: Bytes::from_static(b"short"),
             ..good.clone()
@@ -252,8 +248,16 @@ async fn requests_that_contradict_themselves_store_nothing() {
             shard_hashes: Bytes::new(),
             ..good.clone()
         },
-    ];
-    for message in bad {
+    ]
+}
+
+#[tokio::test]
+async fn requests_that_contradict_themselves_store_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let caller = start(folder.path(), &[1, 2], 0).await;
+    let bytes = vec![5; 70_000];
+    let good = put_of(1, &bytes);
+    for message in contradictions(&good) {
         assert_eq!(
             caller.put(&message, &bytes).await,
             Err(FailureCode::Malformed),

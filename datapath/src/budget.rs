@@ -7,7 +7,8 @@
 //! no circle, so some buffer can always go on. The price is that small uploads leave up to a quarter of the budget unused.
 //! Clients that send slowly can still make others wait, so every step has a deadline too ([`crate::SlowDown`]).
 //!
-//! Memory comes from a pool: an 8 MiB buffer mapped and zeroed anew for each chunk costs more than hashing it. Invariant:
+//! Memory comes from a pool: an 8 MiB buffer mapped and zeroed anew for each chunk costs more than hashing it. It is
+//! page-aligned, so that shards of whole pages can go to a disk without another copy. Invariant:
 //! memory in use and memory kept idle are together at most the budget, unless the budget is smaller than one buffer, in
 //! which case buffers are handed out one at a time.
 
@@ -20,6 +21,7 @@ use std::{
 };
 
 use cairn_common::{
+    aligned::AlignedBytes,
     limits::{BUFFER_FIRST_STEP_BYTES, BUFFER_SECOND_STEP_BYTES},
     redundancy::Redundancy,
 };
@@ -53,7 +55,7 @@ pub(crate) enum Step {
 
 /// Memory of a buffer. Dropping it gives memory and budget back.
 pub(crate) struct Memory {
-    bytes: Box<[u8]>,
+    bytes: AlignedBytes,
     charged_bytes: usize,
     budget: ChunkBudget,
     _permit: OwnedSemaphorePermit,
@@ -65,7 +67,7 @@ struct Pool {
     /// Memory in use and idle.
     allocated_bytes: usize,
     /// Idle memory by its size.
-    idle: BTreeMap<usize, Vec<Box<[u8]>>>,
+    idle: BTreeMap<usize, Vec<AlignedBytes>>,
 }
 
 impl ChunkBudget {
@@ -106,7 +108,7 @@ impl ChunkBudget {
         self.inner.in_use_bytes.fetch_add(charged_bytes, Ordering::Relaxed);
         let idle = self.inner.pool.lock().take(len);
         // Outside of the lock: the first touch of new memory is left to who fills it.
-        let bytes = idle.unwrap_or_else(|| vec![0; len].into_boxed_slice());
+        let bytes = idle.unwrap_or_else(|| AlignedBytes::zeroed(len));
         Memory {
             bytes,
             charged_bytes,
@@ -184,7 +186,7 @@ impl Drop for Memory {
 
 impl Pool {
     /// Idle memory of `len` bytes; where there is none, room is made for it and the caller allocates.
-    fn take(&mut self, len: usize) -> Option<Box<[u8]>> {
+    fn take(&mut self, len: usize) -> Option<AlignedBytes> {
         if let Some(bytes) = self.idle.get_mut(&len).and_then(Vec::pop) {
             return Some(bytes);
         }
@@ -193,7 +195,7 @@ impl Pool {
         None
     }
 
-    fn put_back(&mut self, bytes: Box<[u8]>) {
+    fn put_back(&mut self, bytes: AlignedBytes) {
         if self.allocated_bytes > self.limit_bytes {
             self.allocated_bytes -= bytes.len();
         } else {

@@ -166,7 +166,7 @@ impl Datapath {
             tracing::debug!(id = %placement.id, error = %failed.error, "sending a chunk again under a new id");
             self.metrics().write_retries.inc();
             if failed.all_busy {
-                tokio::time::sleep(Duration::from_millis(BUSY_BACKOFF_MS << tries)).await;
+                sleep(Duration::from_millis(BUSY_BACKOFF_MS << tries)).await;
             }
             pending = Pending::Frozen(frozen);
         }

@@ -16,9 +16,8 @@ use s3s::{
 use crate::{
     attributes,
     error::{self, from_client, from_name},
-    list,
-    service::Gate,
-    unsupported,
+    gate::Gate,
+    list, unsupported,
 };
 
 /// The region whose name AWS leaves out.

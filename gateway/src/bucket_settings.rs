@@ -13,7 +13,7 @@ use s3s::{
     },
 };
 
-use crate::{error, error::from_client, list, service::Gate};
+use crate::{error, error::from_client, gate::Gate, list};
 
 /// A setting that nobody made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,10 +24,9 @@ use crate::{
     checksum::{Algorithm, set_checksums},
     conditions::{self, ReadConditions},
     error::{self, from_client},
+    gate::Gate,
     ingest::{self, DEFAULT_ALGORITHM},
-    multipart, range,
-    service::Gate,
-    unsupported,
+    multipart, range, unsupported,
 };
 
 pub(crate) async fn copy_object(

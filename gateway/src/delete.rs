@@ -16,7 +16,7 @@ use s3s::{
 use crate::{
     conditions,
     error::{self, from_client},
-    service::Gate,
+    gate::Gate,
     unsupported,
 };
 

@@ -15,8 +15,8 @@ use s3s::{
 
 use crate::{
     attributes, error,
+    gate::Gate,
     list::{self, Encoding, Selector},
-    service::Gate,
 };
 
 pub(crate) async fn list_objects(

@@ -20,9 +20,9 @@ use crate::{
     attributes,
     checksum::Algorithm,
     error::{self, from_client},
+    gate::Gate,
     ingest::{self, DEFAULT_ALGORITHM},
     payload::Payload,
-    service::Gate,
     unsupported,
 };
 

@@ -26,8 +26,8 @@ use crate::{
     checksum::{self, Algorithm, set_checksums},
     conditions,
     error::{self, from_client},
+    gate::Gate,
     multipart,
-    service::Gate,
 };
 
 /// Times that a completion starts over because parts change under it.

@@ -21,9 +21,9 @@ use crate::{
     attributes,
     checksum::set_checksums,
     error::{self, from_client},
+    gate::Gate,
     list::{self, Encoding, Selector},
     multipart,
-    service::Gate,
 };
 
 pub(crate) async fn list_parts(

@@ -17,9 +17,8 @@ use crate::{
     attributes,
     checksum::set_checksums,
     error::{self, from_client},
-    list,
-    service::Gate,
-    unsupported,
+    gate::Gate,
+    list, unsupported,
 };
 
 const KNOWN: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "ObjectSize", "StorageClass"];

@@ -33,8 +33,8 @@ use crate::{
     conditions::{ReadConditions, Verdict},
     error::{self, from_client},
     front::StatusOverride,
+    gate::Gate,
     range::{self, Selection},
-    service::Gate,
     unsupported,
 };
 

@@ -11,9 +11,9 @@ use s3s::{
 use crate::{
     attributes, conditions,
     error::from_client,
+    gate::Gate,
     ingest::{self, DEFAULT_ALGORITHM},
     payload::Payload,
-    service::Gate,
     unsupported,
 };
 

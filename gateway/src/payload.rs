@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cairn_common::limits::PUT_SIZE_BYTES_MAX;
-use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http::{HeaderMap, header::CONTENT_LENGTH};
 use s3s::{
     S3Error, S3ErrorCode, S3Request, S3Result,
     crypto::{Checksum as _, Sha256},
@@ -15,6 +15,7 @@ use crate::{
     auth::Authorization,
     aws_chunked::{ChunkedError, Decoder, Event},
     chunk_signature::ChunkSigner,
+    content_sha256,
     digest::{self, Claims},
     error,
     exchange::Exchange,
@@ -59,7 +60,7 @@ impl Payload {
                 Coding::Chunked(Box::new(Chunked::from_request(request, kind)?)),
                 headers.get("x-amz-decoded-content-length"),
             )
-        } else if let Some(expected) = parse_sha256(kind) {
+        } else if let Some(expected) = content_sha256::parse(kind) {
             (
                 Coding::Hashed(Box::new((Sha256::new(), expected))),
                 headers.get(CONTENT_LENGTH),
@@ -134,7 +135,7 @@ impl Payload {
                 if hasher.finalize() == expected {
                     Ok(())
                 } else {
-                    Err(content_sha256_mismatch())
+                    Err(content_sha256::mismatch())
                 }
             }
             Coding::Chunked(chunked) => chunked.end(),
@@ -268,19 +269,4 @@ fn signature_mismatch() -> S3Error {
         S3ErrorCode::SignatureDoesNotMatch,
         error::standard_text("SignatureDoesNotMatch"),
     )
-}
-
-/// The error for a body that is not what its signed hash says.
-pub(crate) fn content_sha256_mismatch() -> S3Error {
-    error::custom(
-        "XAmzContentSHA256Mismatch",
-        StatusCode::BAD_REQUEST,
-        "The provided 'x-amz-content-sha256' header does not match what was computed.",
-    )
-}
-
-/// The hash in `value`, where it is one and not a keyword.
-pub(crate) fn parse_sha256(value: &[u8]) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    hex::decode_to_slice(value, &mut hash).ok().map(|()| hash)
 }

@@ -23,8 +23,8 @@ use crate::{
     auth::{Access, Domains, Keys},
     config::{GatewayConfig, GatewayLimits},
     front::Front,
+    gate::Gate,
     metrics::GatewayMetrics,
-    service::Gate,
     stall::StallGuard,
 };
 

@@ -3,30 +3,15 @@
 //! Must never hold logic. Invariant: what has no line here is answered `NotImplemented` by s3s.
 
 use async_trait::async_trait;
-use cairn_client::Client;
 use s3s::{S3, S3Request, S3Response, S3Result, dto::*};
 
 use crate::{
     bucket,
     bucket_settings::{self, Unset},
-    copy, delete, list_objects, multipart, multipart_complete, multipart_list, object_attributes, object_get,
-    object_put,
+    copy, delete,
+    gate::Gate,
+    list_objects, multipart, multipart_complete, multipart_list, object_attributes, object_get, object_put,
 };
-
-/// What the operations work on.
-pub(crate) struct Gate {
-    pub(crate) client: Client,
-    pub(crate) region: String,
-}
-
-impl Gate {
-    pub(crate) fn new(client: Client, region: &str) -> Self {
-        Self {
-            client,
-            region: region.to_owned(),
-        }
-    }
-}
 
 #[async_trait]
 impl S3 for Gate {

@@ -11,8 +11,8 @@ use s3s::{
 
 use crate::{
     checksum::Algorithm,
+    content_sha256,
     digest::{Claims, Digester},
-    payload::{content_sha256_mismatch, parse_sha256},
 };
 
 /// Verifies one XML body of a declared length.
@@ -34,7 +34,7 @@ impl XmlCheck {
         let digester = Digester::new(claims.algorithm().unwrap_or(Algorithm::Crc64Nvme));
         let sha256 = headers
             .get("x-amz-content-sha256")
-            .and_then(|value| parse_sha256(value.as_bytes()));
+            .and_then(|value| content_sha256::parse(value.as_bytes()));
         Ok(Some(Self {
             claims,
             length,
@@ -57,7 +57,7 @@ impl XmlCheck {
         if let Some((hasher, expected)) = self.sha256.take()
             && hasher.finalize() != expected
         {
-            return Err(content_sha256_mismatch());
+            return Err(content_sha256::mismatch());
         }
         self.digester
             .take()

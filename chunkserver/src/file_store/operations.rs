@@ -110,7 +110,7 @@ impl OpenDevice {
         let file = self.open_shard(key)?;
         let len = usize::try_from(file_len).map_err(|_| StoreError::Conflict)?;
         let stored = read_at(&file, 0, len + 1).map_err(|errno| self.health.judge("read a shard", errno))?;
-        let mut rest = stored.as_slice();
+        let mut rest = &stored[..];
         let same = pieces.iter().all(|piece| {
             let matching = rest.strip_prefix(&piece[..]);
             matching.is_some_and(|behind| {
@@ -173,7 +173,7 @@ impl OpenDevice {
             shard_len: header.shard_len,
             block_hashes: header.block_hashes,
             shard_hashes: header.shard_hashes,
-            payload: Bytes::from(payload),
+            payload,
         })
     }
 

@@ -52,15 +52,8 @@ fn replayed(header: Bytes, body: Bytes) -> Lie {
     })
 }
 
-#[tokio::test]
-async fn every_lie_is_found_out() {
-    let scheme = scheme("4+2");
-    let store = Arc::new(Store::new(6, scheme).await);
-    let bytes = content(1, LEN);
-    let chunk = store.write(scheme, &bytes).await;
-    let stranger = store.write(scheme, &content(2, LEN)).await;
-
-    // Only shard 0 lies, so that the rest suffices.
+/// Lies about shard 0 only, so that the rest suffices.
+fn lies() -> [(&'static str, Lie); 6] {
     let only_first = |lie: fn(&GetShard, Response) -> Response| -> Lie {
         Box::new(move |get, response| {
             if get.shard_index == 0 {
@@ -70,7 +63,7 @@ async fn every_lie_is_found_out() {
             }
         })
     };
-    let lies: [(&str, Lie); 6] = [
+    [
         (
             "fitting block hashes",
             only_first(|get, response| consistent(get, response, false)),
@@ -120,8 +113,18 @@ async fn every_lie_is_found_out() {
                 )
             }),
         ),
-    ];
-    for (name, lie) in lies {
+    ]
+}
+
+#[tokio::test]
+async fn every_lie_is_found_out() {
+    let scheme = scheme("4+2");
+    let store = Arc::new(Store::new(6, scheme).await);
+    let bytes = content(1, LEN);
+    let chunk = store.write(scheme, &bytes).await;
+    let stranger = store.write(scheme, &content(2, LEN)).await;
+
+    for (name, lie) in lies() {
         *store.meddler.lie.lock() = Some(lie);
         let datapath = store.datapath();
         assert!(

@@ -24,7 +24,7 @@ use openraft::{
 };
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout},
 };
 
 use super::{
@@ -37,6 +37,8 @@ use crate::store::{LogStore, SharedCache, StateStore, StoreError, SyncObserver};
 
 /// How long a start may take to bring the state up to date and be elected.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a read barrier may wait for the state to catch up.
+const BARRIER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long stopping openraft's tasks may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 /// Time between heartbeats; also sets how often openraft's clock ticks.
@@ -80,6 +82,9 @@ pub(crate) enum ProposeError {
     /// What was proposed may or may not come to happen: ask again under the same session and sequence.
     #[error("leadership changed: the outcome is unknown")]
     Unknown,
+    /// The state did not catch up in time: try again later.
+    #[error("the metadata server is behind: try again later")]
+    Late,
     /// The member has stopped for good.
     #[error("the metadata server has stopped: {0}")]
     Stopped(String),
@@ -142,15 +147,15 @@ impl RaftNode {
     }
 
     /// Returns once the local state holds everything that was committed when this was called, and this member led.
-    pub(crate) async fn barrier(&self) -> Result<u64, ProposeError> {
+    pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
         let linearizer = self
             .raft
             .get_read_linearizer(ReadPolicy::ReadIndex)
             .await
             .map_err(read_error)?;
         let index = linearizer.read_log_id().index();
-        self.progress.wait_for(index).await;
-        Ok(index)
+        let caught_up = timeout(BARRIER_DEADLINE, self.progress.wait_for(index)).await;
+        caught_up.map_err(|_| ProposeError::Late)
     }
 
     /// Waits until the member has stopped for good, and says why.
@@ -185,12 +190,18 @@ impl RaftNode {
 
     /// Stops the member, flushes and closes its store.
     pub(crate) async fn shutdown(&self) -> Result<(), StoreError> {
-        if tokio::time::timeout(STOP_DEADLINE, self.raft.shutdown()).await.is_err() {
+        if timeout(STOP_DEADLINE, self.raft.shutdown()).await.is_err() {
             tracing::warn!("the Raft group's tasks did not stop in time; closing the store under them");
         }
         let (log, state) = (self.log.clone(), Arc::clone(&self.state));
-        let closed = tokio::task::spawn_blocking(move || state.close().and(log.close())).await;
-        closed.unwrap_or(Err(StoreError::Closed))
+        let close = move || {
+            // Both are closed, whatever becomes of the first.
+            let (state_closed, log_closed) = (state.close(), log.close());
+            state_closed.and(log_closed)
+        };
+        tokio::task::spawn_blocking(close)
+            .await
+            .unwrap_or(Err(StoreError::Closed))
     }
 
     /// Index of the newest entry that the log no longer holds.
@@ -225,11 +236,16 @@ impl RaftNode {
             .current_leader(server.value(), "elected")
             .await;
         leading.map_err(|error| StartError::NotReady(error.to_string()))?;
-        match timeout_at(deadline, self.barrier()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(StartError::NotReady(error.to_string())),
-            Err(_) => Err(StartError::NotReady("the log is still being replayed".to_owned())),
+        while Instant::now() < deadline {
+            match self.barrier().await {
+                Ok(()) => return Ok(()),
+                Err(ProposeError::Late) => tracing::info!("the log is being replayed"),
+                Err(error @ (ProposeError::NotLeader | ProposeError::Unknown | ProposeError::Stopped(_))) => {
+                    return Err(StartError::NotReady(error.to_string()));
+                }
+            }
         }
+        Err(StartError::NotReady("the log is still being replayed".to_owned()))
     }
 }
 

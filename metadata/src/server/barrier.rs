@@ -54,7 +54,7 @@ impl BarrierTask {
         let mut waiters = Vec::new();
         while self.queue.recv_many(&mut waiters, PROPOSAL_QUEUE_MAX).await > 0 {
             self.metrics.read_barriers.inc();
-            let outcome = self.node.barrier().await.map(|_| ());
+            let outcome = self.node.barrier().await;
             for waiter in waiters.drain(..) {
                 // A query whose caller has gone needs no answer.
                 let _ = waiter.send(outcome.clone());

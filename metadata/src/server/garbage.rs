@@ -15,7 +15,7 @@ use cairn_common::{
     cluster_map::ClusterMap,
     ids::ChunkId,
     limits::GARBAGE_STEP_MAX,
-    wire::command::{Command, ForgetChunks, ReleaseStep, WriteRequest},
+    wire::command::{Command, ForgetChunks, ReleaseStep},
 };
 use cairn_transport::Transport;
 use futures::{StreamExt, future::join_all, stream};
@@ -143,7 +143,7 @@ impl GarbageWorker {
             }
             let steps = u32::try_from(GARBAGE_STEP_MAX).unwrap_or(u32::MAX);
             self.proposer
-                .submit(own_request(Command::ReleaseStep(ReleaseStep { steps })))
+                .submit_own(Command::ReleaseStep(ReleaseStep { steps }))
                 .await?;
         }
         Ok(true)
@@ -188,7 +188,7 @@ impl GarbageWorker {
     async fn forget(&self, chunks: &[ChunkId]) -> Result<(), RoundError> {
         let chunk_ids = chunks.iter().map(|id| Bytes::copy_from_slice(&id.to_bytes())).collect();
         self.proposer
-            .submit(own_request(Command::ForgetChunks(ForgetChunks { chunk_ids })))
+            .submit_own(Command::ForgetChunks(ForgetChunks { chunk_ids }))
             .await?;
         Ok(())
     }
@@ -213,16 +213,6 @@ impl Retries {
     fn keep_only(&mut self, chunks: &[DeletableChunk]) {
         let present: HashSet<_> = chunks.iter().map(|chunk| chunk.id).collect();
         self.waiting.retain(|id, _| present.contains(id));
-    }
-}
-
-/// A command of the server itself: it needs no session.
-fn own_request(command: Command) -> WriteRequest {
-    WriteRequest {
-        session: 0,
-        sequence: 0,
-        answered_below: 0,
-        command: Some(command),
     }
 }
 

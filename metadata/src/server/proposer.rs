@@ -11,7 +11,7 @@ use std::{
 
 use cairn_common::{
     limits::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSAL_QUEUE_MAX},
-    wire::command::{EntryBatch, WriteReply, WriteRequest},
+    wire::command::{Command, EntryBatch, WriteReply, WriteRequest},
 };
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -93,6 +93,17 @@ impl Proposer {
         }
         let stopped = || ProposeError::Stopped("its proposer has ended".to_owned());
         wait.await.unwrap_or_else(|_| Err(stopped().into()))
+    }
+
+    /// Carries out a command of the server itself, which needs no session.
+    pub(super) async fn submit_own(&self, command: Command) -> Result<WriteReply, SubmitError> {
+        let request = WriteRequest {
+            session: 0,
+            sequence: 0,
+            answered_below: 0,
+            command: Some(command),
+        };
+        self.submit(request).await
     }
 }
 

@@ -211,7 +211,7 @@ impl Inner {
 
     fn submit_failure(&self, error: &SubmitError) -> Failure {
         let code = match error {
-            SubmitError::Busy => FailureCode::Busy,
+            SubmitError::Busy | SubmitError::Propose(ProposeError::Late) => FailureCode::Busy,
             SubmitError::TooLarge(_) => FailureCode::Malformed,
             SubmitError::Propose(ProposeError::NotLeader | ProposeError::Unknown) => FailureCode::NotLeader,
             SubmitError::Propose(ProposeError::Stopped(_)) => {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use cairn_common::{
     ids::SessionId,
-    wire::command::{Command, EndSession, WriteRequest},
+    wire::command::{Command, EndSession},
 };
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
@@ -82,13 +82,7 @@ async fn end_session(session: SessionId, proposer: &Proposer, metrics: &Metrics)
     let command = Command::EndSession(EndSession {
         session: session.value(),
     });
-    let request = WriteRequest {
-        session: 0,
-        sequence: 0,
-        answered_below: 0,
-        command: Some(command),
-    };
-    match proposer.submit(request).await {
+    match proposer.submit_own(command).await {
         Ok(_) => {
             metrics.sessions_expired.inc();
             tracing::info!(%session, "the session gave no sign of life within its lease and was ended");

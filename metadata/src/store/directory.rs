@@ -12,9 +12,21 @@ use super::StoreError;
 
 const TEMPORARY_PREFIX: &str = "incomplete-";
 
-/// Makes `path` and the directories above it.
+/// Makes `path` and the directories above it, durably.
 pub(super) fn create_directory(path: &Path) -> Result<(), StoreError> {
-    fs::create_dir_all(path).map_err(|error| StoreError::from_io("creating a directory of the metadata store", &error))
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    let create = || {
+        fs::create_dir_all(path)?;
+        missing.iter().filter_map(|made| made.parent()).try_for_each(|parent| {
+            // The parent of a relative path's first component is written as nothing, and means here.
+            sync_directory(if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            })
+        })
+    };
+    create().map_err(|error| StoreError::from_io("creating a directory of the metadata store", &error))
 }
 
 /// The numbered directories under `parent`, in ascending order.

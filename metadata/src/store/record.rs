@@ -276,23 +276,64 @@ mod tests {
 
     #[test]
     fn samples_of_version_1_are_still_read() {
-        let sample = [1, 0xb1, 0x07, 0x41, 0x90, 8, 5, 16, 2, 24, 1];
-        let sealed = seal(&VoteRecord {
-            term: 5,
-            node: 2,
-            committed: true,
-        });
-        assert_eq!(sealed[5..], sample[5..]);
-        let mut stored = sample;
-        stored[1..5].copy_from_slice(&crc_of(&sample).to_le_bytes());
-        assert_eq!(
-            decode("vote", &stored),
-            Ok(VoteRecord {
+        let position = LogPosition {
+            term: 3,
+            node: 1,
+            index: 7,
+        };
+        is_stored_as(
+            &position,
+            &[0x01, 0xdf, 0x9b, 0x36, 0xc1, 0x08, 0x03, 0x10, 0x01, 0x18, 0x07],
+        );
+        is_stored_as(
+            &VoteRecord {
                 term: 5,
                 node: 2,
-                committed: true
-            })
+                committed: true,
+            },
+            &[0x01, 0xac, 0xdd, 0xde, 0x9d, 0x08, 0x05, 0x10, 0x02, 0x18, 0x01],
         );
+        is_stored_as(
+            &IdentityRecord { server: 1 },
+            &[0x01, 0xbf, 0x71, 0x5a, 0xaa, 0x08, 0x01],
+        );
+        let kind = Some(EntryKind::Batch(Bytes::from_static(b"cd")));
+        is_stored_as(
+            &EntryRecord { position, kind },
+            &[
+                0x01, 0x8e, 0x87, 0x6b, 0x5b, 0x0a, 0x06, 0x08, 0x03, 0x10, 0x01, 0x18, 0x07, 0x1a, 0x02, 0x63, 0x64,
+            ],
+        );
+        let voter_sets = vec![VoterSet { voters: vec![1, 2] }];
+        let members = MembershipRecord {
+            position: Some(position),
+            voter_sets,
+            members: vec![1, 2],
+        };
+        is_stored_as(
+            &members,
+            &[
+                0x01, 0xa3, 0xfe, 0xfe, 0xd0, 0x0a, 0x06, 0x08, 0x03, 0x10, 0x01, 0x18, 0x07, 0x12, 0x04, 0x0a, 0x02,
+                0x01, 0x02, 0x1a, 0x02, 0x01, 0x02,
+            ],
+        );
+        let applied = AppliedRecord {
+            position: Some(position),
+            chain: vec![0xab, 0xcd],
+            time_ms: 1000,
+        };
+        is_stored_as(
+            &applied,
+            &[
+                0x01, 0x6c, 0x71, 0x0d, 0x7d, 0x0a, 0x06, 0x08, 0x03, 0x10, 0x01, 0x18, 0x07, 0x12, 0x02, 0xab, 0xcd,
+                0x18, 0xe8, 0x07,
+            ],
+        );
+    }
+
+    fn is_stored_as<R: Record + PartialEq + std::fmt::Debug>(record: &R, sample: &[u8]) {
+        assert_eq!(decode::<R>("a record", sample).as_ref(), Ok(record));
+        assert_eq!(seal(record), sample);
     }
 
     proptest! {

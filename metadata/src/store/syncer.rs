@@ -70,6 +70,13 @@ impl Syncer {
     }
 }
 
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        // The thread holds the database: left alone, it could close it while the process is already being torn down.
+        self.stop();
+    }
+}
+
 fn run(waiting: &Receiver<Callback>, sync: impl Fn() -> Result<(), StoreError>, observe: &SyncObserver) {
     let mut failed: Option<StoreError> = None;
     while let Ok(first) = waiting.recv() {
