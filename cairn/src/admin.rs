@@ -10,7 +10,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
-use crate::server::Parts;
+use crate::parts::Parts;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 64;

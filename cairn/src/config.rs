@@ -2,7 +2,11 @@
 //!
 //! Invariant: a setting that nobody knows is an error, wherever it stands.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use cairn_common::{limits, redundancy::Redundancy};
@@ -23,8 +27,11 @@ const TEST_VARIABLES: &str = "CAIRN_TEST_";
 /// Smallest memory budget: a few chunks of the widest scheme.
 const MEMORY_BUDGET_MIB_MIN: usize = 64;
 
-/// Raft's own reports are for its developers unless they warn.
-const DEFAULT_LOG: &str = "info,openraft=warn";
+/// What openraft reports is for its developers unless it warns; s3s logs every refused request as an error.
+const DEFAULT_LOG: &str = "info,openraft=warn,s3s=off";
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
 
 /// Most devices of one server.
 const DEVICES_MAX: usize = 256;
@@ -137,14 +144,8 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
         data: std::path::absolute(data).context("the data directory")?,
         devices,
         redundancy,
-        listen: args
-            .listen
-            .or(file.listen)
-            .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9000))),
-        admin: args
-            .admin
-            .or(file.admin)
-            .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9001))),
+        listen: args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN),
+        admin: args.admin.or(file.admin).unwrap_or(DEFAULT_ADMIN),
         region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".to_owned()),
         virtual_host_domains: domains,
         memory_budget_bytes: budget_mib << 20,

@@ -9,6 +9,7 @@ mod data_dir;
 mod env;
 mod logging;
 mod metrics;
+mod parts;
 mod running;
 mod server;
 mod status;

@@ -18,7 +18,7 @@ use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use cairn_metadata::{MetadataConfig, MetadataServer};
 use cairn_transport::{InProcess, Transport};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     admin::Admin,
@@ -29,8 +29,8 @@ use crate::{
     data_dir::{self, DataDir},
     logging,
     metrics::Metrics,
+    parts::{Parts, domain_remarks},
     running::Running,
-    status::{DeviceState, Health, Status},
 };
 
 /// All parts of a store in one process are one server to each other.
@@ -44,20 +44,6 @@ const METADATA_REQUESTS_MAX: usize = 16_384;
 
 /// How long requests under way may go on after a signal.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
-
-/// How long the readiness check waits.
-const READY_DEADLINE: Duration = Duration::from_secs(2);
-
-/// The parts that the admin address tells about.
-pub(crate) struct Parts {
-    client: Client,
-    chunkserver: Arc<ChunkServer>,
-    metadata: Arc<MetadataServer>,
-    datapath_metrics: cairn_datapath::Metrics,
-    redundancy: Redundancy,
-    endpoint: String,
-    pub(crate) metrics: Metrics,
-}
 
 pub(crate) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(args)?;
@@ -129,16 +115,19 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
+    wait_for_signal(&mut terminate, &mut interrupt).await;
+    tokio::select! {
+        stopped = stop(gateway, &parts, &admin) => stopped?,
+        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
     }
-    let stopping = stop(gateway, &parts, &admin);
-    tokio::select! {
-        stopped = stopping => stopped?,
-        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Finishes what is under way, top down.
@@ -188,81 +177,4 @@ fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, m
     )?;
     writeln!(out, "ready")?;
     out.flush()
-}
-
-/// What the user should know about how independent the devices are.
-fn domain_remarks(redundancy: Redundancy, map: &ClusterMap) -> Vec<String> {
-    let (devices, disks) = (map.devices.len(), map.disk_count());
-    let mut remarks = Vec::new();
-    if redundancy.tolerance() == 0 {
-        remarks.push("one copy of everything: the loss of a device loses its data".to_owned());
-    } else if disks == 1 {
-        remarks.push(format!(
-            "all {devices} device directories are on one disk and are one failure domain: {redundancy} protects from \
-             damaged or deleted files, not from the loss of that disk"
-        ));
-    } else if disks < redundancy.width() {
-        remarks.push(format!(
-            "{devices} device directories are on {disks} disks: the loss of one disk can take several shards of {redundancy}"
-        ));
-    }
-    remarks
-}
-
-impl Parts {
-    /// Whether requests are served; if not, why.
-    pub(crate) async fn ready(&self) -> Result<(), String> {
-        if let Some(reason) = self.metadata.failed() {
-            return Err(reason.to_owned());
-        }
-        match tokio::time::timeout(READY_DEADLINE, self.client.summary()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the metadata service does not answer".to_owned()),
-        }
-    }
-
-    pub(crate) async fn status(&self) -> anyhow::Result<Status> {
-        let summary = self.client.summary().await?;
-        let devices: Vec<DeviceState> = self.chunkserver.status().await.into_iter().map(device_state).collect();
-        let map = self.client.cluster_map();
-        let down = devices.iter().filter(|device| !device.up).count();
-        let mut remarks = domain_remarks(self.redundancy, &map);
-        if down > 0 {
-            remarks.insert(0, format!("{down} of {} devices are down", devices.len()));
-        }
-        let health = match down {
-            0 => Health::Good,
-            down if down <= self.redundancy.tolerance() => Health::Degraded,
-            _ => Health::Failed,
-        };
-        Ok(Status {
-            health,
-            remarks,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            endpoint: self.endpoint.clone(),
-            redundancy: self.redundancy.to_string(),
-            tolerance: self.redundancy.tolerance(),
-            disks: map.disk_count(),
-            buckets: summary.buckets,
-            objects: summary.objects,
-            object_bytes: summary.object_bytes,
-            release_pending: summary.release_pending,
-            corrupt_shards: self.datapath_metrics.corrupt_shards(),
-            degraded_reads: self.datapath_metrics.degraded_reads(),
-            devices,
-        })
-    }
-}
-
-fn device_state(device: cairn_common::wire::shard::DeviceStatus) -> DeviceState {
-    DeviceState {
-        id: device.device,
-        path: device.path,
-        up: device.up,
-        reason: device.reason,
-        total_bytes: device.total_bytes,
-        free_bytes: device.free_bytes,
-        used_bytes: device.used_bytes,
-    }
 }

@@ -36,6 +36,9 @@ pub(crate) fn refuse(code: ErrorCode, detail: impl Into<String>) -> ApplyError {
 
 type Layer = BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>;
 
+/// The writes to one family, by key.
+type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
 /// The state with the writes made so far.
 pub(crate) struct Tx<'a> {
     view: &'a dyn View,
@@ -97,14 +100,14 @@ impl<'a> Tx<'a> {
         self.command.insert((family, key), None);
     }
 
-    fn written(&self, family: Family, from: &[u8]) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    fn written(&self, family: Family, from: &[u8]) -> Written {
         let start = (family, from.to_vec());
         let layer = |layer: &Layer| {
             layer
                 .range(start.clone()..)
                 .take_while(|((other, _), _)| *other == family)
                 .map(|((_, key), value)| (key.clone(), value.clone()))
-                .collect::<BTreeMap<_, _>>()
+                .collect::<Written>()
         };
         let mut written = layer(&self.entry);
         written.extend(layer(&self.command));
@@ -147,6 +150,9 @@ impl View for Tx<'_> {
     }
 }
 
+/// Sees one record of a scan; `false` or an error ends the scan.
+pub(crate) type RecordVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, ViewError> + 'a;
+
 /// The record under `key` of any view.
 pub(crate) fn read_record<R: Record>(view: &dyn View, family: Family, key: &[u8]) -> Result<Option<R>, ViewError> {
     view.get(family, key)?
@@ -176,7 +182,7 @@ pub(crate) fn scan_prefix(
     family: Family,
     prefix: &[u8],
     from: &[u8],
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, ViewError>,
+    visit: &mut RecordVisitor<'_>,
 ) -> Result<(), ViewError> {
     let mut outcome = Ok(());
     view.scan(family, from.max(prefix), &mut |key, value| {

@@ -15,3 +15,6 @@ pub(crate) mod reply;
 pub(crate) mod session;
 pub(crate) mod system;
 pub(crate) mod upload;
+
+#[cfg(test)]
+mod samples;

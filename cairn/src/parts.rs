@@ -1,0 +1,104 @@
+//! The parts of a running store, as far as metrics, health and status tell about them.
+
+use std::{sync::Arc, time::Duration};
+
+use cairn_chunkserver::ChunkServer;
+use cairn_client::Client;
+use cairn_common::{cluster_map::ClusterMap, redundancy::Redundancy};
+use cairn_metadata::MetadataServer;
+
+use crate::{
+    metrics::Metrics,
+    status::{DeviceState, Health, Status},
+};
+
+/// How long the readiness check waits.
+const READY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The parts that the admin address tells about.
+pub(crate) struct Parts {
+    pub(crate) client: Client,
+    pub(crate) chunkserver: Arc<ChunkServer>,
+    pub(crate) metadata: Arc<MetadataServer>,
+    pub(crate) datapath_metrics: cairn_datapath::Metrics,
+    pub(crate) redundancy: Redundancy,
+    pub(crate) endpoint: String,
+    pub(crate) metrics: Metrics,
+}
+
+impl Parts {
+    /// Whether requests are served; if not, why.
+    pub(crate) async fn ready(&self) -> Result<(), String> {
+        if let Some(reason) = self.metadata.failed() {
+            return Err(reason.to_owned());
+        }
+        match tokio::time::timeout(READY_DEADLINE, self.client.summary()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the metadata service does not answer".to_owned()),
+        }
+    }
+
+    pub(crate) async fn status(&self) -> anyhow::Result<Status> {
+        let summary = self.client.summary().await?;
+        let devices: Vec<DeviceState> = self.chunkserver.status().await.into_iter().map(device_state).collect();
+        let map = self.client.cluster_map();
+        let down = devices.iter().filter(|device| !device.up).count();
+        let mut remarks = domain_remarks(self.redundancy, &map);
+        if down > 0 {
+            remarks.insert(0, format!("{down} of {} devices are down", devices.len()));
+        }
+        let health = match down {
+            0 => Health::Good,
+            down if down <= self.redundancy.tolerance() => Health::Degraded,
+            _ => Health::Failed,
+        };
+        Ok(Status {
+            health,
+            remarks,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            endpoint: self.endpoint.clone(),
+            redundancy: self.redundancy.to_string(),
+            tolerance: self.redundancy.tolerance(),
+            disks: map.disk_count(),
+            buckets: summary.buckets,
+            objects: summary.objects,
+            object_bytes: summary.object_bytes,
+            release_pending: summary.release_pending,
+            corrupt_shards: self.datapath_metrics.corrupt_shards(),
+            degraded_reads: self.datapath_metrics.degraded_reads(),
+            devices,
+        })
+    }
+}
+
+/// What the user should know about how independent the devices are.
+pub(crate) fn domain_remarks(redundancy: Redundancy, map: &ClusterMap) -> Vec<String> {
+    let (devices, disks) = (map.devices.len(), map.disk_count());
+    let mut remarks = Vec::new();
+    if redundancy.tolerance() == 0 {
+        remarks.push("one copy of everything: the loss of a device loses its data".to_owned());
+    } else if disks == 1 {
+        remarks.push(format!(
+            "all {devices} device directories are on one disk and are one failure domain: {redundancy} protects from \
+             damaged or deleted files, not from the loss of that disk"
+        ));
+    } else if disks < redundancy.width() {
+        remarks.push(format!(
+            "{devices} device directories are on {disks} disks: the loss of one disk can take several shards of {redundancy}"
+        ));
+    }
+    remarks
+}
+
+fn device_state(device: cairn_common::wire::shard::DeviceStatus) -> DeviceState {
+    DeviceState {
+        id: device.device,
+        path: device.path,
+        up: device.up,
+        reason: device.reason,
+        total_bytes: device.total_bytes,
+        free_bytes: device.free_bytes,
+        used_bytes: device.used_bytes,
+    }
+}

@@ -1,0 +1,247 @@
+//! Stored samples: every record kind's value as version 1 wrote it. A change that no longer reads one breaks old stores.
+
+use bytes::Bytes;
+use cairn_common::{
+    envelope::{Record, open, seal},
+    ids::{BucketId, ChunkId, InodeId, SessionId, UploadId},
+    wire::object::{Chunk, Field, ObjectAttributes, ObjectChecksum},
+};
+
+use super::{bucket, chunk, dentry, extent, garbage, inode, part, reply, session, system, upload};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
+    (0..hex.len()).step_by(2).map(digits).collect()
+}
+
+/// The record is written as the sample says, the sample is read as the record, and no truncation of it is.
+fn check<R: Record + PartialEq + std::fmt::Debug>(record: &R, sample: &str) {
+    assert_eq!(hex(&seal(record)), sample, "{record:?}");
+    let stored = bytes_of(sample);
+    assert_eq!(open::<R>(&stored).as_ref(), Ok(record));
+    for length in 0..stored.len() {
+        assert!(open::<R>(&stored[..length]).is_err(), "{length} bytes of {record:?}");
+    }
+}
+
+fn attributes() -> ObjectAttributes {
+    let field = |name: &str, value: &str| Field {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    };
+    let checksum = ObjectChecksum {
+        algorithm: "CRC32".to_owned(),
+        value: "AAAAAA==".to_owned(),
+        composite: false,
+    };
+    ObjectAttributes {
+        etag: "e".to_owned(),
+        headers: vec![field("content-type", "text/plain")],
+        user_metadata: vec![field("k", "v")],
+        checksums: vec![checksum],
+    }
+}
+
+fn chunk_id() -> ChunkId {
+    ChunkId {
+        session: SessionId::new(2),
+        counter: 3,
+    }
+}
+
+fn extent_record() -> extent::ExtentRecord {
+    let chunk_id = Bytes::copy_from_slice(&chunk_id().to_bytes());
+    extent::ExtentRecord {
+        file_offset: 4,
+        length: 5,
+        chunk_offset: 6,
+        chunk_id,
+    }
+}
+
+#[test]
+fn store_buckets_and_names_are_stored_as_version_1_wrote_them() {
+    check(
+        &system::StoreRecord {
+            last_session: 1,
+            last_bucket: 2,
+            time_ms: 3,
+            feature_level: 1,
+            generation: 4,
+            buckets: 5,
+            sessions: 6,
+            release_pending: 7,
+        },
+        "01cb887cdc08011002180320012804300538064007",
+    );
+    let record = bucket::BucketRecord {
+        name: "ab".to_owned(),
+        created_ms: 1,
+        data_shards: 4,
+        parity_shards: 2,
+        chunk_size_bytes: 8 << 20,
+        last_inode: 3,
+        last_upload: 4,
+        objects: 5,
+        object_bytes: 6,
+        uploads: 7,
+    };
+    check(&record, "0187463dd50a026162100118042002288080800430033804400548065007");
+    check(&bucket::BucketName { bucket: 1 }, "01bf715aaa0801");
+    check(&dentry::DentryRecord { inode: 2 }, "014b820ab90802");
+}
+
+#[test]
+fn inodes_and_extents_are_stored_as_version_1_wrote_them() {
+    let file = inode::InodeRecord {
+        kind: inode::InodeKind::File.into(),
+        modified_ms: 1,
+        size: 2,
+        attributes: Some(attributes()),
+        inline: Bytes::from_static(b"in"),
+        extents: vec![extent_record()],
+        more_extents: true,
+        upload: 3,
+        children: 0,
+        parent: 0,
+    };
+    check(
+        &file,
+        "01f4c9ecd8080110011802223a0a0165121a0a0c636f6e74656e742d74797065120a746578742f706c61696e1a060a016b12017622110a05435243333212084141414141413d3d2a02696e321808041005180622100000000000000002000000000000000338014003",
+    );
+    let directory = inode::InodeRecord {
+        kind: inode::InodeKind::Directory.into(),
+        children: 2,
+        parent: 1,
+        ..inode::InodeRecord::default()
+    };
+    check(&directory, "01685b2de3080248025001");
+    check(
+        &extent_record(),
+        "0169dbbd72080410051806221000000000000000020000000000000003",
+    );
+    check(
+        &extent::ManifestRecord {
+            numbers: vec![1, 3],
+            sizes: vec![5 << 20, 9],
+        },
+        "01cbb2351f0a02010312058080c00209",
+    );
+}
+
+#[test]
+fn chunks_and_uploads_are_stored_as_version_1_wrote_them() {
+    let chunk = Chunk {
+        id: Bytes::copy_from_slice(&chunk_id().to_bytes()),
+        data_shards: 4,
+        parity_shards: 2,
+        length: 100,
+        hash: Bytes::from(vec![7; 32]),
+        explicit_devices: vec![1, 2],
+        epoch: 9,
+    };
+    check(
+        &chunk::ChunkRecord {
+            chunk: Some(chunk),
+            references: 1,
+        },
+        "015e175c3d0a400a10000000000000000200000000000000031004180220642a2007070707070707070707070707070707070707070707070707070707070707073202010238091001",
+    );
+    let upload = upload::UploadRecord {
+        key: Bytes::from_static(b"k"),
+        upload: 3,
+        attributes: Some(attributes()),
+        revision: 2,
+        started_ms: 1,
+    };
+    check(
+        &upload,
+        "01f56c9c880a016b10031a3a0a0165121a0a0c636f6e74656e742d74797065120a746578742f706c61696e1a060a016b12017622110a05435243333212084141414141413d3d20022801",
+    );
+    let part = part::PartRecord {
+        size: 5,
+        etag: "e".to_owned(),
+        modified_ms: 1,
+        checksums: attributes().checksums,
+        inline: Bytes::from_static(b"in"),
+        extents: vec![extent_record()],
+    };
+    check(
+        &part,
+        "0143f943bb0805120165180122110a05435243333212084141414141413d3d2a02696e3218080410051806221000000000000000020000000000000003",
+    );
+}
+
+#[test]
+fn sessions_and_garbage_are_stored_as_version_1_wrote_them() {
+    check(
+        &session::SessionRecord {
+            settled_below: 1,
+            reads_from: 2,
+            answered_below: 3,
+            opened_ms: 4,
+        },
+        "012a1fd2980801100218032004",
+    );
+    let release = |release| garbage::ReleaseRecord {
+        bucket: 1,
+        release: Some(release),
+    };
+    check(&release(garbage::Release::Inode(2)), "01776998f008011002");
+    check(&release(garbage::Release::Upload(3)), "01cc29e79f08011803");
+    check(
+        &release(garbage::Release::Unselected(garbage::Unselected {
+            upload: 3,
+            inode: 2,
+            done_to: 1,
+        })),
+        "0108855ebb08012206080310021801",
+    );
+    let ids = vec![Bytes::copy_from_slice(&chunk_id().to_bytes())];
+    check(
+        &release(garbage::Release::Chunks(garbage::Chunks { ids })),
+        "011d10fc4308012a120a1000000000000000020000000000000003",
+    );
+}
+
+#[test]
+fn keys_are_stored_as_version_1_wrote_them() {
+    let (bucket, inode, upload) = (BucketId::new(1), InodeId::new(2), UploadId::new(3));
+    let keys = [
+        (bucket::key(bucket), "000000000000000001"),
+        (bucket::name_key("ab"), "016162"),
+        (
+            dentry::key(bucket, inode, b"d/"),
+            "00000000000000010000000000000002642f",
+        ),
+        (inode::key(bucket, inode), "00000000000000010000000000000002"),
+        (
+            extent::key(bucket, inode, 9),
+            "000000000000000100000000000000020000000000000009",
+        ),
+        (
+            extent::manifest_key(bucket, inode),
+            "00000000000000010000000000000002ffffffffffffffff",
+        ),
+        (
+            upload::key(bucket, b"k\0", upload),
+            "00000000000000016b00ff00010000000000000003",
+        ),
+        (part::key(bucket, upload, 7), "0000000000000001000000000000000300000007"),
+        (session::key(SessionId::new(2)), "0000000000000002"),
+        (reply::key(SessionId::new(2), 8), "00000000000000020000000000000008"),
+        (garbage::queue_key(10, 1), "01000000000000000a00000001"),
+        (garbage::chunk_key(chunk_id()), "0200000000000000020000000000000003"),
+        (
+            chunk::key(chunk_id()),
+            "9b385ed9fc8a56c200000000000000020000000000000003",
+        ),
+    ];
+    for (key, sample) in keys {
+        assert_eq!(hex(&key), sample);
+    }
+}
