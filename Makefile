@@ -1,0 +1,98 @@
+# Cairn: one command each; `make` lists them. `check` and `test` are what .ci/run runs.
+#
+# `run`, `test` and `bench` share the dev profile (optimised, see Cargo.toml), so RocksDB is compiled once.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+# Where `make run` keeps its data, and what it passes to the server.
+DATA ?= ./cairn-data
+RUN_FLAGS ?= --devices 6 --redundancy 4+2 --listen 127.0.0.1:9000
+
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: deps
+deps: ## install missing system packages (apt; quiet when there is nothing to do)
+	@scripts/deps
+
+.PHONY: build
+build: deps ## build the `cairn` binary
+	$(CARGO) build --locked -p cairn
+
+.PHONY: run
+run: build ## an S3 store on 127.0.0.1:9000, 4+2 over six devices in ./cairn-data
+	@exec $(CARGO) run --quiet --locked -p cairn -- server --data $(DATA) $(RUN_FLAGS)
+
+# nextest runs every test in its own process and ends a hung one. Where it is not installed `cargo test` runs the same
+# tests: building nextest for one run would cost more than it gives.
+.PHONY: test
+test: ## unit and integration tests, real clients included (about ten minutes)
+	@$(MAKE) --no-print-directory run-tests NEXTEST_PROFILE=default
+
+.PHONY: test-long
+test-long: ## the same with the long parts: 2 GiB files, the whole documentation tree, all pairs of devices
+	@CAIRN_TEST_LONG=1 $(MAKE) --no-print-directory run-tests NEXTEST_PROFILE=long
+
+.PHONY: run-tests
+run-tests: build
+	@scripts/deps test
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	    $(CARGO) test --locked --workspace --doc --quiet; \
+	    $(CARGO) nextest run --locked --workspace --profile $(NEXTEST_PROFILE); \
+	else \
+	    $(CARGO) test --locked --workspace --no-fail-fast; \
+	fi
+
+.PHONY: check
+check: fmt-check clippy docs deny tidy ## everything CI checks besides the tests; changes no file
+
+.PHONY: fmt-check
+fmt-check:
+	$(CARGO) fmt --all -- --check
+
+.PHONY: clippy
+clippy: deps
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: docs
+docs: deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: cargo-deny
+cargo-deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 \
+	    || $(CARGO) install --locked --version $(CARGO_DENY_VERSION) --profile dev cargo-deny
+
+.PHONY: deny
+deny: cargo-deny
+	$(CARGO) deny --locked --log-level error check bans licenses sources
+
+.PHONY: advisories
+advisories: cargo-deny ## known vulnerabilities; fetches the RustSec database, so not part of `check`
+	$(CARGO) deny --locked check advisories
+
+.PHONY: tidy
+tidy: deps
+	$(CARGO) test --locked --quiet -p cairn-tests --test tidy
+
+.PHONY: fix
+fix: deps ## rewrite what the tools can: formatting and machine-applicable lints
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+# `cairn` has one benchmark, the parts, which scripts/bench runs and compares with.
+.PHONY: bench
+bench: build ## the coding and hashing benchmarks, then PUT and GET against a server, beside the sum of their parts
+	$(CARGO) bench --locked --profile dev --workspace --exclude cairn --bench '*'
+	@CARGO="$(CARGO)" scripts/bench "$(TARGET_DIR)/debug/cairn"
+
+.PHONY: clean
+clean: ## remove the build output; ./cairn-data stays
+	$(CARGO) clean

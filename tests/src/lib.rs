@@ -1,0 +1,18 @@
+//! The harness of the integration suites: servers as real processes, real S3 clients, and a raw client that can
+//! misbehave. The suites are in `tests/tests/`, one file each.
+//!
+//! Invariants: every test has its own server, folder and ports; nothing waits without a bound; what a test started is
+//! ended with it.
+
+pub mod chunked;
+pub mod clients;
+pub mod content;
+pub mod http;
+pub mod isolation;
+pub mod place;
+pub mod process;
+pub mod s3;
+pub mod server;
+pub mod shards;
+pub mod sigv4;
+pub mod wait;
