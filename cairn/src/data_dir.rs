@@ -210,19 +210,17 @@ impl DataDir {
         Ok(())
     }
 
+    /// All at once: each makes and syncs hundreds of directories, on disks that do not wait for each other.
     fn format_devices(&self, identity: &StoreIdentity) -> anyhow::Result<()> {
-        for device in self.devices(identity)? {
-            let path = &device.path;
-            std::fs::create_dir_all(path).with_context(|| format!("making device {}", path.display()))?;
-            let (cluster_id, incarnation) = (device.cluster_id, device.incarnation);
-            let device_identity = DeviceIdentity {
-                cluster_id,
-                device: device.id,
-                incarnation,
-            };
-            format_device(path, &device_identity).with_context(|| format!("device {}", path.display()))?;
-        }
-        Ok(())
+        let devices = self.devices(identity)?;
+        std::thread::scope(|scope| {
+            let formatting: Vec<_> = devices.iter().map(|device| scope.spawn(|| format(device))).collect();
+            formatting.into_iter().try_for_each(|thread| {
+                thread
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("formatting a device panicked"))?
+            })
+        })
     }
 
     /// The store's devices, for its chunkserver.
@@ -253,6 +251,18 @@ impl StoreIdentity {
     pub(crate) fn redundancy(&self) -> anyhow::Result<Redundancy> {
         self.redundancy.parse().context("redundancy in store.toml")
     }
+}
+
+fn format(device: &DeviceConfig) -> anyhow::Result<()> {
+    let path = &device.path;
+    std::fs::create_dir_all(path).with_context(|| format!("making device {}", path.display()))?;
+    let (cluster_id, incarnation) = (device.cluster_id, device.incarnation);
+    let identity = DeviceIdentity {
+        cluster_id,
+        device: device.id,
+        incarnation,
+    };
+    format_device(path, &identity).with_context(|| format!("device {}", path.display()))
 }
 
 fn inner_paths(count: u32) -> Vec<PathBuf> {

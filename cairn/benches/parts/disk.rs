@@ -49,14 +49,13 @@ pub(crate) fn get() -> Result<f64> {
     for index in 0..READ_CHUNKS {
         let name = index.to_string();
         device.put(&name, &chunk)?;
-        files.push(open_direct(
-            OpenOptions::new().read(true),
-            &device.shards.join(name),
-        )?);
+        files.push(open_direct(OpenOptions::new().read(true), &device.shards.join(name))?);
     }
     let mut memory = AlignedBytes::zeroed(READ_PIECE_BYTES);
     let pieces = CHUNK_SIZE_BYTES / READ_PIECE_BYTES;
-    let mut places = (0..pieces).flat_map(|piece| (0..READ_CHUNKS).map(move |chunk| (chunk, piece))).cycle();
+    let mut places = (0..pieces)
+        .flat_map(|piece| (0..READ_CHUNKS).map(move |chunk| (chunk, piece)))
+        .cycle();
     measure(READ_PIECE_BYTES, || {
         let (chunk, piece) = places.next().context("there is nothing to read")?;
         let offset = (piece * READ_PIECE_BYTES) as u64;

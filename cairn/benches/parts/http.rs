@@ -7,7 +7,6 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     thread,
     time::{Duration, Instant},
@@ -86,7 +85,9 @@ fn run_server(listener: TcpListener) -> Result<Duration> {
             connections.spawn(connection);
         }
         while let Some(served) = connections.join_next().await {
-            served.context("a connection panicked")?.context("a connection failed")?;
+            served
+                .context("a connection panicked")?
+                .context("a connection failed")?;
         }
         anyhow::Ok(())
     })?;

@@ -62,10 +62,7 @@ fn parts() -> Result<Vec<Part>> {
 fn report(parts: &[Part]) {
     println!("parts alone: CPU s per GB of object bytes");
     let [put_1, put_coded, get_1, get_coded] = PATHS;
-    println!(
-        "  {:<14}{put_1:>10}{put_coded:>10}{get_1:>10}{get_coded:>10}",
-        "part"
-    );
+    println!("  {:<14}{put_1:>10}{put_coded:>10}{get_1:>10}{get_coded:>10}", "part");
     let row = |name, cell: &dyn Fn(&str) -> String| {
         let cells: String = PATHS.iter().map(|path| format!("{:>10}", cell(path))).collect();
         println!("  {name:<14}{cells}");
