@@ -98,10 +98,8 @@ impl Client {
         let end = EndSession {
             session: session.id().value(),
         };
-        self.shared
-            .send_write(&session, 0, 0, Command::EndSession(end))
-            .await
-            .map(|_| ())
+        self.shared.send_write(&session, 0, 0, Command::EndSession(end)).await?;
+        Ok(())
     }
 
     /// The cluster map as it was last fetched.
@@ -139,9 +137,18 @@ impl Shared {
 
     pub(crate) async fn write(&self, session: &Arc<Session>, command: Command) -> Result<Outcome, ClientError> {
         let number = session.next_command();
-        let reply = self
+        let sent = self
             .send_write(session, number.sequence, number.answered_below, command)
-            .await?;
+            .await;
+        let reply = match sent {
+            Ok(reply) => reply,
+            Err(failed) => {
+                if !failed.may_have_happened {
+                    number.answered();
+                }
+                return Err(failed.error);
+            }
+        };
         number.answered();
         session.observe(reply.log_index);
         match reply.outcome {
@@ -162,7 +169,7 @@ impl Shared {
         sequence: u64,
         answered_below: u64,
         command: Command,
-    ) -> Result<WriteReply, ClientError> {
+    ) -> Result<WriteReply, SendFailed> {
         let session = session.id().value();
         let request = WriteRequest {
             session,
@@ -178,7 +185,8 @@ impl Shared {
         &self,
         kind: RequestKind,
         message: &impl Message,
-    ) -> Result<Reply, ClientError> {
+    ) -> Result<Reply, SendFailed> {
+        let mut may_have_happened = false;
         let deadline = Instant::now() + Duration::from_millis(limits::METADATA_DEADLINE_MS);
         let mut pause = BACK_OFF_MIN;
         loop {
@@ -193,8 +201,13 @@ impl Shared {
                 Ok((reply, _)) => return Ok(reply),
                 Err(error) => error,
             };
+            may_have_happened |= is_uncertain(&error);
             if !may_help_to_retry(&error) || Instant::now() + pause >= deadline {
-                return Err(error.into());
+                let error = error.into();
+                return Err(SendFailed {
+                    error,
+                    may_have_happened,
+                });
             }
             if is_about_server(&error) {
                 self.leader.fetch_add(1, Ordering::Relaxed);
@@ -251,6 +264,28 @@ impl Shared {
     }
 }
 
+/// A request that brought no answer.
+struct SendFailed {
+    error: ClientError,
+    /// Whether a server may have carried it out all the same.
+    may_have_happened: bool,
+}
+
+impl From<SendFailed> for ClientError {
+    fn from(failed: SendFailed) -> Self {
+        failed.error
+    }
+}
+
+impl From<ClientError> for SendFailed {
+    fn from(error: ClientError) -> Self {
+        Self {
+            error,
+            may_have_happened: false,
+        }
+    }
+}
+
 /// Sends heartbeats as long as the client lives.
 async fn keep_alive(shared: Weak<Shared>) {
     let mut ticks = tokio::time::interval(Duration::from_millis(limits::SESSION_HEARTBEAT_MS));
@@ -271,6 +306,25 @@ fn may_help_to_retry(error: &CallError) -> bool {
         CallError::Unreachable(_) | CallError::DeadlineExceeded => true,
         CallError::Failed(failure) => matches!(failure.code(), FailureCode::Busy | FailureCode::NotLeader),
         CallError::Malformed(_) | CallError::Body(_) => false,
+    }
+}
+
+/// Whether a command that met this error may have been carried out. A server that says why it failed did not, unless it
+/// stopped in the middle.
+fn is_uncertain(error: &CallError) -> bool {
+    match error {
+        CallError::Unreachable(_) => false,
+        CallError::DeadlineExceeded | CallError::Malformed(_) | CallError::Body(_) => true,
+        CallError::Failed(failure) => match failure.code() {
+            // The server answers "busy" also where it stopped waiting for its own proposal.
+            FailureCode::Busy | FailureCode::NotLeader | FailureCode::Internal | FailureCode::Unspecified => true,
+            FailureCode::NotFound
+            | FailureCode::Corrupt
+            | FailureCode::DeviceDown
+            | FailureCode::DeviceFull
+            | FailureCode::WrongDevice
+            | FailureCode::Malformed => false,
+        },
     }
 }
 

@@ -114,8 +114,9 @@ pub const SHARD_WRITE_DEADLINE_MS: u64 = 30_000;
 /// Deadline of one shard read.
 pub const SHARD_READ_DEADLINE_MS: u64 = 10_000;
 
-/// Shortest time without an answer after which a reader asks other shards too: a sync beside the read is no reason.
-pub const READ_HEDGE_MS_MIN: u64 = 50;
+/// Shortest time without an answer after which a reader asks other shards too: syncs and a busy processor beside the read
+/// are no reason, and asking costs a decode.
+pub const READ_HEDGE_MS_MIN: u64 = 250;
 
 /// Longest such time: a reader must not wait for a dying disk's own retries.
 pub const READ_HEDGE_MS_MAX: u64 = 1_000;
@@ -162,6 +163,11 @@ pub const DEVICE_READS_MAX: usize = 16;
 /// Requests waiting for one device beyond those running; above it the device is busy.
 pub const DEVICE_QUEUE_MAX: usize = 1024;
 
+/// Free bytes on the metadata store's disk below which it takes no more data, so that deletes, the log and flushes of what
+/// is in memory have room. Below the devices' own reserve: where they share a disk, they stop first.
+pub const METADATA_RESERVE_BYTES: u64 = 48 << 20;
+
+const _: () = assert!(METADATA_RESERVE_BYTES < DEVICE_RESERVE_BYTES);
 const _: () = assert!(CHUNK_SIZE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);

@@ -110,7 +110,7 @@ impl Front {
             self.metrics.observe_error(operation, &code);
             drain(exchange, described).await;
         } else {
-            escape_xml(&mut response);
+            finish_xml(&mut response, operation);
         }
         if let Ok(id) = HeaderValue::try_from(&described.id) {
             response.headers_mut().insert(REQUEST_ID, id);
@@ -184,8 +184,9 @@ fn complete_error(response: &mut HttpResponse, described: &Described) -> String 
     code
 }
 
-/// Escapes control characters in an answer of XML; XML 1.0 has no raw form for them.
-fn escape_xml(response: &mut HttpResponse) {
+/// Mends an answer of XML: control characters are escaped, since XML 1.0 has no raw form for them, and the entity tag of
+/// GetObjectAttributes goes without the quotes that it has everywhere else.
+fn finish_xml(response: &mut HttpResponse, operation: &str) {
     let is_xml = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -194,10 +195,16 @@ fn escape_xml(response: &mut HttpResponse) {
     if !is_xml || response.headers().contains_key(header::ETAG) {
         return;
     }
-    let Some(bytes) = response.body().bytes().filter(|bytes| xml::has_controls(bytes)) else {
+    let has_bare_etag = operation == "GetObjectAttributes";
+    let Some(bytes) = response
+        .body()
+        .bytes()
+        .filter(|bytes| has_bare_etag || xml::has_controls(bytes))
+    else {
         return;
     };
     if let Ok(text) = String::from_utf8(bytes.into()) {
+        let text = if has_bare_etag { xml::with_bare_etag(text) } else { text };
         *response.body_mut() = Body::from(xml::escape_controls(text));
     }
 }

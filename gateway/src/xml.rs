@@ -28,6 +28,15 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"))
 }
 
+/// The document with its entity tag freed of quotes.
+pub(crate) fn with_bare_etag(document: String) -> String {
+    let Some(quoted) = element(&document, "ETag") else {
+        return document;
+    };
+    let bare = quoted.replace("&quot;", "").replace('"', "");
+    document.replacen(&format!("<ETag>{quoted}</ETag>"), &format!("<ETag>{bare}</ETag>"), 1)
+}
+
 fn is_control(byte: u8) -> bool {
     byte < b' ' && byte != b'\n' && byte != b'\t'
 }
@@ -66,6 +75,14 @@ mod tests {
     fn controls_become_references() {
         assert_eq!(escape_controls("a\r\n\t\u{1}ä".to_owned()), "a&#13;\n\t&#1;ä");
         assert_eq!(escape_controls("plain\n".to_owned()), "plain\n");
+    }
+
+    #[test]
+    fn an_etag_is_freed_of_its_quotes() {
+        for quoted in ["<A><ETag>&quot;ab&quot;</ETag></A>", "<A><ETag>\"ab\"</ETag></A>"] {
+            assert_eq!(with_bare_etag(quoted.to_owned()), "<A><ETag>ab</ETag></A>");
+        }
+        assert_eq!(with_bare_etag("<A/>".to_owned()), "<A/>");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Running a command to its end, with what it printed.
 
-use std::fs;
+use std::ffi::OsStr;
 use std::process::{Command, Output};
+use std::{fs, iter};
 
 use anyhow::{Context, Result, bail};
 
@@ -19,8 +20,12 @@ pub struct Printed {
 pub fn run(command: &mut Command) -> Result<Printed> {
     let (success, printed) = run_any(command)?;
     if !success {
+        // Without its environment, which would bury the message.
+        let words = iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
         bail!(
-            "{command:?} failed\n--- stdout\n{}\n--- stderr\n{}",
+            "`{}` failed\n--- stdout\n{}\n--- stderr\n{}",
+            words.join(" "),
             printed.stdout,
             printed.stderr
         );

@@ -20,6 +20,7 @@ mod metrics;
 mod proposer;
 mod service;
 mod sessions;
+mod space;
 
 pub use config::{InventorySchedule, MetadataConfig};
 pub use metrics::Metrics;

@@ -35,6 +35,7 @@ use super::{
     metrics::Metrics,
     proposer::{Proposer, SubmitError},
     sessions::Sessions,
+    space::Space,
 };
 use crate::{
     core::view::ViewError,
@@ -57,6 +58,7 @@ struct Inner {
     barrier: Barrier,
     sessions: Sessions,
     health: Arc<Health>,
+    space: Space,
     metrics: Metrics,
     garbage_wake: Arc<Notify>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -102,6 +104,7 @@ impl MetadataServer {
         };
         let observe_sync = Box::new(move |took: Duration| observed.observe_sync(took));
         let dir = config.dir.clone();
+        let space = Space::new(dir.clone());
         let node = RaftNode::start(dir, config.server_id, Arc::clone(&machine), policy, observe_sync).await?;
         let (proposer, proposer_task) = Proposer::new(node.clone(), metrics.clone());
         let (barrier, barrier_task) = Barrier::new(node.clone(), metrics.clone());
@@ -112,6 +115,7 @@ impl MetadataServer {
             barrier,
             sessions: Sessions::new(config.session_lease),
             health: Arc::default(),
+            space,
             metrics,
             garbage_wake: Arc::default(),
             tasks: Mutex::default(),
@@ -173,6 +177,7 @@ impl Inner {
                 "only the metadata server itself gives this command",
             ));
         }
+        self.space.check(command)?;
         let frees = may_free_chunks(command);
         if request.session != 0 {
             self.sessions.note_sign_of_life(SessionId::new(request.session));
