@@ -135,6 +135,13 @@ impl Exchange {
         body.failure.is_none() && !body.incoming.is_end_stream() && (body.begun || !expects_continue)
     }
 
+    /// Whether a client that asked first was never told to send its body. It may send it or its next request, and nobody
+    /// can tell which: the connection must not be used again.
+    pub(crate) fn owes_unasked_body(&self, expects_continue: bool) -> bool {
+        let body = self.0.body.lock();
+        expects_continue && !body.begun && !body.incoming.is_end_stream()
+    }
+
     fn poll_data(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
         self.0.body.lock().poll_data(cx, self.0.idle_limit)
     }

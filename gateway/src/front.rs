@@ -112,6 +112,10 @@ impl Front {
         } else {
             finish_xml(&mut response, operation);
         }
+        if exchange.owes_unasked_body(described.expects_continue) {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
         if let Ok(id) = HeaderValue::try_from(&described.id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

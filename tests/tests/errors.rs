@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use cairn_tests::content;
-use cairn_tests::http::Response;
+use cairn_tests::http::{Connection, Response};
 use cairn_tests::s3::{Client, Request, complete_request};
 use cairn_tests::server::{self, Options, Server};
 use cairn_tests::sigv4::Credentials;
@@ -349,5 +349,23 @@ fn multipart_uploads_refuse_what_does_not_fit() -> Result<()> {
     );
     let again = store.client.send(&part("1", &upload))?;
     assert_eq!(again.verdict(), "404 NoSuchUpload");
+    Ok(())
+}
+
+/// The client may send the body or its next request; were the connection kept, one could be taken for the other.
+#[test]
+fn a_refused_body_that_was_never_asked_for_ends_the_connection() -> Result<()> {
+    let store = Store::start()?;
+    let mut connection = Connection::open(&store.address)?;
+    let headers = [
+        ("host", store.address.as_str()),
+        ("expect", "100-continue"),
+        ("content-length", "5"),
+    ];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    connection.send_head("PUT", &format!("/{BUCKET}/{ABSENT}"), &headers)?;
+    let response = connection.response("PUT")?;
+    assert_eq!(response.verdict(), "403 AccessDenied");
+    assert_eq!(response.header("connection"), Some("close"));
     Ok(())
 }
