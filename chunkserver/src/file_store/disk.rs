@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 use cairn_common::aligned::{ALIGNMENT, AlignedBytes, is_aligned};
 use rustix::{
-    fs::{OFlags, fcntl_getfl, fcntl_setfl, ftruncate},
-    io::{Errno, IoSliceMut, ReadWriteFlags},
+    fs::{Advice, OFlags, fadvise, fcntl_getfl, fcntl_setfl, ftruncate},
+    io::Errno,
 };
 
 /// Slices of one `writev`: the kernel takes 1024.
@@ -121,22 +121,12 @@ fn write_slices<'a>(file: BorrowedFd<'_>, slices: impl Iterator<Item = &'a [u8]>
     Ok(())
 }
 
-/// Up to `len` bytes at `offset`, fewer where the file ends. Many bytes at an aligned offset come out of the page cache
-/// where they are in it, and around it where they are not.
+/// Up to `len` bytes at `offset`, fewer where the file ends. Many bytes at an aligned offset come around the page cache.
 pub(crate) fn read_at(file: impl AsFd, offset: u64, len: usize) -> Result<Bytes, Errno> {
     if len < DIRECT_LEN_MIN || !offset.is_multiple_of(ALIGNMENT as u64) {
         return read_cached(&file, offset, len).map(Bytes::from);
     }
     let mut memory = AlignedBytes::zeroed(len);
-    let nowait = rustix::io::preadv2(
-        &file,
-        &mut [IoSliceMut::new(&mut memory)],
-        offset,
-        ReadWriteFlags::NOWAIT,
-    );
-    if nowait.is_ok_and(|taken| taken >= len) {
-        return Ok(Bytes::from_owner(memory).slice(..len));
-    }
     if set_direct(&file, true).is_err() {
         return read_cached(&file, offset, len).map(Bytes::from);
     }
@@ -148,6 +138,12 @@ pub(crate) fn read_at(file: impl AsFd, offset: u64, len: usize) -> Result<Bytes,
         Err(Errno::INVAL) => read_cached(&file, offset, len).map(Bytes::from),
         Err(error) => Err(error),
     }
+}
+
+/// Tells the kernel not to read ahead: a header is followed by payload that comes around the page cache, or by little.
+pub(crate) fn expect_scattered_reads(file: impl AsFd) {
+    // Only a hint: where it is not taken, more is read than needed.
+    _ = fadvise(file, 0, None, Advice::Random);
 }
 
 /// Fills `memory`, which holds at least `len` bytes; gives how many of the `len` were there.

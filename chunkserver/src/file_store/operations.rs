@@ -18,7 +18,7 @@ use rustix::{
 
 use super::{
     directory_sync::SyncFailed,
-    disk::read_at,
+    disk::{expect_scattered_reads, read_at},
     header::{HEADER_LEN_MAX, ShardHeader},
     open::OpenDevice,
 };
@@ -152,6 +152,7 @@ impl OpenDevice {
     pub(crate) fn read(&self, key: ShardKey, first_block: u32, block_count: u32) -> Result<StoredShard, StoreError> {
         self.health.check()?;
         let file = self.open_shard(key)?;
+        expect_scattered_reads(&file);
         let fault = |errno| self.health.judge("read a shard", errno);
         let head = read_at(&file, 0, HEADER_LEN_MAX).map_err(fault)?;
         let header = ShardHeader::decode(&head).map_err(|error| self.corrupt(key, error.to_string()))?;
