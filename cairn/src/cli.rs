@@ -67,7 +67,7 @@ pub(crate) struct ServerArgs {
     /// How log lines look.
     #[arg(long, env = "CAIRN_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
-    /// What is logged, for example `info` or `cairn_gateway=debug,info` [default: info,openraft=warn,s3s=off].
+    /// What is logged, for example `info` or `cairn_gateway=debug,info` [default: info,openraft=error,s3s=off].
     #[arg(long, env = "CAIRN_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
     /// TOML file with settings.

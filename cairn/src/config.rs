@@ -27,8 +27,8 @@ const TEST_VARIABLES: &str = "CAIRN_TEST_";
 /// Smallest memory budget: a few chunks of the widest scheme.
 const MEMORY_BUDGET_MIB_MIN: usize = 64;
 
-/// What openraft reports is for its developers unless it warns; s3s logs every refused request as an error.
-const DEFAULT_LOG: &str = "info,openraft=warn,s3s=off";
+/// What openraft reports is for its developers unless it fails; s3s logs every refused request as an error.
+const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
