@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     /// Index of the metadata server that answered last.
     leader: AtomicUsize,
     session: RwLock<Arc<Session>>,
+    /// Sessions that another took the place of while uploads or reads still hold them: they are kept alive to their end.
+    replaced: Mutex<Vec<Weak<Session>>>,
     map: Arc<RwLock<Arc<ClusterMap>>>,
     pub(crate) default_redundancy: Redundancy,
     pub(crate) datapath: Datapath,
@@ -81,6 +83,7 @@ impl Client {
             metadata: config.metadata,
             leader: AtomicUsize::new(0),
             session: RwLock::new(Arc::new(Session::new(SessionId::default(), 0))),
+            replaced: Mutex::default(),
             map,
             default_redundancy: config.default_redundancy,
             datapath,
@@ -224,7 +227,9 @@ impl Shared {
             .await?;
         match reply.outcome {
             Some(Outcome::Session(id)) => {
-                *self.session.write() = Arc::new(Session::new(SessionId::new(id), reply.log_index));
+                let opened = Arc::new(Session::new(SessionId::new(id), reply.log_index));
+                let old = std::mem::replace(&mut *self.session.write(), opened);
+                self.replaced.lock().push(Arc::downgrade(&old));
                 Ok(())
             }
             Some(Outcome::Refused(refusal)) => Err(refusal.into()),
@@ -244,8 +249,24 @@ impl Shared {
         Ok(())
     }
 
+    /// Keeps alive the replaced sessions that are still held.
+    async fn keep_replaced(&self) -> Result<(), ClientError> {
+        let held: Vec<Arc<Session>> = {
+            let mut replaced = self.replaced.lock();
+            replaced.retain(|session| session.strong_count() > 0);
+            replaced.iter().filter_map(Weak::upgrade).collect()
+        };
+        for session in held {
+            // One whose lease ran out is refused; who holds it learns that from its own command.
+            let heartbeat = Command::Heartbeat(session.heartbeat());
+            self.send_write(&session, 0, 0, heartbeat).await?;
+        }
+        Ok(())
+    }
+
     /// Keeps the session alive, or opens another in its place.
     async fn heartbeat(&self) -> Result<(), ClientError> {
+        self.keep_replaced().await?;
         let session = self.session();
         if session.is_retired() {
             return self.open_session().await;
