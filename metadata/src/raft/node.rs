@@ -23,7 +23,7 @@ use openraft::{
     raft::ClientWriteResult,
 };
 use tokio::{
-    sync::oneshot,
+    sync::{SetOnce, oneshot},
     time::{Instant, timeout},
 };
 
@@ -97,11 +97,19 @@ pub(crate) struct RaftNode {
     log: LogStore,
     state: Arc<StateStore>,
     progress: Arc<ApplyProgress>,
+    ending: Arc<Ending>,
 }
+
+/// Why the member has stopped, once it has.
+///
+/// openraft answers nothing that reaches its core's channel while the core ends: the request stays in the channel, its
+/// answer open, as long as any handle lives. So each wait for an answer also waits for this.
+struct Ending(SetOnce<String>);
 
 /// A proposal whose entry is on its way.
 pub(crate) struct Pending {
     wait: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+    ending: Arc<Ending>,
 }
 
 impl RaftNode {
@@ -123,6 +131,7 @@ impl RaftNode {
         let raft = Raft::new(server.value(), Arc::new(raft_config()?), NoPeers, log.clone(), applier).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
         let node = Self {
+            ending: Ending::watch(&raft),
             raft,
             log,
             state,
@@ -143,33 +152,26 @@ impl RaftNode {
         let (responder, wait) = ProgressResponder::complete_only();
         let sent = self.raft.client_write_ff(bytes, Some(responder)).await;
         sent.map_err(|error| ProposeError::Stopped(error.to_string()))?;
-        Ok(Pending { wait })
+        Ok(Pending {
+            wait,
+            ending: Arc::clone(&self.ending),
+        })
     }
 
     /// Returns once the local state holds everything that was committed when this was called, and this member led.
     pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
-        let linearizer = self
-            .raft
-            .get_read_linearizer(ReadPolicy::ReadIndex)
-            .await
-            .map_err(read_error)?;
+        let asked = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        let linearizer = self.ending.or(asked).await?.map_err(read_error)?;
         let index = linearizer.read_log_id().index();
-        let caught_up = timeout(BARRIER_DEADLINE, self.progress.wait_for(index)).await;
-        caught_up.map_err(|_| ProposeError::Late)
+        let catching_up = self.ending.or(self.progress.wait_for(index));
+        timeout(BARRIER_DEADLINE, catching_up)
+            .await
+            .map_err(|_| ProposeError::Late)?
     }
 
     /// Waits until the member has stopped for good, and says why.
     pub(crate) async fn stopped(&self) -> String {
-        let stopped = self
-            .raft
-            .wait(None)
-            .metrics(|metrics| metrics.running_state.is_err(), "stopped")
-            .await;
-        match stopped.map(|metrics| metrics.running_state) {
-            Ok(Err(Fatal::Stopped)) | Err(_) => "it was shut down".to_owned(),
-            Ok(Err(error @ (Fatal::StorageError(_) | Fatal::Panicked))) => error.to_string(),
-            Ok(Ok(())) => "its state cannot be told".to_owned(),
-        }
+        self.ending.0.wait().await.clone()
     }
 
     /// Takes a snapshot whenever one is due. Runs until it is dropped or the member stops.
@@ -249,10 +251,38 @@ impl RaftNode {
     }
 }
 
+impl Ending {
+    /// Follows `raft` to its end.
+    fn watch(raft: &Raft<TypeConfig, Applier>) -> Arc<Self> {
+        let ending = Arc::new(Self(SetOnce::new()));
+        let (wait, told) = (raft.wait(None), Arc::clone(&ending));
+        tokio::spawn(async move {
+            let stopped = wait.metrics(|metrics| metrics.running_state.is_err(), "stopped").await;
+            let reason = match stopped.map(|metrics| metrics.running_state) {
+                Ok(Err(Fatal::Stopped)) | Err(_) => "it was shut down".to_owned(),
+                Ok(Err(error @ (Fatal::StorageError(_) | Fatal::Panicked))) => error.to_string(),
+                Ok(Ok(())) => "its state cannot be told".to_owned(),
+            };
+            // Set only here.
+            let _ = told.0.set(reason);
+        });
+        ending
+    }
+
+    /// What `answer` comes to, unless the member stops first.
+    async fn or<T>(&self, answer: impl Future<Output = T>) -> Result<T, ProposeError> {
+        tokio::select! {
+            biased;
+            answer = answer => Ok(answer),
+            reason = self.0.wait() => Err(ProposeError::Stopped(reason.clone())),
+        }
+    }
+}
+
 impl Pending {
     /// The replies, one for each command of the batch.
     pub(crate) async fn replies(self) -> Result<Vec<WriteReply>, ProposeError> {
-        match self.wait.await {
+        match self.ending.or(self.wait).await? {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeError::NotLeader),
             Ok(Err(_)) => Err(ProposeError::Unknown),

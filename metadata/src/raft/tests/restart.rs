@@ -199,3 +199,31 @@ async fn a_state_machine_that_cannot_go_on_stops_the_member() {
     assert!(reason.contains("damaged"), "{reason}");
     assert!(matches!(propose(&node, "late").await, Err(ProposeError::Stopped(_))));
 }
+
+/// openraft leaves unanswered what reaches it while its core ends; such a proposal once waited for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proposals_and_barriers_that_meet_the_end_are_answered() {
+    for _ in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        let node = start(directory.path(), u64::MAX).await.unwrap();
+        let proposing = (0..32).map(|_| {
+            let node = node.clone();
+            tokio::spawn(async move { while propose(&node, "fine").await.is_ok() {} })
+        });
+        let asking = (0..32).map(|_| {
+            let node = node.clone();
+            tokio::spawn(async move {
+                let asking = async { while node.barrier().await.is_ok() {} };
+                tokio::time::timeout(DEADLINE, asking)
+                    .await
+                    .expect("a barrier that ends");
+            })
+        });
+        let tasks: Vec<_> = proposing.chain(asking).collect();
+        let failed = propose(&node, "broken").await;
+        assert!(matches!(failed, Err(ProposeError::Stopped(_))), "{failed:?}");
+        for task in tasks {
+            task.await.expect("an answer in time");
+        }
+    }
+}
