@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use cairn_chunkserver::DeviceConfig;
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
-    ids::{DeviceId, Epoch, ServerId},
+    ids::{DeviceId, Epoch, NodeId},
     limits,
     planner::plan_rows,
     redundancy::Redundancy,
@@ -26,7 +26,7 @@ const FEATURE_LEVEL: u32 = 1;
 /// Makes sure that the map in force serves `redundancy`, and gives it.
 pub(crate) async fn ensure_map(
     transport: &dyn Transport,
-    server: ServerId,
+    server: NodeId,
     devices: &[DeviceConfig],
     redundancy: Redundancy,
 ) -> anyhow::Result<ClusterMap> {
@@ -65,7 +65,7 @@ pub(crate) async fn ensure_map(
 }
 
 /// The devices as the map holds them: weighted by the size of their file systems, each a failure domain of its own.
-fn describe(server: ServerId, devices: &[DeviceConfig]) -> anyhow::Result<BTreeMap<DeviceId, Device>> {
+fn describe(server: NodeId, devices: &[DeviceConfig]) -> anyhow::Result<BTreeMap<DeviceId, Device>> {
     let describe = |config: &DeviceConfig| {
         let context = || format!("device {}", config.path.display());
         let space = rustix::fs::statvfs(&config.path).with_context(context)?;
@@ -88,7 +88,7 @@ fn disk_of(path: &std::path::Path) -> std::io::Result<String> {
     Ok(format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
 }
 
-async fn current_map(transport: &dyn Transport, server: ServerId) -> anyhow::Result<ClusterMap> {
+async fn current_map(transport: &dyn Transport, server: NodeId) -> anyhow::Result<ClusterMap> {
     let query = ReadRequest {
         query: Some(Query::Map(MapQuery {})),
     };
@@ -99,7 +99,7 @@ async fn current_map(transport: &dyn Transport, server: ServerId) -> anyhow::Res
     }
 }
 
-async fn write(transport: &dyn Transport, server: ServerId, command: Command) -> anyhow::Result<()> {
+async fn write(transport: &dyn Transport, server: NodeId, command: Command) -> anyhow::Result<()> {
     let message = WriteRequest {
         session: 0,
         sequence: 0,
@@ -116,7 +116,7 @@ async fn write(transport: &dyn Transport, server: ServerId, command: Command) ->
 
 async fn request<Reply: Message + Default>(
     transport: &dyn Transport,
-    server: ServerId,
+    server: NodeId,
     kind: RequestKind,
     message: &impl Message,
 ) -> anyhow::Result<Reply> {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::Context as _;
 use cairn_chunkserver::{ChunkServer, ChunkServerConfig};
 use cairn_client::{Client, ClientConfig};
-use cairn_common::{cluster_map::ClusterMap, ids::ServerId, redundancy::Redundancy, wire::kind::RequestKind};
+use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy, wire::kind::RequestKind};
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use cairn_metadata::{MetadataConfig, MetadataServer};
@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// All parts of a store in one process are one server to each other.
-const SERVER: ServerId = ServerId::new(1);
+const SERVER: NodeId = NodeId::new(1);
 
 /// Shard requests under way at once: more wait at their writers and readers.
 const SHARD_REQUESTS_MAX: usize = 4096;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_common::{
-    ids::{DeviceId, Incarnation, ServerId},
+    ids::{DeviceId, Incarnation, NodeId},
     limits::{CHUNK_SIZE_BYTES, DEVICE_RESERVE_BYTES, INVENTORY_PAGE_MAX},
     wire::{
         failure::{Failure, FailureCode},
@@ -19,7 +19,7 @@ use cairn_common::{
         },
     },
 };
-use cairn_transport::{Body, Request, Response, Service, failure, reply};
+use cairn_transport::{Body, Peer, Request, Response, Service, failure, reply};
 use prost::Message;
 
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ChunkServerConfig {
     /// The server that the cluster map names.
-    pub server_id: ServerId,
+    pub server_id: NodeId,
     /// Its devices, formatted before.
     pub devices: Vec<DeviceConfig>,
     /// Free bytes below which a device refuses shards.
@@ -58,7 +58,7 @@ pub struct DeviceConfig {
 
 /// Serves the shards of its devices.
 pub struct ChunkServer {
-    server_id: ServerId,
+    server_id: NodeId,
     devices: BTreeMap<DeviceId, Device>,
 }
 
@@ -71,7 +71,7 @@ struct Device {
 
 impl ChunkServerConfig {
     /// The usual configuration.
-    pub fn new(server_id: ServerId, devices: Vec<DeviceConfig>) -> Self {
+    pub fn new(server_id: NodeId, devices: Vec<DeviceConfig>) -> Self {
         Self {
             server_id,
             devices,
@@ -129,7 +129,7 @@ impl ChunkServer {
     }
 
     /// The server's id.
-    pub fn server_id(&self) -> ServerId {
+    pub fn server_id(&self) -> NodeId {
         self.server_id
     }
 
@@ -237,7 +237,7 @@ impl ChunkServer {
 
 #[async_trait]
 impl Service for ChunkServer {
-    async fn handle(&self, request: Request) -> Result<Response, Failure> {
+    async fn handle(&self, _: Peer, request: Request) -> Result<Response, Failure> {
         match request.kind {
             RequestKind::PutShard => self.handle_put(request).await,
             RequestKind::GetShard => self.handle_get(request).await,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig, DeviceIdentity, format_device};
 use cairn_common::{
     checksum::{Hash, block_hashes, shard_hash},
-    ids::{ChunkId, DeviceId, Incarnation, ServerId, SessionId},
+    ids::{ChunkId, DeviceId, Incarnation, NodeId, SessionId},
     wire::{
         failure::FailureCode,
         kind::RequestKind,
@@ -19,7 +19,7 @@ use cairn_common::{
 use cairn_transport::{Body, CallError, InProcess, call};
 use prost::Message;
 
-const SERVER: ServerId = ServerId::new(4);
+const SERVER: NodeId = NodeId::new(4);
 
 struct Caller(InProcess);
 

@@ -82,16 +82,25 @@ impl From<CallError> for ClientError {
     fn from(error: CallError) -> Self {
         let text = error.to_string();
         match error {
-            CallError::Unreachable(_) | CallError::DeadlineExceeded | CallError::Body(_) => Self::Unavailable(text),
+            CallError::Unreachable { .. }
+            | CallError::ConnectionLost { .. }
+            | CallError::DeadlineExceeded
+            | CallError::Body(_) => Self::Unavailable(text),
             CallError::Malformed(_) => Self::Internal(text),
             CallError::Failed(failure) => match failure.code() {
                 FailureCode::Busy => Self::SlowDown(text),
                 FailureCode::DeviceFull => Self::OutOfSpace(text),
                 FailureCode::Corrupt => Self::Corrupt(text),
-                FailureCode::NotFound | FailureCode::DeviceDown | FailureCode::WrongDevice | FailureCode::NotLeader => {
-                    Self::Unavailable(text)
-                }
-                FailureCode::Unspecified | FailureCode::Malformed | FailureCode::Internal => Self::Internal(text),
+                FailureCode::NotFound
+                | FailureCode::DeviceDown
+                | FailureCode::WrongDevice
+                | FailureCode::NotLeader
+                | FailureCode::DeadlineExceeded => Self::Unavailable(text),
+                FailureCode::Unspecified
+                | FailureCode::Malformed
+                | FailureCode::Internal
+                | FailureCode::Forbidden
+                | FailureCode::Unsupported => Self::Internal(text),
             },
         }
     }

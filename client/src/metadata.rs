@@ -13,7 +13,7 @@ use std::{
 
 use cairn_common::{
     cluster_map::ClusterMap,
-    ids::{ServerId, SessionId},
+    ids::{NodeId, SessionId},
     limits,
     redundancy::Redundancy,
     wire::{
@@ -38,7 +38,7 @@ const BACK_OFF_MAX: Duration = Duration::from_millis(500);
 /// What a client needs.
 pub struct ClientConfig {
     /// The metadata servers.
-    pub metadata: Vec<ServerId>,
+    pub metadata: Vec<NodeId>,
     /// The way to all servers.
     pub transport: Arc<dyn Transport>,
     /// Redundancy of buckets that are made without one of their own.
@@ -57,7 +57,7 @@ pub struct Client {
 
 pub(crate) struct Shared {
     transport: Arc<dyn Transport>,
-    metadata: Vec<ServerId>,
+    metadata: Vec<NodeId>,
     /// Index of the metadata server that answered last.
     leader: AtomicUsize,
     session: RwLock<Arc<Session>>,
@@ -324,8 +324,11 @@ async fn keep_alive(shared: Weak<Shared>) {
 /// Whether the same request may yet be answered. A repeated command keeps its number, so sending it again is safe.
 fn may_help_to_retry(error: &CallError) -> bool {
     match error {
-        CallError::Unreachable(_) | CallError::DeadlineExceeded => true,
-        CallError::Failed(failure) => matches!(failure.code(), FailureCode::Busy | FailureCode::NotLeader),
+        CallError::Unreachable { .. } | CallError::ConnectionLost { .. } | CallError::DeadlineExceeded => true,
+        CallError::Failed(failure) => matches!(
+            failure.code(),
+            FailureCode::Busy | FailureCode::NotLeader | FailureCode::DeadlineExceeded
+        ),
         CallError::Malformed(_) | CallError::Body(_) => false,
     }
 }
@@ -334,16 +337,25 @@ fn may_help_to_retry(error: &CallError) -> bool {
 /// stopped in the middle.
 fn is_uncertain(error: &CallError) -> bool {
     match error {
-        CallError::Unreachable(_) => false,
-        CallError::DeadlineExceeded | CallError::Malformed(_) | CallError::Body(_) => true,
+        CallError::Unreachable { .. } => false,
+        CallError::ConnectionLost { .. }
+        | CallError::DeadlineExceeded
+        | CallError::Malformed(_)
+        | CallError::Body(_) => true,
         CallError::Failed(failure) => match failure.code() {
             // The server answers "busy" also where it stopped waiting for its own proposal.
-            FailureCode::Busy | FailureCode::NotLeader | FailureCode::Internal | FailureCode::Unspecified => true,
+            FailureCode::Busy
+            | FailureCode::NotLeader
+            | FailureCode::Internal
+            | FailureCode::DeadlineExceeded
+            | FailureCode::Unspecified => true,
             FailureCode::NotFound
             | FailureCode::Corrupt
             | FailureCode::DeviceDown
             | FailureCode::DeviceFull
             | FailureCode::WrongDevice
+            | FailureCode::Forbidden
+            | FailureCode::Unsupported
             | FailureCode::Malformed => false,
         },
     }
@@ -351,7 +363,7 @@ fn is_uncertain(error: &CallError) -> bool {
 
 fn is_about_server(error: &CallError) -> bool {
     match error {
-        CallError::Unreachable(_) => true,
+        CallError::Unreachable { .. } | CallError::ConnectionLost { .. } => true,
         CallError::Failed(failure) => failure.code() == FailureCode::NotLeader,
         CallError::DeadlineExceeded | CallError::Malformed(_) | CallError::Body(_) => false,
     }

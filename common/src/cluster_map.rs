@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{DeviceId, Epoch, Incarnation, PlacementGroup, ServerId};
+use crate::ids::{DeviceId, Epoch, Incarnation, NodeId, PlacementGroup};
 
 /// One disk or directory, as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Device {
     /// Which life of the device this is.
     pub incarnation: Incarnation,
     /// The chunkserver that holds it.
-    pub server: ServerId,
+    pub server: NodeId,
     /// Capacity weight in bytes: its share of the data follows it.
     pub weight_bytes: u64,
     /// The failure domain that placement keeps shards apart by.

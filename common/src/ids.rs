@@ -52,8 +52,8 @@ id_u64!(
     UploadId
 );
 id_u64!(
-    /// A process that answers requests: a metadata server or a chunkserver.
-    ServerId
+    /// A process of the cluster: a server, or one that only asks, such as a mount. Its certificate holds it.
+    NodeId
 );
 id_u64!(
     /// One life of a device: a wiped device returns only under a new incarnation.
@@ -63,6 +63,41 @@ id_u64!(
 impl InodeId {
     /// The root directory of every bucket.
     pub const ROOT: Self = Self(1);
+}
+
+/// A cluster, or a store of one process: random, made once.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClusterId([u8; 16]);
+
+impl ClusterId {
+    /// Wraps the bytes as they were made, stored or received.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes as they are stored and sent.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The id written as 32 hexadecimal digits, or `None` where `text` is not that.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let number = (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .then(|| u128::from_str_radix(text, 16).ok())??;
+        Some(Self(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// One disk or directory of a chunkserver: what placement picks.

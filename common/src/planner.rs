@@ -137,14 +137,14 @@ fn jitter(group: usize, device: DeviceId) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Incarnation, ServerId};
+    use crate::ids::{Incarnation, NodeId};
 
     fn device(id: u32, weight_bytes: u64, domain: &str) -> (DeviceId, Device) {
         let id = DeviceId::new(id);
         let device = Device {
             id,
             incarnation: Incarnation::new(1),
-            server: ServerId::new(1),
+            server: NodeId::new(1),
             weight_bytes,
             failure_domain: domain.to_owned(),
             disk: domain.to_owned(),

@@ -155,14 +155,19 @@ pub(crate) fn is_busy(error: &CallError) -> bool {
 fn suspicion_of(error: &CallError) -> Option<Suspicion> {
     match error {
         CallError::DeadlineExceeded => Some(Suspicion::Strained),
-        CallError::Unreachable(_) | CallError::Malformed(_) | CallError::Body(_) => Some(Suspicion::Failing),
+        CallError::Unreachable { .. }
+        | CallError::ConnectionLost { .. }
+        | CallError::Malformed(_)
+        | CallError::Body(_) => Some(Suspicion::Failing),
         CallError::Failed(failure) => match failure.code() {
-            FailureCode::Busy => Some(Suspicion::Strained),
+            FailureCode::Busy | FailureCode::DeadlineExceeded => Some(Suspicion::Strained),
             FailureCode::DeviceFull => Some(Suspicion::Full),
             FailureCode::DeviceDown
             | FailureCode::WrongDevice
             | FailureCode::Internal
             | FailureCode::NotLeader
+            | FailureCode::Forbidden
+            | FailureCode::Unsupported
             | FailureCode::Unspecified => Some(Suspicion::Failing),
             FailureCode::NotFound | FailureCode::Corrupt | FailureCode::Malformed => None,
         },

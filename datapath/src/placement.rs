@@ -134,7 +134,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use cairn_common::{
-        ids::{Epoch, Incarnation, ServerId, SessionId},
+        ids::{Epoch, Incarnation, NodeId, SessionId},
         planner::plan_rows,
     };
 
@@ -156,7 +156,7 @@ mod tests {
         let device = |id| Device {
             id: DeviceId::new(id),
             incarnation: Incarnation::new(1),
-            server: ServerId::new(1),
+            server: NodeId::new(1),
             weight_bytes: 1 << 40,
             failure_domain: format!("domain-{}", id % domains),
             disk: "disk".to_owned(),

@@ -1,28 +1,19 @@
 //! The carrier within one process: a request is a function call, bulk bytes change hands without a copy.
 //!
-//! Invariant: it bounds what is in flight per service as a network carrier would, and answers "busy" beyond that.
+//! Invariant: it bounds what is in flight and checks who may ask as a network carrier would. All parts of a process are one
+//! node to each other.
 
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
-use cairn_common::{
-    ids::ServerId,
-    wire::{failure::FailureCode, kind::RequestKind},
-};
-use tokio::sync::Semaphore;
+use cairn_common::{ids::NodeId, wire::kind::RequestKind};
 
-use crate::{CallError, Request, Response, Service, Transport, call::failure};
-
-#[derive(Clone)]
-struct Route {
-    service: Arc<dyn Service>,
-    in_flight: Arc<Semaphore>,
-}
+use crate::{CallError, Peer, Request, Response, Service, Services, Transport};
 
 /// Routes requests to the services of this process. Made whole before it is shared.
 #[derive(Clone, Default)]
 pub struct InProcess {
-    routes: HashMap<(ServerId, RequestKind), Route>,
+    nodes: HashMap<NodeId, Services>,
 }
 
 impl InProcess {
@@ -31,45 +22,34 @@ impl InProcess {
         Self::default()
     }
 
-    /// Lets `service` answer requests of these kinds to `server`, at most `in_flight_max` at a time.
+    /// Lets `service` answer requests of these kinds to `node`, at most `in_flight_max` at a time.
     #[must_use]
     pub fn with_service(
         mut self,
-        server: ServerId,
+        node: NodeId,
         kinds: &[RequestKind],
         service: Arc<dyn Service>,
         in_flight_max: usize,
     ) -> Self {
-        let in_flight = Arc::new(Semaphore::new(in_flight_max));
-        for kind in kinds {
-            let route = Route {
-                service: Arc::clone(&service),
-                in_flight: Arc::clone(&in_flight),
-            };
-            self.routes.insert((server, *kind), route);
-        }
+        let services = self.nodes.remove(&node).unwrap_or_default();
+        self.nodes.insert(node, services.with(kinds, service, in_flight_max));
         self
     }
 }
 
 #[async_trait]
 impl Transport for InProcess {
-    async fn send(&self, server: ServerId, request: Request) -> Result<Response, CallError> {
-        let route = self
-            .routes
-            .get(&(server, request.kind))
-            .ok_or(CallError::Unreachable(server))?;
-        let Ok(_permit) = route.in_flight.try_acquire() else {
-            return Err(CallError::Failed(failure(
-                FailureCode::Busy,
-                "too many requests in flight: try again later",
-            )));
+    async fn send(&self, node: NodeId, request: Request) -> Result<Response, CallError> {
+        let services = self.nodes.get(&node).filter(|services| services.answers(request.kind));
+        let Some(services) = services else {
+            return Err(CallError::Unreachable {
+                node,
+                reason: format!("nothing in this process answers {} for it", request.kind.name()),
+            });
         };
-        let deadline = request.deadline;
-        match tokio::time::timeout_at(deadline, route.service.handle(request)).await {
-            Ok(answer) => answer.map_err(CallError::Failed),
-            Err(_) => Err(CallError::DeadlineExceeded),
-        }
+        let from = Peer::same_process(node);
+        let place = services.admit(from, request.kind).map_err(CallError::Failed)?;
+        place.handle(from, request).await.map_err(CallError::from)
     }
 }
 
@@ -78,6 +58,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use cairn_common::wire::failure::FailureCode;
     use tokio::time::Instant;
 
     use super::*;
@@ -87,7 +68,7 @@ mod tests {
 
     #[async_trait]
     impl Service for Echo {
-        async fn handle(&self, request: Request) -> Result<Response, cairn_common::wire::failure::Failure> {
+        async fn handle(&self, _: Peer, request: Request) -> Result<Response, cairn_common::wire::failure::Failure> {
             if request.header.is_empty() {
                 std::future::pending::<()>().await;
             }
@@ -98,7 +79,7 @@ mod tests {
         }
     }
 
-    const SERVER: ServerId = ServerId::new(1);
+    const SERVER: NodeId = NodeId::new(1);
 
     fn request(header: &'static [u8], body: Bytes) -> Request {
         let deadline = Instant::now() + Duration::from_millis(50);
@@ -107,6 +88,7 @@ mod tests {
             header: Bytes::from_static(header),
             body: Body::from(body),
             deadline,
+            trace: None,
         }
     }
 
@@ -145,8 +127,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_server_is_unreachable() {
-        let answer = carrier().send(ServerId::new(2), request(b"echo", Bytes::new())).await;
-        assert_eq!(answer.err(), Some(CallError::Unreachable(ServerId::new(2))));
+        let answer = carrier().send(NodeId::new(2), request(b"echo", Bytes::new())).await;
+        assert!(matches!(answer, Err(CallError::Unreachable { node, .. }) if node == NodeId::new(2)));
     }
 
     async fn futures_poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {

@@ -6,7 +6,10 @@
 mod body;
 mod call;
 mod in_process;
+mod services;
+pub mod trace;
 
 pub use body::{Body, BodyError, BodySender};
-pub use call::{CallError, Request, Response, Service, Transport, call, failure, reply};
+pub use call::{CallError, Peer, Request, Response, Service, Transport, call, failure, reply};
 pub use in_process::InProcess;
+pub use services::Services;

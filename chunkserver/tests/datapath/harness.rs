@@ -14,7 +14,7 @@ use bytes::Bytes;
 use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig, DeviceIdentity, format_device};
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
-    ids::{ChunkId, DeviceId, Epoch, Incarnation, ServerId, SessionId},
+    ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId},
     planner::plan_rows,
     redundancy::Redundancy,
     wire::{
@@ -25,12 +25,12 @@ use cairn_common::{
     },
 };
 use cairn_datapath::{ChunkBudget, ChunkIds, Datapath, Metrics, ReadError, WriteError};
-use cairn_transport::{InProcess, Request, Response, Service, failure};
+use cairn_transport::{InProcess, Peer, Request, Response, Service, failure};
 use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
 
-pub(crate) const SERVER: ServerId = ServerId::new(1);
+pub(crate) const SERVER: NodeId = NodeId::new(1);
 const CLUSTER: [u8; 16] = [9; 16];
 
 /// What happens to requests for a device before they reach it.
@@ -273,25 +273,25 @@ impl Meddler {
 
 #[async_trait]
 impl Service for Meddler {
-    async fn handle(&self, request: Request) -> Result<Response, Failure> {
+    async fn handle(&self, from: Peer, request: Request) -> Result<Response, Failure> {
         let server = self.server.lock().clone().expect("it was started");
         match request.kind {
             RequestKind::PutShard => {
                 let put = PutShard::decode(request.header.clone()).expect("a put");
                 self.meet_trouble(put.device).await?;
                 self.puts.lock().push(put);
-                server.handle(request).await
+                server.handle(from, request).await
             }
             RequestKind::GetShard => {
                 let get = GetShard::decode(request.header.clone()).expect("a get");
                 self.meet_trouble(get.device).await?;
-                let response = server.handle(request).await?;
+                let response = server.handle(from, request).await?;
                 Ok(match &*self.lie.lock() {
                     Some(lie) => lie(&get, response),
                     None => response,
                 })
             }
-            _ => server.handle(request).await,
+            _ => server.handle(from, request).await,
         }
     }
 }

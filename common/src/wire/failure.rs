@@ -37,4 +37,10 @@ pub enum FailureCode {
     NotLeader = 8,
     /// The server cannot go on. A person should look.
     Internal = 9,
+    /// The sender's certificate has no role that may ask this, or its token does not hold: a person must grant it.
+    Forbidden = 10,
+    /// The request's time ran out at the server; what was asked for may have happened.
+    DeadlineExceeded = 11,
+    /// This server does not answer such requests: the caller's map or version does not fit.
+    Unsupported = 12,
 }

@@ -1,4 +1,6 @@
-//! Request kinds: what a request asks for, stated before its header is decoded.
+//! Request kinds: what a request asks for, who may ask it, and how it travels; all known before its message is decoded.
+
+use super::role::{Role, Roles};
 
 /// The kind of a request. The numbers are persistent: they go over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,9 +20,51 @@ pub enum RequestKind {
     ListShards = 19,
     /// State and space of a server's devices ([`super::shard::DeviceStatusRequest`]).
     DeviceStatus = 20,
+    /// First request of a connection, and later the sign of life ([`super::node::Hello`]).
+    Hello = 32,
+    /// Asks for a node's first certificate ([`super::node::Join`]).
+    Join = 33,
+    /// Asks for a new certificate in place of one that still holds ([`super::node::RenewCertificate`]).
+    RenewCertificate = 34,
+    /// Asks for the newest list of revoked certificates ([`super::node::Revocations`]).
+    Revocations = 35,
+}
+
+/// Which of a peer's connections a request takes. Bulk bytes would make the rest wait on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TrafficClass {
+    /// Small requests and answers.
+    Control,
+    /// Requests or answers with bulk bytes.
+    Bulk,
 }
 
 impl RequestKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::MetadataWrite,
+        Self::MetadataRead,
+        Self::PutShard,
+        Self::GetShard,
+        Self::DeleteShard,
+        Self::ListShards,
+        Self::DeviceStatus,
+        Self::Hello,
+        Self::Join,
+        Self::RenewCertificate,
+        Self::Revocations,
+    ];
+
+    /// The number that goes over the wire.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The kind of that number, where this program knows it.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| u32::from(kind.number()) == number)
+    }
+
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -31,6 +75,82 @@ impl RequestKind {
             Self::DeleteShard => "delete_shard",
             Self::ListShards => "list_shards",
             Self::DeviceStatus => "device_status",
+            Self::Hello => "hello",
+            Self::Join => "join",
+            Self::RenewCertificate => "renew_certificate",
+            Self::Revocations => "revocations",
         }
+    }
+
+    /// Who may ask it. A client writes and reads shards and deletes none: the metadata service has them deleted.
+    pub const fn senders(self) -> Roles {
+        match self {
+            Self::MetadataWrite | Self::MetadataRead => Roles::MEMBER,
+            Self::PutShard | Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver]),
+            Self::DeleteShard => Roles::of(&[Role::Metadata]),
+            Self::ListShards => Roles::of(&[Role::Metadata, Role::Operator]),
+            Self::DeviceStatus | Self::Hello | Self::RenewCertificate | Self::Revocations => Roles::MEMBER,
+            Self::Join => Roles::of(&[Role::Joiner]),
+        }
+    }
+
+    /// Which connection it takes.
+    pub const fn class(self) -> TrafficClass {
+        match self {
+            Self::PutShard | Self::GetShard => TrafficClass::Bulk,
+            Self::MetadataWrite
+            | Self::MetadataRead
+            | Self::DeleteShard
+            | Self::ListShards
+            | Self::DeviceStatus
+            | Self::Hello
+            | Self::Join
+            | Self::RenewCertificate
+            | Self::Revocations => TrafficClass::Control,
+        }
+    }
+
+    /// Which of a connection's streams is sent first: the highest. A sign of life never waits behind work, and reads, which
+    /// someone waits for, go before background work.
+    pub const fn priority(self) -> i32 {
+        match self {
+            Self::Hello => 2,
+            Self::MetadataWrite
+            | Self::MetadataRead
+            | Self::PutShard
+            | Self::GetShard
+            | Self::Join
+            | Self::RenewCertificate
+            | Self::Revocations => 1,
+            Self::DeleteShard | Self::ListShards | Self::DeviceStatus => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_lead_back_to_their_kinds() {
+        for kind in RequestKind::ALL {
+            assert_eq!(RequestKind::from_number(kind.number().into()), Some(kind));
+        }
+        assert_eq!(RequestKind::from_number(0), None);
+        assert_eq!(RequestKind::from_number(1 << 16 | 1), None);
+    }
+
+    #[test]
+    fn only_joining_needs_no_certificate() {
+        for kind in RequestKind::ALL {
+            let joins = kind == RequestKind::Join;
+            assert_eq!(kind.senders().has(Role::Joiner), joins, "{}", kind.name());
+            assert!(!kind.senders().is_empty());
+        }
+    }
+
+    #[test]
+    fn clients_delete_nothing() {
+        assert!(!RequestKind::DeleteShard.senders().has(Role::Client));
     }
 }

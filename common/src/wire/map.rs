@@ -7,7 +7,7 @@ use prost::Message;
 use crate::{
     cluster_map::{ClusterMap, Device, Row},
     envelope::Record,
-    ids::{DeviceId, Epoch, Incarnation, ServerId},
+    ids::{DeviceId, Epoch, Incarnation, NodeId},
     limits::WIDTH_MAX,
 };
 
@@ -134,7 +134,7 @@ fn device_entry(message: DeviceMessage) -> (DeviceId, Device) {
     let device = Device {
         id,
         incarnation: Incarnation::new(message.incarnation),
-        server: ServerId::new(message.server),
+        server: NodeId::new(message.server),
         weight_bytes: message.weight_bytes,
         failure_domain: message.failure_domain,
         disk: message.disk,

@@ -5,8 +5,11 @@
 
 pub mod command;
 pub mod failure;
+pub mod head;
 pub mod kind;
 pub mod map;
+pub mod node;
 pub mod object;
 pub mod query;
+pub mod role;
 pub mod shard;

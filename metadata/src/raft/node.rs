@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use cairn_common::{
     envelope::seal,
-    ids::ServerId,
+    ids::NodeId,
     wire::command::{EntryBatch, WriteReply},
 };
 use openraft::{
@@ -116,7 +116,7 @@ impl RaftNode {
     /// Opens the store under `directory` and starts the member, alone in its group.
     pub(crate) async fn start(
         directory: PathBuf,
-        server: ServerId,
+        server: NodeId,
         machine: Arc<dyn Machine>,
         policy: SnapshotPolicy,
         observe_sync: SyncObserver,
@@ -212,7 +212,7 @@ impl RaftNode {
         self.log.bounds().purged.map(|purged| purged.index)
     }
 
-    async fn lead(&self, server: ServerId) -> Result<(), StartError> {
+    async fn lead(&self, server: NodeId) -> Result<(), StartError> {
         let deadline = Instant::now() + START_DEADLINE;
         let initialized = self
             .raft
@@ -293,7 +293,7 @@ impl Pending {
 
 fn open_stores(
     directory: &std::path::Path,
-    server: ServerId,
+    server: NodeId,
     observe_sync: SyncObserver,
 ) -> Result<(LogStore, Arc<StateStore>), StoreError> {
     let cache = SharedCache::new();

@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use cairn_common::{ids::ServerId, limits::SESSION_LEASE_MS};
+use cairn_common::{ids::NodeId, limits::SESSION_LEASE_MS};
 
 /// What a metadata server is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct MetadataConfig {
     /// Where its databases lie; made where it is missing.
     pub dir: PathBuf,
     /// Its number, for the life of `dir`.
-    pub server_id: ServerId,
+    pub server_id: NodeId,
     /// How long a session lives without a sign of life.
     pub session_lease: Duration,
     /// Time between looks for garbage when nothing was deleted meanwhile.
@@ -38,7 +38,7 @@ pub struct InventorySchedule {
 
 impl MetadataConfig {
     /// The defaults for the server `server_id` with its databases under `dir`.
-    pub fn new(dir: impl Into<PathBuf>, server_id: ServerId) -> Self {
+    pub fn new(dir: impl Into<PathBuf>, server_id: NodeId) -> Self {
         Self {
             dir: dir.into(),
             server_id,

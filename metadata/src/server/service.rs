@@ -17,7 +17,7 @@ use cairn_common::{
         query::{Query, ReadReply, ReadRequest},
     },
 };
-use cairn_transport::{Body, Request, Response, Service, Transport, failure, reply};
+use cairn_transport::{Body, Peer, Request, Response, Service, Transport, failure, reply};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::{
@@ -129,7 +129,7 @@ impl MetadataServer {
 
 #[async_trait]
 impl Service for MetadataServer {
-    async fn handle(&self, request: Request) -> Result<Response, Failure> {
+    async fn handle(&self, _: Peer, request: Request) -> Result<Response, Failure> {
         self.inner.health.check()?;
         let deadline = request
             .deadline
@@ -155,7 +155,11 @@ impl Service for MetadataServer {
             | RequestKind::GetShard
             | RequestKind::DeleteShard
             | RequestKind::ListShards
-            | RequestKind::DeviceStatus => {
+            | RequestKind::DeviceStatus
+            | RequestKind::Hello
+            | RequestKind::Join
+            | RequestKind::RenewCertificate
+            | RequestKind::Revocations => {
                 let detail = format!("a metadata server does not answer {}", request.kind.name());
                 Err(failure(FailureCode::Malformed, detail))
             }

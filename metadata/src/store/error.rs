@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cairn_common::{envelope::EnvelopeError, ids::ServerId};
+use cairn_common::{envelope::EnvelopeError, ids::NodeId};
 
 use crate::core::view::ViewError;
 
@@ -24,9 +24,9 @@ pub enum StoreError {
     )]
     OtherServer {
         /// Whose store it is.
-        found: ServerId,
+        found: NodeId,
         /// Who asked to open it.
-        asked: ServerId,
+        asked: NodeId,
     },
     /// The store was written by a newer program.
     #[error("{what}: {detail}")]

@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use cairn_common::{
     envelope::{Record, open, seal},
-    ids::ServerId,
+    ids::NodeId,
 };
 use parking_lot::{Mutex, RwLock};
 use rocksdb::{DB, Direction, IteratorMode, WriteBatch};
@@ -63,7 +63,7 @@ impl LogStore {
     /// Opens the log of `server` under `directory`. Entries may be purged up to what `flushed_index` holds at the time.
     pub(crate) fn open(
         directory: &Path,
-        server: ServerId,
+        server: NodeId,
         cache: &SharedCache,
         flushed_index: Arc<AtomicU64>,
         observe_sync: SyncObserver,
@@ -282,12 +282,12 @@ fn read_record<R: Record>(db: &DB, key: &[u8], what: &'static str) -> Result<Opt
     stored.map(|bytes| decode(what, &bytes)).transpose()
 }
 
-fn check_identity(db: &DB, server: ServerId) -> Result<(), StoreError> {
+fn check_identity(db: &DB, server: NodeId) -> Result<(), StoreError> {
     let found: Option<IdentityRecord> = read_record(db, IDENTITY, "the log's identity")?;
     match found {
         Some(found) if found.server == server.value() => Ok(()),
         Some(found) => Err(StoreError::OtherServer {
-            found: ServerId::new(found.server),
+            found: NodeId::new(found.server),
             asked: server,
         }),
         None => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
-    ids::{ChunkId, DeviceId, Epoch, Incarnation, ServerId, SessionId},
+    ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId},
     planner::plan_rows,
     wire::{
         command::{
@@ -37,7 +37,7 @@ pub(crate) fn map() -> ClusterMap {
             let device = Device {
                 id: DeviceId::new(id),
                 incarnation: Incarnation::new(1),
-                server: ServerId::new(1),
+                server: NodeId::new(1),
                 weight_bytes: 1,
                 failure_domain: format!("d{id}"),
                 disk: "disk".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use cairn_common::ids::ServerId;
+use cairn_common::ids::NodeId;
 use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
@@ -26,7 +26,7 @@ impl StoreBuilder<TypeConfig, LogStore, Applier, TempDir> for Builder {
         let cache = SharedCache::new();
         // The suite purges what it never applied, so its log is not bound to the state.
         let unbound = Arc::new(AtomicU64::new(u64::MAX));
-        let log = LogStore::open(directory.path(), ServerId::new(0), &cache, unbound, Box::new(|_| {}));
+        let log = LogStore::open(directory.path(), NodeId::new(0), &cache, unbound, Box::new(|_| {}));
         let state = StateStore::open(directory.path(), &cache, Arc::default()).expect("the state opens");
         let progress = Arc::new(ApplyProgress::new(None, u64::MAX, u64::MAX));
         let applier = Applier::new(Arc::new(state), Arc::new(CoreMachine), progress);

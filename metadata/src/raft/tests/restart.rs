@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use cairn_common::wire::command::{Command, EntryBatch, Outcome, WriteReply, WriteRequest};
 use cairn_common::{
-    ids::{ChunkId, ServerId, SessionId},
+    ids::{ChunkId, NodeId, SessionId},
     wire::{
         command::{CreateBucket, Done},
         query::{Query, ReadReply},
@@ -87,13 +87,7 @@ async fn start(directory: &Path, commands_max: u64) -> Result<RaftNode, StartErr
         commands_max,
     };
     let directory = directory.to_owned();
-    let starting = RaftNode::start(
-        directory,
-        ServerId::new(1),
-        Arc::new(Recorder),
-        policy,
-        Box::new(|_| {}),
-    );
+    let starting = RaftNode::start(directory, NodeId::new(1), Arc::new(Recorder), policy, Box::new(|_| {}));
     tokio::time::timeout(DEADLINE, starting).await.expect("a start in time")
 }
 

@@ -12,7 +12,7 @@ use cairn_common::{
         query::{Query, ReadReply},
     },
 };
-use cairn_transport::{Body, InProcess, Request, Service};
+use cairn_transport::{Body, InProcess, Peer, Request, Service};
 use futures::FutureExt;
 use prost::Message;
 use tokio::time::Instant;
@@ -128,12 +128,16 @@ async fn a_damaged_state_stops_the_answers_for_good() {
     let send = |name: &str| {
         let header = request(Command::CreateBucket(bucket(name))).encode_to_vec().into();
         let deadline = Instant::now() + DEADLINE;
-        server.handle(Request {
-            kind: RequestKind::MetadataWrite,
-            header,
-            body: Body::empty(),
-            deadline,
-        })
+        server.handle(
+            Peer::same_process(cairn_common::ids::NodeId::new(1)),
+            Request {
+                kind: RequestKind::MetadataWrite,
+                header,
+                body: Body::empty(),
+                deadline,
+                trace: None,
+            },
+        )
     };
     assert!(send("fine").await.is_ok());
     for name in ["breaking", "fine again"] {

@@ -9,7 +9,7 @@ use cairn_common::wire::{
     kind::RequestKind,
     query::{Answer, BucketsQuery, Query},
 };
-use cairn_transport::{Body, CallError, InProcess, Request, Service};
+use cairn_transport::{Body, CallError, InProcess, Peer, Request, Service};
 use futures::future::join_all;
 use tokio::time::Instant;
 
@@ -92,8 +92,12 @@ async fn messages_that_make_no_sense_are_refused() {
             header: Bytes::from_static(header),
             body: Body::empty(),
             deadline,
+            trace: None,
         };
-        let refused = rig.server.handle(request).await;
+        let refused = rig
+            .server
+            .handle(Peer::same_process(cairn_common::ids::NodeId::new(1)), request)
+            .await;
         let code = refused.err().map(|failure| failure.code());
         assert_eq!(code, Some(FailureCode::Malformed), "{kind:?} {header:?}");
     }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
-    ids::{ChunkId, DeviceId, Epoch, Incarnation, ServerId, SessionId},
+    ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId},
     planner::plan_rows,
     wire::{
         command::{
@@ -29,7 +29,7 @@ use cairn_common::{
         shard::{DeleteShard, DeleteShardReply, ListShards, ListShardsReply, ShardName},
     },
 };
-use cairn_transport::{Body, CallError, InProcess, Request, Response, Service, Transport, call, failure, reply};
+use cairn_transport::{Body, CallError, InProcess, Peer, Request, Response, Service, Transport, call, failure, reply};
 use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
@@ -37,8 +37,8 @@ use tempfile::TempDir;
 use crate::{InventorySchedule, MetadataConfig, MetadataServer};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
-pub(super) const METADATA: ServerId = ServerId::new(1);
-const CHUNKS: ServerId = ServerId::new(2);
+pub(super) const METADATA: NodeId = NodeId::new(1);
+const CHUNKS: NodeId = NodeId::new(2);
 pub(super) const BUCKET: &str = "bucket";
 const DEVICES: u32 = 3;
 const GROUP_BITS: u8 = 4;
@@ -53,7 +53,7 @@ pub(super) struct FakeChunkserver {
 
 #[async_trait]
 impl Service for FakeChunkserver {
-    async fn handle(&self, request: Request) -> Result<Response, Failure> {
+    async fn handle(&self, _: Peer, request: Request) -> Result<Response, Failure> {
         match request.kind {
             RequestKind::DeleteShard => self.delete(&DeleteShard::decode(request.header).expect("a message")),
             RequestKind::ListShards => Ok(self.list(&ListShards::decode(request.header).expect("a message"))),

@@ -7,16 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_common::ids::ServerId;
+use cairn_common::ids::NodeId;
 
 use super::{copy_tree, newest_file};
 use crate::store::{
     EntryKind, EntryRecord, LogPosition, LogStore, SharedCache, StoreError, VoteRecord, syncer::blocking_callback,
 };
 
-const SERVER: ServerId = ServerId::new(1);
+const SERVER: NodeId = NodeId::new(1);
 
-fn open_as(directory: &Path, server: ServerId, flushed: u64) -> Result<LogStore, StoreError> {
+fn open_as(directory: &Path, server: NodeId, flushed: u64) -> Result<LogStore, StoreError> {
     LogStore::open(
         directory,
         server,
@@ -148,12 +148,12 @@ fn a_second_opener_is_refused_until_the_first_has_closed() {
 fn another_servers_log_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path()).unwrap().close().unwrap();
-    let refused = open_as(directory.path(), ServerId::new(2), 0).map(|_| ());
+    let refused = open_as(directory.path(), NodeId::new(2), 0).map(|_| ());
     assert_eq!(
         refused,
         Err(StoreError::OtherServer {
             found: SERVER,
-            asked: ServerId::new(2)
+            asked: NodeId::new(2)
         })
     );
 }
