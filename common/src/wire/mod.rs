@@ -13,3 +13,6 @@ pub mod object;
 pub mod query;
 pub mod role;
 pub mod shard;
+
+#[cfg(test)]
+mod samples;

@@ -21,12 +21,22 @@ pub struct HelloReply {
     pub bulk_ports: Vec<u32>,
 }
 
-/// Asks for a node's first certificate. The sender has shown that it holds a join token.
+/// What stands before the certificate request where a join token's key signs it, so that the signature means nothing else.
+pub const JOIN_SIGNATURE_DOMAIN: &[u8] = b"cairn join 1\0";
+
+/// Asks for a node's first certificate. The request itself shows that the sender holds a join token, so it means the same
+/// on every carrier.
 #[derive(Clone, PartialEq, Message)]
 pub struct Join {
     /// A PKCS#10 request, DER: the node's new key, shown to be its own.
     #[prost(bytes = "bytes", tag = "1")]
     pub certificate_request: bytes::Bytes,
+    /// Ed25519 signature of [`JOIN_SIGNATURE_DOMAIN`] and the certificate request by the token's key, 64 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub token_signature: bytes::Bytes,
+    /// The token's Ed25519 public key, 32 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub token_public_key: bytes::Bytes,
 }
 
 /// A certificate and what it rests on.
