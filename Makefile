@@ -90,8 +90,19 @@ fix: deps ## rewrite what the tools can: formatting and machine-applicable lints
 # `cairn` has one benchmark, the parts, which scripts/bench runs and compares with.
 .PHONY: bench
 bench: build ## the coding and hashing benchmarks, then PUT and GET against a server, beside the sum of their parts
-	$(CARGO) bench --locked --profile dev --workspace --exclude cairn --bench '*'
+	$(CARGO) bench --locked --profile dev --workspace --exclude cairn --exclude cairn-transport --bench '*'
 	@CARGO="$(CARGO)" scripts/bench "$(TARGET_DIR)/debug/cairn"
+
+# Kept out of `check` and `test`: it needs minutes to say anything, and its own build of all dependencies.
+SECONDS_EACH ?= 60
+.PHONY: fuzz
+fuzz: ## the decoders of what comes off the network, SECONDS_EACH=60 for each target
+	@CARGO="$(CARGO)" scripts/fuzz $(SECONDS_EACH)
+
+# Root makes the network namespaces of its second half; others skip it.
+.PHONY: bench-transport
+bench-transport: deps ## the QUIC carrier beside bare quinn, TCP and TLS, on loopback and at MTU 1500 (about four minutes)
+	@$(CARGO) bench --locked --profile dev -p cairn-transport --bench transport
 
 .PHONY: clean
 clean: ## remove the build output; ./cairn-data stays

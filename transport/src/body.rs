@@ -1,6 +1,11 @@
-//! Bulk bytes of a request or response: at hand, or streamed through a bounded channel.
+//! Bulk bytes of a request or response: at hand, streamed through a bounded channel, or pulled off a network.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -11,6 +16,9 @@ pub enum BodyError {
     /// The sender went away before the end.
     #[error("the sender stopped before the end of the body")]
     Cut,
+    /// The way to the sender was lost before the end.
+    #[error("the connection was lost before the end of the body: {0}")]
+    Lost(String),
     /// More bytes came than the receiver takes.
     #[error("the body is longer than the {limit} bytes taken")]
     TooLong {
@@ -19,11 +27,27 @@ pub enum BodyError {
     },
 }
 
+/// Where a carrier's bulk bytes come from.
+pub(crate) trait BodyStream: Send {
+    /// Adds pieces that have come to `pieces`. Ready with `false` at the end; with `true` where at least one was added.
+    fn poll_pieces(&mut self, context: &mut Context<'_>, pieces: &mut VecDeque<Bytes>)
+    -> Poll<Result<bool, BodyError>>;
+}
+
 /// Bulk bytes, in order.
 #[derive(Debug, Default)]
 pub struct Body {
     ready: VecDeque<Bytes>,
-    stream: Option<mpsc::Receiver<Result<Bytes, BodyError>>>,
+    rest: Rest,
+}
+
+/// What follows the pieces at hand.
+#[derive(Default)]
+enum Rest {
+    #[default]
+    Nothing,
+    Channel(mpsc::Receiver<Result<Bytes, BodyError>>),
+    Carried(Box<dyn BodyStream>),
 }
 
 /// The sending end of a streamed body. Dropping it without [`BodySender::finish`] cuts the body.
@@ -49,17 +73,52 @@ impl Body {
             },
             Self {
                 ready: VecDeque::new(),
-                stream: Some(receiver),
+                rest: Rest::Channel(receiver),
             },
         )
     }
 
+    /// A body whose `ready` pieces are at hand and whose others come out of `stream`.
+    pub(crate) fn carried(ready: VecDeque<Bytes>, stream: Box<dyn BodyStream>) -> Self {
+        Self {
+            ready,
+            rest: Rest::Carried(stream),
+        }
+    }
+
     /// The next piece; `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The pieces at hand, which [`Body::next`] will not give again.
+    pub(crate) fn take_ready(&mut self) -> VecDeque<Bytes> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Whether it is known to have no bytes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && matches!(self.rest, Rest::Nothing)
+    }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         if let Some(piece) = self.ready.pop_front() {
-            return Some(Ok(piece));
+            return Poll::Ready(Some(Ok(piece)));
         }
-        self.stream.as_mut()?.recv().await
+        match &mut self.rest {
+            Rest::Nothing => Poll::Ready(None),
+            Rest::Channel(receiver) => receiver.poll_recv(context),
+            Rest::Carried(stream) => {
+                let more = ready!(stream.poll_pieces(context, &mut self.ready));
+                if !matches!(more, Ok(true)) {
+                    self.rest = Rest::Nothing;
+                }
+                match more {
+                    Ok(_) => Poll::Ready(self.ready.pop_front().map(Ok)),
+                    Err(error) => Poll::Ready(Some(Err(error))),
+                }
+            }
+        }
     }
 
     /// All pieces, of at most `limit` bytes together.
@@ -78,6 +137,16 @@ impl Body {
     }
 }
 
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Channel(_) => "Channel",
+            Self::Carried(_) => "Carried",
+        })
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(piece: Bytes) -> Self {
         let ready = if piece.is_empty() {
@@ -85,7 +154,10 @@ impl From<Bytes> for Body {
         } else {
             VecDeque::from([piece])
         };
-        Self { ready, stream: None }
+        Self {
+            ready,
+            rest: Rest::Nothing,
+        }
     }
 }
 
@@ -93,7 +165,7 @@ impl From<Vec<Bytes>> for Body {
     fn from(pieces: Vec<Bytes>) -> Self {
         Self {
             ready: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(),
-            stream: None,
+            rest: Rest::Nothing,
         }
     }
 }

@@ -5,11 +5,24 @@
 
 mod body;
 mod call;
+mod faults;
+pub mod frame;
+pub mod identity;
 mod in_process;
+mod metrics;
+mod quic;
 mod services;
+mod simulated;
+#[cfg(test)]
+mod tests;
 pub mod trace;
 
 pub use body::{Body, BodyError, BodySender};
 pub use call::{CallError, Peer, Request, Response, Service, Transport, call, failure, reply};
+pub use faults::{Fault, FaultId, FaultRule, Faults, FaultyTransport};
+pub use identity::{Identity, IdentityError};
 pub use in_process::InProcess;
+pub use metrics::TransportMetrics;
+pub use quic::{BindError, NodeAddresses, QuicServer, QuicSettings, QuicTransport, ServeError};
 pub use services::Services;
+pub use simulated::{SimulatedLinks, SimulatedNetwork};

@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
+    ("fuzz", &["transport"]),
     ("tests", &["bench", "client", "common", "transport"]),
 ];
 
