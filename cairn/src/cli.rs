@@ -1,9 +1,12 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use cairn_bench::BenchArgs;
-use cairn_common::redundancy::Redundancy;
+use cairn_common::{
+    redundancy::Redundancy,
+    wire::role::{Role, Roles},
+};
 use clap::{Args, Parser, Subcommand};
 
 use crate::logging::LogFormat;
@@ -24,6 +27,9 @@ pub(crate) enum Command {
     Env(DataArgs),
     /// Tells health, devices and space of a store.
     Status(StatusArgs),
+    /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Measures an S3 endpoint and verifies what it reads.
     Bench(Box<BenchArgs>),
 }
@@ -50,6 +56,10 @@ pub(crate) struct ServerArgs {
     /// Address of metrics, health and status; anyone who reaches it may read it [default: 127.0.0.1:9001].
     #[arg(long, env = "CAIRN_ADMIN", value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,
+    /// Address, UDP, for other nodes of the cluster; the next port takes their bulk bytes. Used once `cairn cluster init` was
+    /// run [default: 127.0.0.1:9002].
+    #[arg(long, env = "CAIRN_CLUSTER_LISTEN", value_name = "ADDR")]
+    pub(crate) cluster_listen: Option<SocketAddr>,
     /// Region that buckets are said to be in [default: us-east-1].
     #[arg(long, env = "CAIRN_REGION", value_name = "NAME")]
     pub(crate) region: Option<String>,
@@ -75,6 +85,70 @@ pub(crate) struct ServerArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
+/// What can be done about a cluster. The first node holds the authority that signs certificates.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// Makes this directory's store the first node of a cluster: its id, its authority, its certificate.
+    Init(DataArgs),
+    /// Makes a token that lets one node join; on the first node. Whoever has it can join: keep it secret.
+    Token(TokenArgs),
+    /// Joins a cluster with a token: gets this node its id and certificate.
+    Join(JoinArgs),
+    /// Greets the node that admitted this one, and tells its version and how long the answer took.
+    Ping(PingArgs),
+    /// Lists the nodes that were let in; on the first node.
+    Members(DataArgs),
+    /// Gets this node a new certificate and key; a running server takes them up by itself.
+    Renew(DataArgs),
+    /// Shuts a node out: its certificates no longer hold, also on connections that it has; on the first node.
+    Revoke(RevokeArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// What the node may be: metadata, chunkserver, client, operator; several with commas.
+    #[arg(long, value_name = "ROLES", value_delimiter = ',', value_parser = parse_role, default_value = "client")]
+    pub(crate) roles: Vec<Role>,
+    /// How long the token may be used, such as 30m, 12h or 7d.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
+    pub(crate) valid: Duration,
+    /// Where the new node reaches this one, HOST:PORT; may be repeated [default: as the running server listens].
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) address: Vec<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct JoinArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The token; `-` reads it from standard input, where no other user of this machine sees it.
+    #[arg(value_name = "TOKEN")]
+    pub(crate) token: String,
+    /// Where the admitting node is reached, HOST:PORT, instead of what the token says.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) address: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PingArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// How many greetings are sent.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) count: u32,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RevokeArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The node, as `cairn cluster members` numbers it.
+    #[arg(value_name = "NODE")]
+    pub(crate) node: u64,
+}
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DataArgs {
     /// Directory of the store.
@@ -89,4 +163,53 @@ pub(crate) struct StatusArgs {
     /// Prints JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn parse_role(text: &str) -> Result<Role, String> {
+    let role = Role::from_name(text).filter(|role| Roles::MEMBER.has(*role));
+    role.ok_or_else(|| format!("no role; choose of {}", Roles::MEMBER))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "a number with its unit, such as 90s, 30m, 12h or 7d".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= 365 * 86_400);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "at most 365d".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_number_and_a_unit() {
+        for (text, seconds) in [
+            ("0s", 0),
+            ("90s", 90),
+            ("30m", 1_800),
+            ("12h", 43_200),
+            ("365d", 31_536_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "h", "7", "-1h", "1.5h", "366d", "1w", "ü", "99999999999999999999d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_joiner_is_no_role_to_be_had() {
+        assert_eq!(parse_role("chunkserver"), Ok(Role::Chunkserver));
+        assert!(parse_role("joiner").is_err() && parse_role("root").is_err());
+    }
 }

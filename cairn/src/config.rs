@@ -32,6 +32,7 @@ const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
+const DEFAULT_CLUSTER_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
 
 /// Most devices of one server.
 const DEVICES_MAX: usize = 256;
@@ -44,6 +45,7 @@ pub(crate) struct ServerConfig {
     pub(crate) redundancy: Option<Redundancy>,
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) cluster_listen: SocketAddr,
     pub(crate) region: String,
     pub(crate) virtual_host_domains: Vec<String>,
     pub(crate) memory_budget_bytes: usize,
@@ -72,6 +74,7 @@ struct File {
     redundancy: Option<String>,
     listen: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    cluster_listen: Option<SocketAddr>,
     region: Option<String>,
     virtual_host_domain: Vec<String>,
     memory_budget_mib: Option<usize>,
@@ -146,6 +149,10 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
         redundancy,
         listen: args.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN),
         admin: args.admin.or(file.admin).unwrap_or(DEFAULT_ADMIN),
+        cluster_listen: args
+            .cluster_listen
+            .or(file.cluster_listen)
+            .unwrap_or(DEFAULT_CLUSTER_LISTEN),
         region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".to_owned()),
         virtual_host_domains: domains,
         memory_budget_bytes: budget_mib << 20,
@@ -158,11 +165,8 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
 fn check_environment(names: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut known: BTreeSet<String> = CREDENTIAL_VARIABLES.iter().map(|name| (*name).to_owned()).collect();
     for subcommand in Cli::command().get_subcommands() {
-        known.extend(
-            subcommand
-                .get_arguments()
-                .filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned())),
-        );
+        let variables = subcommand.get_arguments().filter_map(|argument| argument.get_env());
+        known.extend(variables.map(|name| name.to_string_lossy().into_owned()));
     }
     for name in names.filter(|name| name.starts_with("CAIRN_") && !name.starts_with(TEST_VARIABLES)) {
         ensure!(

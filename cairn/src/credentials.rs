@@ -1,9 +1,11 @@
 //! The store's first key: taken from the environment or made at random, kept in a file that only its owner may read.
 
-use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
+
+use crate::data_dir::replace_secret_file;
 
 /// An access key and its secret.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +36,8 @@ pub(crate) fn load_or_make(file: &Path) -> anyhow::Result<RootCredentials> {
     };
     check(&credentials)?;
     if kept.as_ref() != Some(&credentials) {
-        store(file, &credentials)?;
+        let text = toml::to_string(&credentials).context("writing credentials")?;
+        replace_secret_file(file, &text)?;
     }
     Ok(credentials)
 }
@@ -70,26 +73,6 @@ fn check(credentials: &RootCredentials) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces the file as a whole, never readable by others for an instant.
-fn store(file: &Path, credentials: &RootCredentials) -> anyhow::Result<()> {
-    let text = toml::to_string(credentials).context("writing credentials")?;
-    let new = file.with_extension("new");
-    let context = || format!("writing {}", file.display());
-    if new.exists() {
-        std::fs::remove_file(&new).with_context(context)?;
-    }
-    let mut opened = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
-        .with_context(context)?;
-    opened.write_all(text.as_bytes()).with_context(context)?;
-    opened.sync_all().with_context(context)?;
-    std::fs::rename(&new, file).with_context(context)?;
-    crate::data_dir::sync_parent(file)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -102,7 +85,8 @@ mod tests {
         let file = directory.path().join("credentials.toml");
         let made = make().expect("random bytes");
         check(&made).expect("made credentials are usable");
-        store(&file, &made).expect("stored");
+        let text = toml::to_string(&made).expect("TOML");
+        replace_secret_file(&file, &text).expect("stored");
         assert_eq!(
             std::fs::metadata(&file).expect("a file").permissions().mode() & 0o777,
             0o600

@@ -7,6 +7,7 @@
 //! DIR/server.json        pid and addresses of the running server
 //! DIR/metadata/          the metadata service
 //! DIR/devices/N/         devices, unless they were given by path
+//! DIR/cluster/           what makes the process a node of a cluster: certificate, key, and the first node's authority
 //! ```
 //!
 //! Invariant: a store that was made once is never made again in its place: what is missing later is reported.
@@ -14,13 +15,14 @@
 use std::{
     fs::{File, TryLockError},
     io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use cairn_chunkserver::{DeviceConfig, DeviceIdentity, format_device};
 use cairn_common::{
-    ids::{DeviceId, Incarnation},
+    ids::{ClusterId, DeviceId, Incarnation},
     redundancy::Redundancy,
 };
 use serde::{Deserialize, Serialize};
@@ -95,22 +97,29 @@ impl DataDir {
         self.root.join("metadata")
     }
 
-    /// The store's identity: as it was made, or made now by the given settings.
-    pub(crate) fn identity(&self, config: &ServerConfig) -> anyhow::Result<StoreIdentity> {
-        let path = self.store_file();
-        let mut identity = if path.exists() {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            let found: StoreIdentity = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-            ensure!(
-                found.version == STORE_VERSION,
-                "{} has version {}, this program reads version {STORE_VERSION}: use a cairn that knows it",
-                path.display(),
-                found.version
-            );
+    /// The id of the store, where it was made.
+    pub(crate) fn store_id(&self) -> anyhow::Result<Option<ClusterId>> {
+        let Some(identity) = self.load_identity()? else {
+            return Ok(None);
+        };
+        let id = ClusterId::from_hex(&identity.cluster_id);
+        Ok(Some(
+            id.context("store.toml has no cluster id of 32 hexadecimal digits")?,
+        ))
+    }
+
+    /// The store's identity: as it was made, or made now by the given settings, as a part of `cluster` where it is given.
+    pub(crate) fn identity(&self, config: &ServerConfig, cluster: Option<ClusterId>) -> anyhow::Result<StoreIdentity> {
+        let mut identity = if let Some(found) = self.load_identity()? {
             self.check_same_devices(&found, &config.devices)?;
+            ensure!(
+                cluster.is_none_or(|cluster| cluster.to_string() == found.cluster_id),
+                "the store in {} and the certificate in its cluster directory belong to different clusters: restore the right one",
+                self.root.display()
+            );
             found
         } else {
-            self.new_identity(config)?
+            self.new_identity(config, cluster)?
         };
         if let Some(redundancy) = config.redundancy {
             check_redundancy(redundancy, identity.devices.len())?;
@@ -137,7 +146,23 @@ impl DataDir {
         Ok(())
     }
 
-    fn new_identity(&self, config: &ServerConfig) -> anyhow::Result<StoreIdentity> {
+    fn load_identity(&self) -> anyhow::Result<Option<StoreIdentity>> {
+        let path = self.store_file();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let found: StoreIdentity = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
+        ensure!(
+            found.version == STORE_VERSION,
+            "{} has version {}, this program reads version {STORE_VERSION}: use a cairn that knows it",
+            path.display(),
+            found.version
+        );
+        Ok(Some(found))
+    }
+
+    fn new_identity(&self, config: &ServerConfig, cluster: Option<ClusterId>) -> anyhow::Result<StoreIdentity> {
         ensure!(
             !self.metadata().exists(),
             "{} has metadata but no store.toml: restore it",
@@ -158,8 +183,7 @@ impl DataDir {
             None => default_redundancy(paths.len()),
         };
         check_redundancy(redundancy, paths.len())?;
-        let mut cluster_id = [0; 16];
-        getrandom::fill(&mut cluster_id).map_err(|error| anyhow::anyhow!("random bytes: {error}"))?;
+        let cluster = cluster.map_or_else(new_cluster_id, Ok)?;
         let device = |(path, id)| StoreDevice {
             id,
             incarnation: 1,
@@ -167,7 +191,7 @@ impl DataDir {
         };
         Ok(StoreIdentity {
             version: STORE_VERSION,
-            cluster_id: hex::encode(cluster_id),
+            cluster_id: cluster.to_string(),
             redundancy: redundancy.to_string(),
             initialised: false,
             devices: paths.into_iter().zip(1..).map(device).collect(),
@@ -291,11 +315,31 @@ fn check_redundancy(redundancy: Redundancy, devices: usize) -> anyhow::Result<()
     Ok(())
 }
 
+/// An id that no other cluster has.
+pub(crate) fn new_cluster_id() -> anyhow::Result<ClusterId> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("random bytes: {error}"))?;
+    Ok(ClusterId::new(bytes))
+}
+
 /// Replaces a file as a whole, durably.
 pub(crate) fn replace_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    replace_with_mode(path, text, 0o644)
+}
+
+/// The same for a file that only its owner may read; it is never readable by others for an instant.
+pub(crate) fn replace_secret_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    replace_with_mode(path, text, 0o600)
+}
+
+fn replace_with_mode(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let context = || format!("writing {}", path.display());
     let new = path.with_extension("new");
-    let mut file = File::create(&new).with_context(context)?;
+    if new.exists() {
+        std::fs::remove_file(&new).with_context(context)?;
+    }
+    let opened = File::options().write(true).create_new(true).mode(mode).open(&new);
+    let mut file = opened.with_context(context)?;
     file.write_all(text.as_bytes()).with_context(context)?;
     file.sync_all().with_context(context)?;
     std::fs::rename(&new, path).with_context(context)?;
@@ -327,18 +371,21 @@ mod tests {
     fn a_store_is_made_once_and_found_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(directory.path()).expect("an empty directory");
-        let mut made = data.identity(&config(directory.path(), Some(6))).expect("made");
+        let mut made = data.identity(&config(directory.path(), Some(6)), None).expect("made");
         assert_eq!(made.redundancy().expect("valid").to_string(), "4+2");
         assert_eq!(data.devices(&made).expect("devices").len(), 6);
         let again = data
-            .identity(&config(directory.path(), Some(6)))
+            .identity(&config(directory.path(), Some(6)), None)
             .expect("an unfinished first start goes on");
         assert_eq!(again, made);
         std::fs::create_dir(data.metadata()).expect("metadata");
         data.finish_first_start(&mut made).expect("finished");
-        assert_eq!(data.identity(&config(directory.path(), None)).expect("found"), made);
+        assert_eq!(
+            data.identity(&config(directory.path(), None), None).expect("found"),
+            made
+        );
         let other = data
-            .identity(&config(directory.path(), Some(7)))
+            .identity(&config(directory.path(), Some(7)), None)
             .expect_err("other devices");
         assert!(other.to_string().contains("made with 6 devices"), "{other}");
     }
@@ -347,10 +394,10 @@ mod tests {
     fn missing_metadata_is_never_made_anew() {
         let directory = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(directory.path()).expect("an empty directory");
-        let mut made = data.identity(&config(directory.path(), None)).expect("made");
+        let mut made = data.identity(&config(directory.path(), None), None).expect("made");
         data.finish_first_start(&mut made).expect("finished");
         let error = data
-            .identity(&config(directory.path(), None))
+            .identity(&config(directory.path(), None), None)
             .expect_err("metadata is missing");
         assert!(error.to_string().contains("restore it"), "{error}");
     }

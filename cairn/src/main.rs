@@ -3,6 +3,7 @@
 mod admin;
 mod bootstrap;
 mod cli;
+mod cluster;
 mod config;
 mod credentials;
 mod data_dir;
@@ -45,6 +46,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => server::run(*args),
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Cluster(command) => cluster::run(command),
         Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
     }
 }

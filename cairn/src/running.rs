@@ -17,6 +17,9 @@ pub(crate) struct Running {
     /// URL of metrics, health and status.
     pub(crate) admin: String,
     pub(crate) region: String,
+    /// Where other nodes reach it, UDP; none where it is no node of a cluster.
+    #[serde(default)]
+    pub(crate) cluster: Option<String>,
 }
 
 impl Running {

@@ -17,13 +17,14 @@ use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy,
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use cairn_metadata::{MetadataConfig, MetadataServer};
-use cairn_transport::{InProcess, Transport};
+use cairn_transport::{InProcess, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     admin::Admin,
     bootstrap,
     cli::ServerArgs,
+    cluster::{ClusterDir, ClusterNode},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
@@ -35,6 +36,9 @@ use crate::{
 
 /// All parts of a store in one process are one server to each other.
 const SERVER: NodeId = NodeId::new(1);
+
+/// What the metadata service answers.
+const METADATA_KINDS: [RequestKind; 2] = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
 
 /// Shard requests under way at once: more wait at their writers and readers.
 const SHARD_REQUESTS_MAX: usize = 4096;
@@ -58,7 +62,8 @@ pub(crate) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
 async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let data = DataDir::open(&config.data)?;
-    let mut identity = data.identity(&config)?;
+    let cluster = ClusterDir::of(data.root()).cluster()?;
+    let mut identity = data.identity(&config, cluster)?;
     let redundancy = identity.redundancy()?;
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
     let devices = data.devices(&identity)?;
@@ -70,8 +75,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let metadata_config = MetadataConfig::new(data.metadata(), SERVER);
     let metadata = MetadataServer::start(metadata_config, Arc::new(shards.clone())).await;
     let metadata = Arc::new(metadata.context("starting the metadata service")?);
-    let kinds = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
-    let all = shards.with_service(SERVER, &kinds, metadata.clone(), METADATA_REQUESTS_MAX);
+    let all = shards.with_service(SERVER, &METADATA_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
     let transport: Arc<dyn Transport> = Arc::new(all);
 
     let map = bootstrap::ensure_map(transport.as_ref(), SERVER, &devices, redundancy).await?;
@@ -94,6 +98,8 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     chunkserver_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());
+    let outer = outer_services(&chunkserver, &metadata);
+    let node = ClusterNode::start(data.root(), config.cluster_listen, outer, metrics.registry()).await?;
     let endpoint = format!("http://{}", gateway.local_addr());
     let parts = Parts {
         client,
@@ -111,16 +117,24 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         endpoint: parts.endpoint.clone(),
         admin: format!("http://{}", admin.address),
         region: config.region.clone(),
+        cluster: node.as_ref().map(|node| node.address().to_string()),
     };
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
     tokio::select! {
-        stopped = stop(gateway, &parts, &admin) => stopped?,
+        stopped = stop(gateway, node.as_ref(), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What other nodes may ask of this one.
+fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<MetadataServer>) -> Services {
+    Services::new()
+        .with(ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX)
+        .with(&METADATA_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
 }
 
 async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
@@ -131,8 +145,11 @@ async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// Finishes what is under way, top down.
-async fn stop(gateway: Gateway, parts: &Parts, admin: &Admin) -> anyhow::Result<()> {
+async fn stop(gateway: Gateway, node: Option<&ClusterNode>, parts: &Parts, admin: &Admin) -> anyhow::Result<()> {
     gateway.shutdown(DRAIN_DEADLINE).await;
+    if let Some(node) = node {
+        node.shutdown(DRAIN_DEADLINE).await;
+    }
     if let Err(error) = parts.client.close().await {
         tracing::warn!(%error, "the session was not ended; its lease will run out");
     }
@@ -164,6 +181,9 @@ fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, m
     let mut out = io::stdout().lock();
     writeln!(out, "endpoint    {}", running.endpoint)?;
     writeln!(out, "admin       {}", running.admin)?;
+    if let Some(cluster) = &running.cluster {
+        writeln!(out, "cluster     {cluster} (UDP, for other nodes)")?;
+    }
     writeln!(out, "access key  {}", root.access_key)?;
     writeln!(out, "secret key  {}", root.secret_key)?;
     writeln!(out, "redundancy  {redundancy} over {} devices", map.devices.len())?;

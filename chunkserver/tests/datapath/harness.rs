@@ -25,7 +25,7 @@ use cairn_common::{
     },
 };
 use cairn_datapath::{ChunkBudget, ChunkIds, Datapath, Metrics, ReadError, WriteError};
-use cairn_transport::{InProcess, Peer, Request, Response, Service, failure};
+use cairn_transport::{InProcess, Peer, Request, Response, Service, Transport, failure};
 use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
@@ -135,11 +135,20 @@ impl Store {
 
     /// A data path that knows nothing of earlier failures.
     pub(crate) fn datapath(&self) -> Datapath {
-        let service = Arc::clone(&self.meddler) as Arc<dyn Service>;
-        let transport = InProcess::new().with_service(SERVER, ChunkServer::KINDS, service, 4096);
+        let transport = InProcess::new().with_service(SERVER, ChunkServer::KINDS, self.service(), 4096);
+        self.datapath_over(Arc::new(transport))
+    }
+
+    /// The chunkserver, for a carrier.
+    pub(crate) fn service(&self) -> Arc<dyn Service> {
+        Arc::clone(&self.meddler) as Arc<dyn Service>
+    }
+
+    /// The same over a carrier that reaches it as [`SERVER`].
+    pub(crate) fn datapath_over(&self, transport: Arc<dyn Transport>) -> Datapath {
         let map = Arc::clone(&self.map);
         Datapath::new(
-            Arc::new(transport),
+            transport,
             Arc::new(move || Arc::clone(&map)),
             self.budget.clone(),
             Metrics::default(),

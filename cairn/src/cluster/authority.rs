@@ -1,0 +1,104 @@
+//! What only the first node can do, since it holds the authority: make the cluster, let nodes in, shut nodes out.
+
+use std::{
+    io::{self, Write as _},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, ensure};
+use cairn_common::{ids::NodeId, wire::role::Roles};
+use cairn_transport::identity::{AuthorityDir, NodeCredentials, NodeKey, save_credentials};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::ClusterDir;
+use crate::{
+    cli::{DataArgs, RevokeArgs, TokenArgs},
+    data_dir::{DataDir, new_cluster_id},
+    running::Running,
+};
+
+/// `cairn cluster init`
+pub(super) fn init(args: &DataArgs) -> anyhow::Result<()> {
+    let data = DataDir::open(&args.data)?;
+    let directory = ClusterDir::of(data.root());
+    let cluster = data.store_id()?.map_or_else(new_cluster_id, Ok)?;
+    directory.create(|new| {
+        let authority = AuthorityDir::create(&new.join("authority"), cluster)?;
+        let key = NodeKey::make()?;
+        let request = key.certificate_request(cluster)?;
+        let issued = authority.enrol(Roles::MEMBER, &request, SystemTime::now())?;
+        Ok(save_credentials(new, &NodeCredentials::of(issued, key))?)
+    })?;
+    let identity = directory.identity()?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "cluster     {cluster}")?;
+    writeln!(out, "node        {}", identity.peer().node)?;
+    writeln!(
+        out,
+        "next        `cairn server --data {} --cluster-listen ADDR`, then `cairn cluster token` for each further node",
+        args.data.display()
+    )?;
+    Ok(())
+}
+
+/// `cairn cluster token`
+pub(super) fn token(args: &TokenArgs) -> anyhow::Result<()> {
+    let directory = ClusterDir::of(&args.data.data);
+    let node = directory.identity()?.peer().node;
+    let authority = directory.authority()?;
+    let mut addresses = args.address.clone();
+    if addresses.is_empty() {
+        let running = Running::load(&args.data.data).ok().and_then(|running| running.cluster);
+        addresses.extend(running);
+    }
+    ensure!(
+        !addresses.is_empty(),
+        "nobody knows yet where this node is reached: start the server first, or give --address HOST:PORT"
+    );
+    let roles = args.roles.iter().copied().collect();
+    let token = authority.make_token(roles, args.valid, addresses, node)?;
+    // Nothing else on standard output: it goes into variables and pipes.
+    writeln!(io::stdout().lock(), "{token}")?;
+    Ok(())
+}
+
+/// `cairn cluster members`
+pub(super) fn members(args: &DataArgs) -> anyhow::Result<()> {
+    let members = ClusterDir::of(&args.data).authority()?.members()?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{:<6} {:<40} {:<22} state", "node", "roles", "certificate ends")?;
+    let now = SystemTime::now();
+    for member in members {
+        let ends = UNIX_EPOCH + Duration::from_millis(member.expires_ms);
+        let state = match (member.revoked, ends <= now) {
+            (true, _) => "revoked",
+            (false, true) => "expired",
+            (false, false) => "member",
+        };
+        let ends = OffsetDateTime::from(ends).replace_nanosecond(0).context("a time")?;
+        let ends = ends.format(&Rfc3339).context("a time")?;
+        writeln!(
+            out,
+            "{:<6} {:<40} {ends:<22} {state}",
+            member.node,
+            member.roles.to_string()
+        )?;
+    }
+    Ok(())
+}
+
+/// `cairn cluster revoke`
+pub(super) fn revoke(args: &RevokeArgs) -> anyhow::Result<()> {
+    let directory = ClusterDir::of(&args.data.data);
+    let node = NodeId::new(args.node);
+    ensure!(
+        directory.identity()?.peer().node != node,
+        "node {node} is this one: its certificate is what the others know the authority by"
+    );
+    let certificates = directory.authority()?.revoke(node)?;
+    writeln!(
+        io::stdout().lock(),
+        "node {node} is shut out: {certificates} of its certificates no longer hold"
+    )?;
+    Ok(())
+}

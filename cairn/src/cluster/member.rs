@@ -1,0 +1,201 @@
+//! What a node does over the network about its own membership: join, renew, and a greeting to see that it works.
+
+use std::{
+    future::Future,
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, ToSocketAddrs as _},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use cairn_common::{
+    ids::NodeId,
+    wire::{
+        kind::RequestKind,
+        node::{Hello, HelloReply},
+    },
+};
+use cairn_transport::{
+    Body, NodeAddresses, QuicSettings, QuicTransport, TransportMetrics, call,
+    identity::{self, Identity, JoinToken, NodeCredentials, NodeKey},
+};
+
+use super::ClusterDir;
+use crate::{
+    cli::{DataArgs, JoinArgs, PingArgs},
+    data_dir::DataDir,
+    running::Running,
+};
+
+/// How long each request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest token read from standard input.
+const TOKEN_BYTES_MAX: u64 = 64 << 10;
+
+/// `cairn cluster join`
+pub(super) fn join(args: &JoinArgs) -> anyhow::Result<()> {
+    let token: JoinToken = read_token(&args.token)?.trim().parse()?;
+    let data = DataDir::open(&args.data.data)?;
+    let directory = ClusterDir::of(data.root());
+    ensure!(
+        !directory.exists(),
+        "{} is a node of a cluster already",
+        data.root().display()
+    );
+    ensure!(
+        data.store_id()?.is_none(),
+        "{} holds a store of its own: join with an empty directory",
+        data.root().display()
+    );
+    let addresses = args
+        .address
+        .clone()
+        .map_or_else(|| token.addresses.clone(), |address| vec![address]);
+    let key = directory.joining_key()?;
+    let joiner = Identity::joiner(&token)?;
+    let credentials = run(async {
+        let admitting = |transport| {
+            let (token, key) = (token.clone(), key.clone());
+            async move { identity::join(&transport, &token, &key, TIMEOUT).await }
+        };
+        first_that_answers(&joiner, token.node, &addresses, admitting).await
+    })?;
+    directory.create(|new| {
+        identity::save_credentials(new, &credentials)?;
+        ClusterDir::note_admission(new, token.node, &addresses)
+    })?;
+    directory.forget_joining_key()?;
+    let joined = directory.identity()?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "cluster     {}", joined.cluster())?;
+    writeln!(out, "node        {}", joined.peer().node)?;
+    writeln!(out, "roles       {}", joined.peer().roles)?;
+    Ok(())
+}
+
+/// `cairn cluster ping`
+pub(super) fn ping(args: &PingArgs) -> anyhow::Result<()> {
+    let directory = ClusterDir::of(&args.data.data);
+    let identity = directory.identity()?;
+    let (node, addresses) = admitting_node(&directory, args)?;
+    run(async {
+        let greeting = |transport| async move {
+            for _ in 0..args.count {
+                let started = Instant::now();
+                let version = env!("CARGO_PKG_VERSION").to_owned();
+                let hello = Hello { version };
+                let reply = call(&transport, node, RequestKind::Hello, &hello, Body::empty(), TIMEOUT).await;
+                let (reply, _): (HelloReply, _) = reply?;
+                let took = started.elapsed();
+                let told = writeln!(io::stdout().lock(), "node {node}: cairn {}, {took:.1?}", reply.version);
+                told.context("writing to standard output")?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        first_that_answers(&identity, node, &addresses, greeting).await
+    })
+}
+
+/// `cairn cluster renew`
+pub(super) fn renew(args: &DataArgs) -> anyhow::Result<()> {
+    let directory = ClusterDir::of(&args.data);
+    let identity = directory.identity()?;
+    let credentials = if directory.has_authority() {
+        renew_here(&directory, &identity)?
+    } else {
+        let admitted_by = directory.admitted_by()?;
+        let node = NodeId::new(admitted_by.node);
+        run(async {
+            let renewing = |transport| {
+                let identity = identity.clone();
+                async move { identity::renew(&transport, node, &identity, TIMEOUT).await }
+            };
+            first_that_answers(&identity, node, &admitted_by.addresses, renewing).await
+        })?
+    };
+    directory.replace_credentials(&credentials)?;
+    writeln!(
+        io::stdout().lock(),
+        "node {} has a new certificate and key",
+        identity.peer().node
+    )?;
+    Ok(())
+}
+
+/// New credentials out of the authority in the same directory.
+pub(super) fn renew_here(directory: &ClusterDir, identity: &Identity) -> anyhow::Result<NodeCredentials> {
+    let key = NodeKey::make()?;
+    let request = key.certificate_request(identity.cluster())?;
+    let issued = directory
+        .authority()?
+        .renew(identity.peer(), &request, SystemTime::now())?;
+    Ok(NodeCredentials::of(issued, key))
+}
+
+fn read_token(argument: &str) -> anyhow::Result<String> {
+    if argument != "-" {
+        return Ok(argument.to_owned());
+    }
+    let mut text = String::new();
+    let read = io::stdin().lock().take(TOKEN_BYTES_MAX).read_to_string(&mut text);
+    read.context("reading the token from standard input")?;
+    Ok(text)
+}
+
+/// Who let this node in; the first node greets itself.
+fn admitting_node(directory: &ClusterDir, args: &PingArgs) -> anyhow::Result<(NodeId, Vec<String>)> {
+    if !directory.has_authority() {
+        let admitted_by = directory.admitted_by()?;
+        return Ok((NodeId::new(admitted_by.node), admitted_by.addresses));
+    }
+    let running = Running::load(&args.data.data)?;
+    let address = running
+        .cluster
+        .context("the server that runs here was started before `cairn cluster init`: restart it")?;
+    Ok((directory.identity()?.peer().node, vec![address]))
+}
+
+/// Does `work` with `node` over the first of its addresses that leads to it.
+async fn first_that_answers<T, E, F>(
+    identity: &Identity,
+    node: NodeId,
+    addresses: &[String],
+    work: impl Fn(QuicTransport) -> F,
+) -> anyhow::Result<T>
+where
+    F: Future<Output = Result<T, E>>,
+    anyhow::Error: From<E>,
+{
+    let mut last = None;
+    for address in resolve(addresses)? {
+        let known = NodeAddresses::new();
+        known.set(node, address);
+        let transport = QuicTransport::new(identity, known, QuicSettings::default(), TransportMetrics::default())?;
+        match work(transport).await {
+            Ok(done) => return Ok(done),
+            Err(error) => last = Some(anyhow::Error::from(error)),
+        }
+    }
+    Err(last.context("no address of the other node is known: give one with --address")?)
+}
+
+fn resolve(addresses: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
+    let mut found = Vec::new();
+    for address in addresses {
+        let resolved = address.to_socket_addrs();
+        found.extend(resolved.with_context(|| format!("looking up {address}, which is to be HOST:PORT"))?);
+    }
+    if found.is_empty() && !addresses.is_empty() {
+        bail!("none of {addresses:?} has an address");
+    }
+    Ok(found)
+}
+
+fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(work)
+}

@@ -1,0 +1,28 @@
+//! `cairn cluster`: making a cluster, letting nodes in and out, and what a running server does as a node.
+//!
+//! Invariant: what proves who a node is comes into its directory whole or not at all, and only its owner may read the keys.
+
+mod authority;
+mod directory;
+mod member;
+mod node;
+
+use std::process::ExitCode;
+
+use crate::cli::ClusterCommand;
+
+pub(crate) use directory::ClusterDir;
+pub(crate) use node::ClusterNode;
+
+pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        ClusterCommand::Init(args) => authority::init(&args)?,
+        ClusterCommand::Token(args) => authority::token(&args)?,
+        ClusterCommand::Members(args) => authority::members(&args)?,
+        ClusterCommand::Revoke(args) => authority::revoke(&args)?,
+        ClusterCommand::Join(args) => member::join(&args)?,
+        ClusterCommand::Ping(args) => member::ping(&args)?,
+        ClusterCommand::Renew(args) => member::renew(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
