@@ -114,7 +114,7 @@ pub(crate) struct TokenArgs {
     /// How long the token may be used, such as 30m, 12h or 7d.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1h")]
     pub(crate) valid: Duration,
-    /// Where the new node reaches this one, HOST:PORT; may be repeated [default: as the running server listens].
+    /// Where the new node reaches this one, HOST:PORT; may be repeated [default: where the running server listens, unless that is every address].
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     pub(crate) address: Vec<String>,
 }

@@ -62,7 +62,7 @@ pub(crate) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
 async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let data = DataDir::open(&config.data)?;
-    let cluster = ClusterDir::of(data.root()).cluster()?;
+    let cluster = ClusterDir::of(data.root()).serving_cluster()?;
     let mut identity = data.identity(&config, cluster)?;
     let redundancy = identity.redundancy()?;
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;

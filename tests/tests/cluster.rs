@@ -77,6 +77,16 @@ fn a_node_joins_once_is_greeted_renewed_and_shut_out() -> Result<()> {
     let already = refusal(&second, &["join", &token])?;
     ensure!(already.contains("already"), "{already}");
 
+    // Further servers are not run yet; nothing is made where one is refused.
+    let mut command = Command::new(place::cairn_binary()?);
+    let (succeeded, printed) = process::run_any(command.args(["server", "--data"]).arg(&second))?;
+    ensure!(
+        !succeeded && printed.stderr.contains("first node"),
+        "{}",
+        printed.stderr
+    );
+    ensure!(!second.join("store.toml").exists(), "a refused server has made a store");
+
     output(&second, &["renew"])?;
     output(&second, &["ping"])?;
     let members = output(&server.data(), &["members"])?;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -49,11 +50,13 @@ pub(super) fn token(args: &TokenArgs) -> anyhow::Result<()> {
     let mut addresses = args.address.clone();
     if addresses.is_empty() {
         let running = Running::load(&args.data.data).ok().and_then(|running| running.cluster);
-        addresses.extend(running);
+        let reachable = |address: &SocketAddr| !address.ip().is_unspecified();
+        let address = running.and_then(|address| address.parse().ok()).filter(reachable);
+        addresses.extend(address.map(|address| address.to_string()));
     }
     ensure!(
         !addresses.is_empty(),
-        "nobody knows yet where this node is reached: start the server first, or give --address HOST:PORT"
+        "it is not known under which address others reach this node: give --address HOST:PORT"
     );
     let roles = args.roles.iter().copied().collect();
     let token = authority.make_token(roles, args.valid, addresses, node)?;
@@ -77,12 +80,8 @@ pub(super) fn members(args: &DataArgs) -> anyhow::Result<()> {
         };
         let ends = OffsetDateTime::from(ends).replace_nanosecond(0).context("a time")?;
         let ends = ends.format(&Rfc3339).context("a time")?;
-        writeln!(
-            out,
-            "{:<6} {:<40} {ends:<22} {state}",
-            member.node,
-            member.roles.to_string()
-        )?;
+        let (node, roles) = (member.node.value(), member.roles.to_string());
+        writeln!(out, "{node:<6} {roles:<40} {ends:<22} {state}")?;
     }
     Ok(())
 }

@@ -45,12 +45,20 @@ impl ClusterDir {
         self.path().exists()
     }
 
-    /// The cluster that the directory is a part of.
-    pub(crate) fn cluster(&self) -> anyhow::Result<Option<ClusterId>> {
+    /// The cluster that a server on the directory is a part of; an error where no server may run.
+    pub(crate) fn serving_cluster(&self) -> anyhow::Result<Option<ClusterId>> {
         if !self.exists() {
             return Ok(None);
         }
-        Ok(Some(self.identity()?.cluster()))
+        let identity = self.identity()?;
+        ensure!(
+            self.has_authority(),
+            "{} is node {} of cluster {}, and only the first node runs a server yet: several come with a later version",
+            self.root.display(),
+            identity.peer().node,
+            identity.cluster()
+        );
+        Ok(Some(identity.cluster()))
     }
 
     /// Whether the authority is here.

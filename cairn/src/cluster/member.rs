@@ -4,6 +4,7 @@ use std::{
     future::Future,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, ToSocketAddrs as _},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -30,6 +31,9 @@ use crate::{
 /// How long each request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long telling the other node that we are done may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
+
 /// Longest token read from standard input.
 const TOKEN_BYTES_MAX: u64 = 64 << 10;
 
@@ -55,9 +59,9 @@ pub(super) fn join(args: &JoinArgs) -> anyhow::Result<()> {
     let key = directory.joining_key()?;
     let joiner = Identity::joiner(&token)?;
     let credentials = run(async {
-        let admitting = |transport| {
+        let admitting = |transport: Arc<QuicTransport>| {
             let (token, key) = (token.clone(), key.clone());
-            async move { identity::join(&transport, &token, &key, TIMEOUT).await }
+            async move { identity::join(transport.as_ref(), &token, &key, TIMEOUT).await }
         };
         first_that_answers(&joiner, token.node, &addresses, admitting).await
     })?;
@@ -80,12 +84,20 @@ pub(super) fn ping(args: &PingArgs) -> anyhow::Result<()> {
     let identity = directory.identity()?;
     let (node, addresses) = admitting_node(&directory, args)?;
     run(async {
-        let greeting = |transport| async move {
+        let greeting = |transport: Arc<QuicTransport>| async move {
             for _ in 0..args.count {
                 let started = Instant::now();
                 let version = env!("CARGO_PKG_VERSION").to_owned();
                 let hello = Hello { version };
-                let reply = call(&transport, node, RequestKind::Hello, &hello, Body::empty(), TIMEOUT).await;
+                let reply = call(
+                    transport.as_ref(),
+                    node,
+                    RequestKind::Hello,
+                    &hello,
+                    Body::empty(),
+                    TIMEOUT,
+                )
+                .await;
                 let (reply, _): (HelloReply, _) = reply?;
                 let took = started.elapsed();
                 let told = writeln!(io::stdout().lock(), "node {node}: cairn {}, {took:.1?}", reply.version);
@@ -107,9 +119,9 @@ pub(super) fn renew(args: &DataArgs) -> anyhow::Result<()> {
         let admitted_by = directory.admitted_by()?;
         let node = NodeId::new(admitted_by.node);
         run(async {
-            let renewing = |transport| {
+            let renewing = |transport: Arc<QuicTransport>| {
                 let identity = identity.clone();
-                async move { identity::renew(&transport, node, &identity, TIMEOUT).await }
+                async move { identity::renew(transport.as_ref(), node, &identity, TIMEOUT).await }
             };
             first_that_answers(&identity, node, &admitted_by.addresses, renewing).await
         })?
@@ -161,7 +173,7 @@ async fn first_that_answers<T, E, F>(
     identity: &Identity,
     node: NodeId,
     addresses: &[String],
-    work: impl Fn(QuicTransport) -> F,
+    work: impl Fn(Arc<QuicTransport>) -> F,
 ) -> anyhow::Result<T>
 where
     F: Future<Output = Result<T, E>>,
@@ -172,7 +184,10 @@ where
         let known = NodeAddresses::new();
         known.set(node, address);
         let transport = QuicTransport::new(identity, known, QuicSettings::default(), TransportMetrics::default())?;
-        match work(transport).await {
+        let transport = Arc::new(transport);
+        let done = work(Arc::clone(&transport)).await;
+        transport.close(CLOSE_TIMEOUT).await;
+        match done {
             Ok(done) => return Ok(done),
             Err(error) => last = Some(anyhow::Error::from(error)),
         }

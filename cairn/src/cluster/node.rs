@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use cairn_transport::{
     QuicServer, QuicSettings, Services, TransportMetrics,
     identity::{Admission, AuthorityDir, Identity},
@@ -53,13 +53,6 @@ impl ClusterNode {
             return Ok(None);
         }
         let identity = directory.identity()?;
-        ensure!(
-            directory.has_authority(),
-            "{} is node {} of cluster {}, and only the first node runs a server yet: several come with a later version",
-            root.display(),
-            identity.peer().node,
-            identity.cluster()
-        );
         let authority = Arc::new(directory.authority()?);
         identity.accept_tokens(authority.clone());
         let keeper = Keeper {
@@ -72,7 +65,7 @@ impl ClusterNode {
         refresh(&keeper).await?;
         let admission = Arc::new(Admission::new(authority));
         let services = services.with(&Admission::KINDS, admission, ADMISSIONS_MAX);
-        let bulk = SocketAddr::new(listen.ip(), if listen.port() == 0 { 0 } else { listen.port() + 1 });
+        let bulk = SocketAddr::new(listen.ip(), bulk_port(listen.port())?);
         let metrics = TransportMetrics::default();
         metrics.register(registry);
         let server = QuicServer::start(&identity, listen, &[bulk], services, QuicSettings::default(), metrics)
@@ -91,6 +84,15 @@ impl ClusterNode {
         self.keeper.abort();
         self.server.shutdown(drain).await;
     }
+}
+
+/// The port for bulk bytes beside that for control.
+fn bulk_port(control: u16) -> anyhow::Result<u16> {
+    if control == 0 {
+        return Ok(0);
+    }
+    let next = control.checked_add(1);
+    next.context("--cluster-listen leaves no port behind it for bulk bytes: choose a lower one")
 }
 
 /// Refreshes for as long as the server runs.
