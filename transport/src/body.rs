@@ -4,6 +4,10 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -46,15 +50,19 @@ pub struct Body {
 enum Rest {
     #[default]
     Nothing,
-    Channel(mpsc::Receiver<Result<Bytes, BodyError>>),
+    /// It has ended well only if `finished` says so: a sender that is merely gone has cut it.
+    Channel {
+        receiver: mpsc::Receiver<Bytes>,
+        finished: Arc<AtomicBool>,
+    },
     Carried(Box<dyn BodyStream>),
 }
 
 /// The sending end of a streamed body. Dropping it without [`BodySender::finish`] cuts the body.
 #[derive(Debug)]
 pub struct BodySender {
-    sender: mpsc::Sender<Result<Bytes, BodyError>>,
-    finished: bool,
+    sender: mpsc::Sender<Bytes>,
+    finished: Arc<AtomicBool>,
 }
 
 impl Body {
@@ -66,16 +74,13 @@ impl Body {
     /// A body that is streamed; up to `capacity` pieces wait between sender and receiver.
     pub fn channel(capacity: usize) -> (BodySender, Self) {
         let (sender, receiver) = mpsc::channel(capacity);
-        (
-            BodySender {
-                sender,
-                finished: false,
-            },
-            Self {
-                ready: VecDeque::new(),
-                rest: Rest::Channel(receiver),
-            },
-        )
+        let finished = Arc::new(AtomicBool::new(false));
+        let rest = Rest::Channel {
+            receiver,
+            finished: Arc::clone(&finished),
+        };
+        let ready = VecDeque::new();
+        (BodySender { sender, finished }, Self { ready, rest })
     }
 
     /// A body whose `ready` pieces are at hand and whose others come out of `stream`.
@@ -107,7 +112,14 @@ impl Body {
         }
         match &mut self.rest {
             Rest::Nothing => Poll::Ready(None),
-            Rest::Channel(receiver) => receiver.poll_recv(context),
+            Rest::Channel { receiver, finished } => {
+                if let Some(piece) = ready!(receiver.poll_recv(context)) {
+                    return Poll::Ready(Some(Ok(piece)));
+                }
+                let whole = finished.load(Ordering::Acquire);
+                self.rest = Rest::Nothing;
+                Poll::Ready((!whole).then_some(Err(BodyError::Cut)))
+            }
             Rest::Carried(stream) => {
                 let more = ready!(stream.poll_pieces(context, &mut self.ready));
                 if !matches!(more, Ok(true)) {
@@ -141,7 +153,7 @@ impl fmt::Debug for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => "Nothing",
-            Self::Channel(_) => "Channel",
+            Self::Channel { .. } => "Channel",
             Self::Carried(_) => "Carried",
         })
     }
@@ -173,26 +185,12 @@ impl From<Vec<Bytes>> for Body {
 impl BodySender {
     /// Sends a piece; waits while the receiver is behind. An error means that the receiver has gone.
     pub async fn send(&self, piece: Bytes) -> Result<(), BodyError> {
-        self.sender.send(Ok(piece)).await.map_err(|_| BodyError::Cut)
+        self.sender.send(piece).await.map_err(|_| BodyError::Cut)
     }
 
     /// Marks the end: all bytes were sent.
-    pub fn finish(mut self) {
-        self.finished = true;
-    }
-}
-
-impl Drop for BodySender {
-    fn drop(&mut self) {
-        if !self.finished {
-            // A full channel delivers the cut once the receiver has caught up, so the send must not be given up.
-            let sender = self.sender.clone();
-            if let Err(mpsc::error::TrySendError::Full(cut)) = sender.try_send(Err(BodyError::Cut))
-                && let Ok(runtime) = tokio::runtime::Handle::try_current()
-            {
-                runtime.spawn(async move { sender.send(cut).await });
-            }
-        }
+    pub fn finish(self) {
+        self.finished.store(true, Ordering::Release);
     }
 }
 

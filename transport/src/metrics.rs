@@ -104,7 +104,14 @@ pub(crate) struct PathFigures {
 }
 
 #[derive(Clone, Default)]
-struct Paths(Arc<Mutex<Vec<Weak<dyn Path>>>>);
+struct Paths(Arc<Mutex<LivePaths>>);
+
+#[derive(Default)]
+struct LivePaths {
+    paths: Vec<(u64, Weak<dyn Path>)>,
+    /// Numbers given out: one is never used again, so that no path goes on with another's figures.
+    numbers: u64,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -222,9 +229,11 @@ impl TransportMetrics {
 
     /// Shows the figures of `path` as long as it lives.
     pub(crate) fn add_path(&self, path: Weak<dyn Path>) {
-        let mut paths = self.paths.0.lock();
-        paths.retain(|path| path.strong_count() > 0);
-        paths.push(path);
+        let mut live = self.paths.0.lock();
+        live.paths.retain(|(_, path)| path.strong_count() > 0);
+        live.numbers += 1;
+        let number = live.numbers;
+        live.paths.push((number, path));
     }
 }
 
@@ -275,9 +284,9 @@ impl Flight {
         self.counts.failed(reason);
     }
 
-    /// Bytes were sent.
-    pub(crate) fn sent(&self, bytes: u64) {
-        self.counts.sent_bytes.inc_by(bytes);
+    /// Counts bytes sent.
+    pub(crate) fn sent(&self) -> Counter {
+        self.counts.sent_bytes.clone()
     }
 
     /// Counts bytes received.
@@ -304,8 +313,9 @@ impl Drop for Flight {
 
 impl Collector for Paths {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let live: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
-        let figures: Vec<_> = (0_u64..).zip(live.iter().map(|path| path.figures())).collect();
+        let live: Vec<_> = self.0.lock().paths.clone();
+        let figures = |(number, path): &(u64, Weak<dyn Path>)| Some((*number, path.upgrade()?.figures()));
+        let figures: Vec<_> = live.iter().filter_map(figures).collect();
         type Figure = (&'static str, &'static str, fn(&PathFigures) -> u64);
         let gauges: [Figure; 2] = [
             (
@@ -356,7 +366,7 @@ impl Collector for Paths {
 
 impl fmt::Debug for Paths {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Paths").field(&self.0.lock().len()).finish()
+        f.debug_tuple("Paths").field(&self.0.lock().paths.len()).finish()
     }
 }
 

@@ -18,7 +18,7 @@ use cairn_common::{
 };
 use cairn_transport::{
     Body, NodeAddresses, QuicSettings, QuicTransport, TransportMetrics, call,
-    identity::{self, Identity, JoinToken, NodeCredentials, NodeKey},
+    identity::{self, Identity, JoinError, JoinToken, NodeCredentials, NodeKey},
 };
 
 use super::ClusterDir;
@@ -189,7 +189,13 @@ where
         transport.close(CLOSE_TIMEOUT).await;
         match done {
             Ok(done) => return Ok(done),
-            Err(error) => last = Some(anyhow::Error::from(error)),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                if let Some(JoinError::Refused(_)) = error.downcast_ref() {
+                    return Err(error);
+                }
+                last = Some(error);
+            }
         }
     }
     Err(last.context("no address of the other node is known: give one with --address")?)

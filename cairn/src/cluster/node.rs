@@ -22,6 +22,9 @@ use super::{ClusterDir, member::renew_here};
 /// How often the directory is looked at.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time between two attempts at a new certificate.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(3600);
+
 /// Joining, renewing and asking for lists at once.
 const ADMISSIONS_MAX: usize = 64;
 
@@ -37,6 +40,7 @@ struct Keeper {
     authority: Arc<AuthorityDir>,
     identity: Identity,
     credentials_changed: SystemTime,
+    no_renewal_before: SystemTime,
 }
 
 impl ClusterNode {
@@ -57,6 +61,7 @@ impl ClusterNode {
         identity.accept_tokens(authority.clone());
         let keeper = Keeper {
             credentials_changed: directory.credentials_changed().context("the node's certificate")?,
+            no_renewal_before: SystemTime::UNIX_EPOCH,
             directory,
             authority: Arc::clone(&authority),
             identity: identity.clone(),
@@ -118,20 +123,24 @@ async fn refresh(keeper: &Arc<Mutex<Keeper>>) -> anyhow::Result<()> {
 }
 
 impl Keeper {
+    /// Revocations first: nothing that is wrong with the own certificate may hold them up.
     fn refresh(&mut self) -> anyhow::Result<()> {
+        if self.identity.replace_revocations(&self.authority.revocations()?)? {
+            tracing::info!("the list of revoked certificates has changed");
+        }
         let changed = self.directory.credentials_changed().context("the node's certificate")?;
         if changed != self.credentials_changed {
             self.identity.replace(self.directory.credentials()?)?;
             self.credentials_changed = changed;
             tracing::info!("the node's new certificate is in use");
         }
-        if self.identity.replace_revocations(&self.authority.revocations()?)? {
-            tracing::info!("the list of revoked certificates has changed");
-        }
-        if self.identity.renewal_due(SystemTime::now()) {
+        let now = SystemTime::now();
+        if self.identity.renewal_due(now) && now >= self.no_renewal_before {
+            // One that cannot be saved must not use up the certificates that a node may have.
+            self.no_renewal_before = now + RENEWAL_PAUSE;
+            let renewed = renew_here(&self.directory, &self.identity)?;
             // The next look takes it up.
-            self.directory
-                .replace_credentials(&renew_here(&self.directory, &self.identity)?)?;
+            self.directory.replace_credentials(&renewed)?;
         }
         Ok(())
     }

@@ -12,11 +12,11 @@
 
 use std::{
     collections::HashSet,
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -31,7 +31,7 @@ use super::{
     RevokeError, TokenKeys,
     authority::{CLOCK_SKEW, requested_key},
     certificate::CaCertificate,
-    files::{CA_FILE, Secrecy, io_error, read_file, replace_file, sync_directory},
+    files::{CA_FILE, Secrecy, io_error, lock_file, read_file, replace_file, sync_directory},
     ledger::Grant,
     pem::pem,
     provider::random,
@@ -43,9 +43,6 @@ const KEY_FILE: &str = "ca.key";
 const LEDGER_FILE: &str = "ledger.toml";
 const LOCK_FILE: &str = "ledger.lock";
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// A change takes two syncs. Who holds the lock longer hangs.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
-const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The authority of a cluster. Its calls do file I/O: not for the threads of a runtime.
 #[derive(Debug)]
@@ -265,30 +262,9 @@ impl AuthorityDir {
         Ok(Ledger::parse(&text)?)
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "file locks have no wait with a bound; no runtime's thread calls this"
-    )]
     fn lock(&self) -> Result<File, AuthorityError> {
         let path = self.directory.join(LOCK_FILE);
-        let context = io_error(&path);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(&context)?;
-        let until = Instant::now() + LOCK_WAIT;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(error)) => return Err(context(error).into()),
-                Err(TryLockError::WouldBlock) if Instant::now() >= until => {
-                    return Err(AuthorityError::Locked(path.clone()));
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
-            }
-        }
+        lock_file(&path)?.ok_or(AuthorityError::Locked(path))
     }
 
     fn stamp(&self) -> io::Result<Stamp> {

@@ -10,10 +10,11 @@
 //! mode 0600 from the moment it exists, and is not read where others could have read it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -24,6 +25,11 @@ use super::{IdentityError, NodeCredentials, NodeKey, pem::pem};
 pub(super) const CA_FILE: &str = "ca.crt";
 const REVOCATIONS_FILE: &str = "revoked.crl";
 const NODE_FILE: &str = "node.pem";
+const LOCK_FILE: &str = "credentials.lock";
+
+/// How long another process is waited for. Each holds a lock for some milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Why a file of keys or certificates was not read or written.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,9 @@ pub enum FileError {
         /// What is wrong.
         error: IdentityError,
     },
+    /// Another process holds the lock and does not let go of it: find out which, and why.
+    #[error("{} is locked by another process", .0.display())]
+    Locked(PathBuf),
     /// The disk or its permissions.
     #[error("{}: {error}", .path.display())]
     Io {
@@ -67,8 +76,11 @@ pub(super) enum Secrecy {
     Public,
 }
 
-/// Writes credentials into an existing directory. `node.pem` comes last: where it is, the others are.
+/// Writes credentials into an existing directory. `node.pem` comes last: where it is, the others are. Processes take turns,
+/// such as a server that renews and its operator who does the same.
 pub fn save_credentials(directory: &Path, credentials: &NodeCredentials) -> Result<(), FileError> {
+    let path = directory.join(LOCK_FILE);
+    let _turn = lock_file(&path)?.ok_or(FileError::Locked(path))?;
     let write = |name, text: &str, secrecy| replace_file(&directory.join(name), text.as_bytes(), secrecy);
     write(
         CA_FILE,
@@ -130,7 +142,28 @@ pub(super) fn read_file(path: &Path, secrecy: Secrecy) -> Result<String, FileErr
     io::read_to_string(file).map_err(context)
 }
 
-/// Replaces a file as a whole, durably.
+/// Locks a file until it is dropped; none where another process holds it all the time that is waited.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "file locks have no wait with a bound; no runtime's thread calls this"
+)]
+pub(super) fn lock_file(path: &Path) -> Result<Option<File>, FileError> {
+    let context = io_error(path);
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(path);
+    let file = file.map_err(&context)?;
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(error)) => return Err(context(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(None),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
+        }
+    }
+}
+
+/// Replaces a file as a whole, durably. The caller holds the lock of whatever it is a part of.
 pub(super) fn replace_file(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), FileError> {
     let context = io_error(path);
     let mut aside = path.as_os_str().to_owned();

@@ -270,6 +270,11 @@ impl Identity {
         self.shared.changes.subscribe()
     }
 
+    /// How often it has changed.
+    pub fn change_count(&self) -> u64 {
+        *self.shared.changes.borrow()
+    }
+
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.shared.state.read())
     }

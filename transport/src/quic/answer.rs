@@ -14,7 +14,6 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
@@ -44,14 +43,18 @@ pub(super) struct Caller {
     pub(super) services: Arc<Services>,
     /// Lets few large heads be gathered at a time.
     pub(super) large_heads: Semaphore,
-    /// Cancelled once the server stops: connections are then closed when their requests are answered.
-    pub(super) stop: CancellationToken,
 }
 
 /// One request's stream.
 struct Exchange {
     incoming: Option<Incoming>,
     outgoing: Outgoing,
+}
+
+/// Refuses a stream without looking at it.
+pub(super) fn refuse_stream(send: SendStream, receive: RecvStream) {
+    Incoming::new(receive).refuse(StreamCode::Busy);
+    Outgoing::new(send, 0).give_up(StreamCode::Busy);
 }
 
 /// Answers the request on a stream of `caller`.
@@ -62,6 +65,10 @@ pub(super) async fn answer(caller: Arc<Caller>, send: SendStream, receive: RecvS
         Ok(Ok(head)) => frame::decode_request_head(head).map_err(|error| error.to_string()),
         Ok(Err(HeadFault::Malformed(reason))) => Err(reason),
         Ok(Err(HeadFault::Reset(_) | HeadFault::Lost(_))) => return,
+        Ok(Err(HeadFault::TooMany)) => {
+            incoming.refuse(StreamCode::Busy);
+            return outgoing.give_up(StreamCode::Busy);
+        }
         Err(_) => {
             incoming.refuse(StreamCode::Late);
             return outgoing.give_up(StreamCode::Late);
@@ -83,6 +90,7 @@ pub(super) async fn answer(caller: Arc<Caller>, send: SendStream, receive: RecvS
         }
     };
     let flight = caller.counts.of(kind).begin();
+    outgoing.count_in(flight.sent());
     let exchange = Exchange {
         incoming: Some(incoming),
         outgoing,
@@ -125,7 +133,7 @@ impl Exchange {
             }
         };
         flight.answered();
-        // The place is kept until the answer has been taken: what it holds in memory counts.
+        // The place is kept until the answer is on its way: what it holds in memory counts.
         match handled {
             Ok(response) => self.respond(response, deadline, flight).await,
             Err(refusal) => {
@@ -133,17 +141,23 @@ impl Exchange {
                 self.outgoing.refuse(refusal).await;
             }
         }
-        if caller.stop.is_cancelled() {
-            // Closing a connection takes back what has not arrived. Whoever does not say in time has gone.
-            let _ = timeout_at(deadline, self.outgoing.stopped()).await;
-        }
+        drop(place);
+        // Closing a connection takes back what has not arrived, so the request is under way until then: a server that stops
+        // waits for it. Whoever does not say in time has gone.
+        let _ = timeout_at(deadline, self.outgoing.stopped()).await;
     }
 
     async fn respond(&mut self, response: Response, deadline: Instant, flight: &Flight) {
         let head = frame::encode_response_head(&Ok(response.header));
-        match timeout_at(deadline, self.outgoing.send(head, response.body)).await {
-            Ok(Ok(bytes)) => flight.sent(bytes),
-            Ok(Err(SendError::Stopped)) => {}
+        let gone = self.outgoing.stopped();
+        let sent = tokio::select! {
+            biased;
+            sent = timeout_at(deadline, self.outgoing.send(head, response.body)) => sent,
+            () = gone => Ok(Err(SendError::Stopped)),
+        };
+        match sent {
+            Ok(Ok(())) => {}
+            Ok(Err(SendError::Stopped)) => flight.failed("cancelled"),
             Ok(Err(SendError::Body(_))) => flight.failed("body"),
             Err(_) => {
                 flight.failed("deadline");

@@ -14,11 +14,14 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cairn_common::{ids::NodeId, wire::kind::RequestKind};
+use cairn_common::{
+    ids::NodeId,
+    wire::{failure::FailureCode, kind::RequestKind},
+};
 use quinn::{RecvStream, SendStream};
 use tokio::{
     task::AbortHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, Sleep, timeout_at},
 };
 
 use super::{
@@ -33,6 +36,7 @@ use super::{
 use crate::{
     Body, BodyError, CallError, Identity, Request, Response, Transport, TransportMetrics,
     body::BodyStream,
+    failure,
     frame::{self, REQUEST_TIMEOUT_MAX},
     metrics::Flight,
 };
@@ -47,13 +51,15 @@ pub struct QuicTransport {
 }
 
 /// A request being sent, beside the wait for its answer.
-type Sending = Pin<Box<dyn Future<Output = Result<u64, SendError>> + Send>>;
+type Sending = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>;
 
 /// The rest of an answer, and of its request where that is still being sent.
 struct Answer {
     incoming: Incoming,
     sending: Option<Sending>,
     flight: Flight,
+    /// When the body must have come, once it is asked for.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl QuicTransport {
@@ -100,16 +106,20 @@ impl QuicTransport {
                 incoming,
                 sending: None,
                 flight,
+                deadline: None,
             },
         };
-        let outgoing = Outgoing::new(send, kind.priority());
+        let mut outgoing = Outgoing::new(send, kind.priority());
+        outgoing.count_in(exchange.answer.flight.sent());
         let answered = timeout_at(deadline, exchange.run(outgoing, head, request.body)).await;
         let answered = answered.unwrap_or(Err(CallError::DeadlineExceeded));
+        if matches!(answered, Ok(_) | Err(CallError::Failed(_))) {
+            exchange.answer.flight.answered();
+        }
         let header = answered.inspect_err(|error| exchange.answer.flight.failed(failure_reason(error)))?;
-        exchange.answer.flight.answered();
         Ok(Response {
             header,
-            body: exchange.answer.into_body(),
+            body: exchange.answer.into_body(deadline),
         })
     }
 
@@ -142,22 +152,16 @@ impl Exchange {
     /// Sends the request and waits for the head of the answer; what is not sent by then goes on with the answer's body.
     async fn run(&mut self, mut outgoing: Outgoing, head: Bytes, body: Body) -> Result<Bytes, CallError> {
         if body.is_empty() {
-            // One write without waiting: a head always fits the window of a fresh stream.
-            let sent = outgoing.send(head, body).await;
-            self.answer.flight.sent(sent.unwrap_or(0));
+            // What stops it is heard by the answer.
+            let _ = outgoing.send(head, body).await;
         } else {
             self.answer.sending = Some(Box::pin(async move { outgoing.send(head, body).await }));
         }
         let head = {
-            let Answer {
-                incoming,
-                sending,
-                flight,
-                ..
-            } = &mut self.answer;
+            let Answer { incoming, sending, .. } = &mut self.answer;
             let mut receiving = std::pin::pin!(incoming.head(None));
             poll_fn(|context| {
-                if let Poll::Ready(Err(error)) = poll_sending(sending, flight, context) {
+                if let Poll::Ready(Err(error)) = poll_sending(sending, context) {
                     return Poll::Ready(Err(CallError::Body(error)));
                 }
                 receiving.as_mut().poll(context).map(Ok)
@@ -182,6 +186,10 @@ impl Exchange {
             HeadFault::Reset(StreamCode::Cancelled | StreamCode::Cut) => {
                 lost("the server gave the request up".to_owned())
             }
+            HeadFault::Reset(StreamCode::Busy) | HeadFault::TooMany => {
+                let text = "the server took no further request: try again later, or another";
+                CallError::Failed(failure(FailureCode::Busy, text))
+            }
             HeadFault::Lost(reason) => lost(reason),
             HeadFault::Malformed(reason) => match self.pooled.connection.close_reason() {
                 Some(error) => lost(connection_text(&error)),
@@ -192,10 +200,11 @@ impl Exchange {
 }
 
 impl Answer {
-    fn into_body(mut self) -> Body {
+    fn into_body(mut self, deadline: Instant) -> Body {
         if self.sending.is_none() && self.incoming.has_ended() {
             return Body::empty();
         }
+        self.deadline = Some(Box::pin(tokio::time::sleep_until(deadline)));
         let ready = self.incoming.take_pieces();
         Body::carried(ready, Box::new(self))
     }
@@ -207,8 +216,15 @@ impl BodyStream for Answer {
         context: &mut Context<'_>,
         pieces: &mut VecDeque<Bytes>,
     ) -> Poll<Result<bool, BodyError>> {
-        if let Poll::Ready(Err(error)) = poll_sending(&mut self.sending, &self.flight, context) {
+        if let Poll::Ready(Err(error)) = poll_sending(&mut self.sending, context) {
+            self.flight.failed("body");
             return Poll::Ready(Err(error));
+        }
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(context).is_ready()
+        {
+            self.flight.failed("deadline");
+            return Poll::Ready(Err(BodyError::Lost("the request's time has run out".to_owned())));
         }
         self.incoming.poll_pieces(context, pieces)
     }
@@ -229,11 +245,7 @@ impl Drop for QuicTransport {
 
 /// Sends on. Ready with an error only where the body's own source failed; a receiver that wants no more is heard by its
 /// answer.
-fn poll_sending(
-    sending: &mut Option<Sending>,
-    flight: &Flight,
-    context: &mut Context<'_>,
-) -> Poll<Result<(), BodyError>> {
+fn poll_sending(sending: &mut Option<Sending>, context: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
     let Some(running) = sending else {
         return Poll::Ready(Ok(()));
     };
@@ -242,8 +254,7 @@ fn poll_sending(
     };
     *sending = None;
     match sent {
-        Ok(bytes) => flight.sent(bytes),
-        Err(SendError::Stopped) => {}
+        Ok(()) | Err(SendError::Stopped) => {}
         Err(SendError::Body(error)) => return Poll::Ready(Err(error)),
     }
     Poll::Ready(Ok(()))

@@ -13,6 +13,8 @@ pub(super) enum StreamCode {
     Late,
     /// What stood on it could not be decoded.
     Malformed,
+    /// It was not looked at: there are too many, or the server is stopping.
+    Busy,
 }
 
 /// Why a connection was closed.
@@ -34,12 +36,13 @@ impl StreamCode {
             Self::Cut => 2,
             Self::Late => 3,
             Self::Malformed => 4,
+            Self::Busy => 5,
         })
     }
 
     /// The reason of that number; one that is not known is like a dropped stream.
     pub(super) fn of(number: VarInt) -> Self {
-        [Self::Cut, Self::Late, Self::Malformed]
+        [Self::Cut, Self::Late, Self::Malformed, Self::Busy]
             .into_iter()
             .find(|code| code.number() == number)
             .unwrap_or(Self::Cancelled)

@@ -1,9 +1,10 @@
 //! Making one connection: socket, handshake, greeting.
 //!
-//! Invariant: a connection is handed out only after the other side has answered on it: until then it may still refuse our
-//! certificate.
+//! Invariant: a member's connection is handed out only after the other side has answered on it: until then it may still
+//! refuse our certificate. (A joiner has nothing to ask but to join.)
 
 use std::{
+    io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -65,9 +66,8 @@ enum Refusal {
 impl Dialer {
     /// Binds the sockets. Runs within a tokio runtime.
     pub(super) fn new(identity: Identity, settings: QuicSettings) -> Result<Self, BindError> {
-        let key = identity.reset_key();
         let bind = |class| {
-            let bind = |ip| Bound::new(SocketAddr::new(ip, 0), class, &settings, None, &key);
+            let bind = |ip| Bound::new(SocketAddr::new(ip, 0), class, &settings, None, &random_key()?);
             match settings.local_address {
                 Some(ip) => bind(ip),
                 // Both families where the kernel has them.
@@ -168,6 +168,13 @@ impl Dialer {
         config.transport_config(transport_config(&self.settings, from.class, address, from.buffer_bytes));
         Ok(config)
     }
+}
+
+/// Nobody keeps connections to a caller's socket beyond its process.
+fn random_key() -> io::Result<[u8; 32]> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(key)
 }
 
 /// The certificates that the other end of a connection has shown.

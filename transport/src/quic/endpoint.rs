@@ -29,8 +29,8 @@ pub(super) struct Bound {
 struct OnRuntime(Handle);
 
 impl Bound {
-    /// Binds to `address`; takes connections where there is a server's configuration. `key` outlives the process. Runs within
-    /// a tokio runtime, which drives it unless the settings name another for its class.
+    /// Binds to `address`; takes connections where there is a server's configuration. `key` is this endpoint's alone; a server's
+    /// outlives the process. Runs within a tokio runtime, which drives it unless the settings name another for its class.
     pub(super) fn new(
         address: SocketAddr,
         class: TrafficClass,

@@ -90,7 +90,7 @@ impl NodeAddresses {
         Self::default()
     }
 
-    /// `node` is called at `address`, UDP, from now on.
+    /// New connections to `node` are made to `address`, UDP, from now on.
     pub fn set(&self, node: NodeId, address: SocketAddr) {
         self.0.write().insert(node, address);
     }
@@ -136,17 +136,20 @@ impl Pool {
     /// Closes connections to nodes that are no longer trusted.
     pub(super) fn close_untrusted(&self) {
         let peers: Vec<_> = self.peers.lock().values().cloned().collect();
-        let now = SystemTime::now();
         for slot in peers
             .iter()
             .flat_map(|peer| std::iter::once(&peer.control).chain(&peer.bulk))
         {
-            if let Slot::Connected(pooled) = &*slot.lock()
-                && let Err(error) = self.identity.check(&pooled.chain, now)
-            {
-                tracing::warn!(node = %pooled.node, %error, "closing a connection to a node that is no longer trusted");
-                pooled.connection.close(CloseCode::Untrusted.number(), b"");
+            if let Slot::Connected(pooled) = &*slot.lock() {
+                self.close_if_untrusted(pooled);
             }
+        }
+    }
+
+    fn close_if_untrusted(&self, pooled: &Pooled) {
+        if let Err(error) = self.identity.check(&pooled.chain, SystemTime::now()) {
+            tracing::warn!(node = %pooled.node, %error, "closing a connection to a node that is no longer trusted");
+            pooled.connection.close(CloseCode::Untrusted.number(), b"");
         }
     }
 
@@ -191,7 +194,12 @@ impl Pool {
         let mut slot = peer.slot(class, index).lock();
         let failures = match &*slot {
             Slot::Connected(pooled) if self.is_usable(pooled) => return Ok(Ok(Arc::clone(pooled))),
-            Slot::Connected(_) | Slot::Empty => 0,
+            Slot::Connected(pooled) => {
+                // It goes on with what it has begun, unless it must not.
+                self.close_if_untrusted(pooled);
+                0
+            }
+            Slot::Empty => 0,
             // A sender that has gone without an outcome died: the attempt is made anew.
             Slot::Dialing(outcome) if outcome.has_changed().is_ok() => return Err(outcome.clone()),
             Slot::Dialing(_) => 0,
@@ -215,7 +223,7 @@ impl Pool {
     }
 
     fn is_usable(&self, pooled: &Pooled) -> bool {
-        pooled.connection.close_reason().is_none() && pooled.made_at == *self.identity.changes().borrow()
+        pooled.connection.close_reason().is_none() && pooled.made_at == self.identity.change_count()
     }
 
     async fn attempt(&self, attempt: Attempt, told: watch::Sender<Option<Outcome>>) {
@@ -241,7 +249,7 @@ impl Pool {
 
     async fn dial(&self, attempt: &Attempt) -> Outcome {
         let node = attempt.peer.node;
-        let made_at = *self.identity.changes().borrow();
+        let made_at = self.identity.change_count();
         let Some(mut address) = self.addresses.of(node) else {
             return Err("no address of it is known".to_owned());
         };

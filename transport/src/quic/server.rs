@@ -16,15 +16,16 @@ use cairn_common::wire::{
     failure::Failure,
     kind::{RequestKind, TrafficClass},
     node::HelloReply,
+    role::Role,
 };
 use parking_lot::Mutex;
 use quinn::{Connection, ServerConfig, crypto::rustls::QuicServerConfig};
 use rustls::pki_types::CertificateDer;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    answer::{Caller, answer},
+    answer::{Caller, answer, refuse_stream},
     codes::CloseCode,
     dial::certificate_chain,
     endpoint::Bound,
@@ -41,8 +42,12 @@ use crate::{
 
 /// Handshakes under way at once. Above half of it callers must show first that their address is their own.
 const HANDSHAKES_MAX: usize = 256;
+/// Connections that one node, or all joiners together, may have: processes that were just restarted included.
+const CONNECTIONS_PER_NODE_MAX: usize = 64;
+/// How long the connection of a joiner lives.
+const JOINER_LIFETIME: Duration = Duration::from_secs(30);
 /// Large heads of one connection being gathered at once.
-const LARGE_HEADS_MAX: usize = 8;
+const LARGE_HEADS_MAX: usize = 64;
 /// Greetings and signs of life being answered at once.
 const HELLOS_MAX: usize = 4096;
 /// How often the certificates of live connections are looked at again.
@@ -113,13 +118,19 @@ impl QuicServer {
         settings: QuicSettings,
         metrics: TransportMetrics,
     ) -> Result<Self, ServeError> {
-        let (config, key) = (server_config(identity)?, identity.reset_key());
-        let bind = |address, class| Bound::new(address, class, &settings, Some(config.clone()), &key);
-        let control = bind(address, TrafficClass::Control)?;
+        // Before the first use of what it tells changes of.
+        let changes = identity.changes();
+        let config = server_config(identity)?;
+        let bind = |address, class, index: usize| {
+            let key = blake3::keyed_hash(&identity.reset_key(), format!("{class:?} {index}").as_bytes());
+            Bound::new(address, class, &settings, Some(config.clone()), key.as_bytes())
+        };
+        let control = bind(address, TrafficClass::Control, 0)?;
         let local_address = control.endpoint.local_addr()?;
         let bulk = bulk_addresses
             .iter()
-            .map(|address| bind(*address, TrafficClass::Bulk))
+            .enumerate()
+            .map(|(index, address)| bind(*address, TrafficClass::Bulk, index))
             .collect::<Result<Vec<_>, _>>()?;
         let bulk_addresses = bulk
             .iter()
@@ -146,7 +157,7 @@ impl QuicServer {
             let accepting = accept(Arc::clone(&shared), index);
             bound.runtime.spawn(accepting);
         }
-        tokio::spawn(keep_trust(Arc::clone(&shared)));
+        tokio::spawn(keep_trust(Arc::clone(&shared), changes));
         Ok(Self {
             shared,
             local_address,
@@ -221,7 +232,12 @@ async fn accept(shared: Arc<Shared>, index: usize) {
             incoming = bound.endpoint.accept() => incoming,
             () = shared.stop.cancelled() => None,
         };
-        let Some(incoming) = incoming else { return };
+        let Some(incoming) = incoming else {
+            if !shared.stop.is_cancelled() {
+                tracing::error!("a socket for other nodes has failed: restart the server");
+            }
+            return;
+        };
         let crowded = shared.handshakes.available_permits() < HANDSHAKES_MAX / 2;
         if crowded && incoming.may_retry() {
             // Refused only where the address has been shown already, which was just looked at.
@@ -254,9 +270,7 @@ async fn accept(shared: Arc<Shared>, index: usize) {
 /// Serves one connection to its end.
 async fn serve(shared: &Arc<Shared>, connection: Connection, class: TrafficClass) {
     let chain = certificate_chain(&connection);
-    let identified = shared.identity.identify(&chain);
-    let trusted = shared.identity.check(&chain, SystemTime::now());
-    let peer = match identified.and_then(|peer| trusted.map(|()| peer)) {
+    let peer = match shared.identity.identify(&chain) {
         Ok(peer) => peer,
         Err(error) => {
             connection.close(CloseCode::Untrusted.number(), b"");
@@ -273,6 +287,11 @@ async fn serve(shared: &Arc<Shared>, connection: Connection, class: TrafficClass
         live.connection.close(CloseCode::TooMany.number(), b"");
         return shared.refused(live.connection.remote_address(), "there are too many connections");
     }
+    // Only now: a list that comes later finds it among the live ones.
+    if let Err(error) = shared.identity.check(&live.chain, SystemTime::now()) {
+        live.close_untrusted();
+        shared.refused(live.connection.remote_address(), &error.to_string());
+    }
     let path: Weak<Live> = Arc::downgrade(&live);
     shared.metrics.add_path(path);
     let caller = Arc::new(Caller {
@@ -280,28 +299,36 @@ async fn serve(shared: &Arc<Shared>, connection: Connection, class: TrafficClass
         counts: shared.metrics.of_peer(peer.node, Side::Server),
         services: Arc::clone(&shared.services),
         large_heads: Semaphore::new(LARGE_HEADS_MAX),
-        stop: shared.stop.clone(),
     });
+    let serving = take_requests(shared, &live, &caller);
+    if peer.roles.has(Role::Joiner) {
+        // It has one thing to ask.
+        let _ = tokio::time::timeout(JOINER_LIFETIME, serving).await;
+    } else {
+        serving.await;
+    }
+    shared.live.lock().remove(&live.connection.stable_id());
+}
+
+/// Takes requests off a connection to its end. It is held until what was taken is answered: one that nobody holds is closed
+/// at once, with all that is on its way.
+async fn take_requests(shared: &Shared, live: &Live, caller: &Arc<Caller>) {
     loop {
         let accepted = tokio::select! {
             accepted = live.connection.accept_bi() => accepted,
-            () = shared.stop.cancelled() => {
-                // A connection that nobody holds is closed at once, with all that is on its way.
-                shared.drained.cancelled().await;
-                break;
-            }
+            () = shared.drained.cancelled() => return,
         };
         match accepted {
+            Ok((send, receive)) if shared.stop.is_cancelled() => refuse_stream(send, receive),
             Ok((send, receive)) => {
-                shared.requests.spawn(answer(Arc::clone(&caller), send, receive));
+                shared.requests.spawn(answer(Arc::clone(caller), send, receive));
             }
             Err(error) => {
-                tracing::debug!(node = %peer.node, reason = connection_text(&error), "a connection ended");
-                break;
+                tracing::debug!(node = %live.peer.node, reason = connection_text(&error), "a connection ended");
+                return;
             }
         }
     }
-    shared.live.lock().remove(&live.connection.stable_id());
 }
 
 impl Shared {
@@ -326,7 +353,8 @@ impl Shared {
 
     fn enter(&self, live: &Arc<Live>) -> bool {
         let mut all = self.live.lock();
-        if all.len() >= self.settings.connections_max {
+        let of_peer = all.values().filter(|other| other.peer.node == live.peer.node).count();
+        if all.len() >= self.settings.connections_max || of_peer >= CONNECTIONS_PER_NODE_MAX {
             return false;
         }
         all.insert(live.connection.stable_id(), Arc::clone(live));
@@ -365,12 +393,11 @@ impl Shared {
 }
 
 /// Keeps connections to those that are trusted.
-async fn keep_trust(shared: Arc<Shared>) {
-    let mut changes = shared.identity.changes();
+async fn keep_trust(shared: Arc<Shared>, mut changes: watch::Receiver<u64>) {
     loop {
         let changed = tokio::select! {
             changed = tokio::time::timeout(TRUST_CHECK_INTERVAL, changes.changed()) => changed,
-            () = shared.stop.cancelled() => return,
+            () = shared.drained.cancelled() => return,
         };
         match changed {
             Ok(Ok(())) => shared.renew_trust(),

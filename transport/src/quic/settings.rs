@@ -20,9 +20,13 @@ pub(super) const PROTOCOLS: &[&[u8]] = &[b"cairn/1"];
 const BULK_STREAMS_MAX: u32 = 2_048;
 /// The same on a control connection, whose requests are small.
 const CONTROL_STREAMS_MAX: u32 = 4_096;
-/// Bytes of one stream that wait for their reader. Below 1 MiB a stream is slower; a stream that nobody reads takes no
-/// more of its connection's window.
-const STREAM_WINDOW_BYTES: usize = 2 << 20;
+/// Bytes of one stream that wait for their reader. Below 1 MiB a stream is slower.
+const STREAM_WINDOW_BYTES: usize = 5 << 18;
+/// Bytes of all streams of a bulk connection that wait for their readers: so many streams may be left unread before they
+/// hold up the others. Wider ones cost speed: what waits falls out of the processor's cache.
+const BULK_WINDOW_BYTES: usize = 12 * STREAM_WINDOW_BYTES;
+/// The same of a control connection.
+const CONTROL_WINDOW_BYTES: usize = 12 * STREAM_WINDOW_BYTES;
 /// How soon a path that lost large datagrams is searched for its size again.
 const BLACK_HOLE_COOLDOWN: Duration = Duration::from_secs(5);
 
@@ -71,9 +75,9 @@ pub(super) fn transport_config(
     peer: SocketAddr,
     buffer_bytes: usize,
 ) -> Arc<TransportConfig> {
-    // More in flight than the socket's buffer holds is lost, and lost large datagrams look like a path that does not
-    // carry them.
-    let window = narrow(buffer_bytes);
+    // More in flight than the socket's buffer holds is lost, and lost large datagrams look like a path that does not carry
+    // them. What is in flight is the sender's to bound; the receiver's window holds what came and was not read.
+    let in_flight = buffer_bytes as u64;
     let idle = IdleTimeout::try_from(settings.idle_timeout).expect("an idle time far below the format's bound");
     let mut discovery = MtuDiscoveryConfig::default();
     // Where the route is not known the connection will say so; the default bound serves until then.
@@ -81,18 +85,18 @@ pub(super) fn transport_config(
     discovery
         .upper_bound(path.min(settings.mtu_max))
         .black_hole_cooldown(BLACK_HOLE_COOLDOWN);
-    let streams = match class {
-        TrafficClass::Control => CONTROL_STREAMS_MAX,
-        TrafficClass::Bulk => BULK_STREAMS_MAX,
+    let (streams, window) = match class {
+        TrafficClass::Control => (CONTROL_STREAMS_MAX, CONTROL_WINDOW_BYTES),
+        TrafficClass::Bulk => (BULK_STREAMS_MAX, BULK_WINDOW_BYTES),
     };
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(streams))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
-        .stream_receive_window(narrow(STREAM_WINDOW_BYTES.min(buffer_bytes)))
-        .receive_window(window)
-        .send_window(window.into_inner())
+        .stream_receive_window(narrow(STREAM_WINDOW_BYTES))
+        .receive_window(narrow(window))
+        .send_window(in_flight)
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(Some(settings.idle_timeout / 3))
         .mtu_discovery_config(Some(discovery));
@@ -101,6 +105,7 @@ pub(super) fn transport_config(
 
 /// The settings of an endpoint. Derived from `key`, which outlives the process, it can tell peers after a restart that it
 /// knows nothing of their connections.
+/// None of a node's endpoints may share it: one would tell how to end the connections of another.
 pub(super) fn endpoint_config(key: &[u8; 32]) -> EndpointConfig {
     let reset_key = blake3::derive_key("cairn transport 2026-11 stateless reset", key);
     let id_key = blake3::derive_key("cairn transport 2026-11 connection ids", key);

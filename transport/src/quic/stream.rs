@@ -26,7 +26,7 @@ use crate::{
 /// Pieces taken off a stream at a time.
 const PIECES: usize = 16;
 
-/// Up to this length heads are gathered without asking; those of all a connection's streams together fit in memory.
+/// Up to this length heads are gathered without asking: those of all a connection's streams together fit in memory.
 const SMALL_HEAD_BYTES: usize = 16 << 10;
 
 /// Why a message was not sent whole.
@@ -47,12 +47,15 @@ pub(super) enum HeadFault {
     Lost(String),
     /// The stream ended before it, or it is no head.
     Malformed(String),
+    /// It is large, and too many such are being gathered.
+    TooMany,
 }
 
 /// A stream's sending half. Dropped before its end, it is reset.
 pub(super) struct Outgoing {
     stream: SendStream,
     open: bool,
+    counter: Option<Counter>,
 }
 
 /// A stream's receiving half.
@@ -61,6 +64,8 @@ pub(super) struct Incoming {
     /// Bulk bytes that have come.
     pieces: VecDeque<Bytes>,
     ended: bool,
+    /// Why nothing more comes. The library tells it once, and would then have the stream end well.
+    fault: Option<ReadError>,
     /// Bytes received that no counter knows of yet.
     uncounted: u64,
     counter: Option<Counter>,
@@ -71,28 +76,32 @@ impl Outgoing {
     pub(super) fn new(stream: SendStream, priority: i32) -> Self {
         // Refused only by a stream that is closed; what is sent on it then tells.
         let _ = stream.set_priority(priority);
-        Self { stream, open: true }
+        Self {
+            stream,
+            open: true,
+            counter: None,
+        }
     }
 
-    /// Sends a head and the body behind it, to the end. Returns the bulk bytes sent.
-    pub(super) async fn send(&mut self, mut head: Bytes, mut body: Body) -> Result<u64, SendError> {
+    /// Has all that is sent counted.
+    pub(super) fn count_in(&mut self, counter: Counter) {
+        self.counter = Some(counter);
+    }
+
+    /// Sends a head and the body behind it, to the end.
+    pub(super) async fn send(&mut self, mut head: Bytes, mut body: Body) -> Result<(), SendError> {
         let ready = body.take_ready();
-        let mut sent = 0;
         if ready.is_empty() {
-            self.stream.write_all_chunks(std::slice::from_mut(&mut head)).await?;
+            self.write(std::slice::from_mut(&mut head)).await?;
         } else {
             let mut pieces = Vec::with_capacity(1 + ready.len());
-            sent += ready.iter().map(|piece| piece.len() as u64).sum::<u64>();
             pieces.push(head);
             pieces.extend(ready);
-            self.stream.write_all_chunks(&mut pieces).await?;
+            self.write(&mut pieces).await?;
         }
         while let Some(piece) = body.next().await {
             match piece {
-                Ok(piece) => {
-                    sent += piece.len() as u64;
-                    self.stream.write_chunk(piece).await?;
-                }
+                Ok(mut piece) => self.write(std::slice::from_mut(&mut piece)).await?,
                 Err(error) => {
                     self.give_up(StreamCode::Cut);
                     return Err(SendError::Body(error));
@@ -102,7 +111,16 @@ impl Outgoing {
         self.open = false;
         // Refused only where the receiver has stopped it: it has what it wants.
         let _ = self.stream.finish();
-        Ok(sent)
+        Ok(())
+    }
+
+    async fn write(&mut self, pieces: &mut [Bytes]) -> Result<(), WriteError> {
+        let length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        self.stream.write_all_chunks(pieces).await?;
+        if let Some(counter) = &self.counter {
+            counter.inc_by(length);
+        }
+        Ok(())
     }
 
     /// Resets the stream and says why.
@@ -136,19 +154,20 @@ impl Incoming {
             stream,
             pieces: VecDeque::new(),
             ended: false,
+            fault: None,
             uncounted: 0,
             counter: None,
         }
     }
 
-    /// Takes the head off the front of the stream. A large one waits for its turn at `gate`, and its bytes in the window that
-    /// its connection has: a peer that sends many makes nobody keep them all.
+    /// Takes the head off the front of the stream; a large one only where `gate` has room for it, so that a peer that sends
+    /// many makes nobody keep them all.
     pub(super) async fn head(&mut self, gate: Option<&Semaphore>) -> Result<Bytes, HeadFault> {
         let prefix = self.take(HEAD_LENGTH_BYTES).await?;
         let prefix = prefix.as_ref().try_into().expect("as many bytes as were asked for");
         let length = frame::checked_length(prefix)?;
-        let _turn = match gate.filter(|_| length > SMALL_HEAD_BYTES) {
-            Some(gate) => Some(gate.acquire().await.expect("the gate is never closed")),
+        let _room = match gate.filter(|_| length > SMALL_HEAD_BYTES) {
+            Some(gate) => Some(gate.try_acquire().map_err(|_| HeadFault::TooMany)?),
             None => None,
         };
         let head = self.take(length).await?;
@@ -231,6 +250,9 @@ impl Incoming {
 
     /// Waits for more pieces; `false` at the end.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, ReadError>> {
+        if let Some(fault) = &self.fault {
+            return Poll::Ready(Err(fault.clone()));
+        }
         if self.ended {
             return Poll::Ready(Ok(false));
         }
@@ -238,10 +260,14 @@ impl Incoming {
         // The library's future keeps nothing between polls, so it can be made anew for each.
         let count = {
             let reading = pin!(self.stream.read_chunks(&mut pieces));
-            ready!(reading.poll(context))?
+            ready!(reading.poll(context))
         };
         match count {
-            Some(count) => {
+            Err(fault) => {
+                self.fault = Some(fault.clone());
+                Poll::Ready(Err(fault))
+            }
+            Ok(Some(count)) => {
                 let received = pieces[..count].iter().map(|piece| piece.len() as u64).sum();
                 match &self.counter {
                     Some(counter) => drop(counter.inc_by(received)),
@@ -250,7 +276,7 @@ impl Incoming {
                 self.pieces.extend(pieces.into_iter().take(count));
                 Poll::Ready(Ok(true))
             }
-            None => {
+            Ok(None) => {
                 self.ended = true;
                 Poll::Ready(Ok(false))
             }
@@ -296,5 +322,67 @@ fn body_error(error: ReadError) -> BodyError {
     match head_fault(error) {
         HeadFault::Reset(_) => BodyError::Cut,
         HeadFault::Lost(reason) | HeadFault::Malformed(reason) => BodyError::Lost(reason),
+        HeadFault::TooMany => BodyError::Cut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::poll_fn,
+        sync::Arc,
+        time::{Duration, SystemTime},
+    };
+
+    use cairn_common::{
+        ids::{ClusterId, NodeId},
+        wire::role::Roles,
+    };
+    use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+
+    use super::*;
+    use crate::identity::{CertificateAuthority, Identity};
+
+    /// The two ends of a connection, and what keeps them alive.
+    async fn connected() -> [(quinn::Endpoint, quinn::Connection); 2] {
+        let authority = CertificateAuthority::create(ClusterId::new([1; 16])).unwrap();
+        let identity = |node| {
+            let now = SystemTime::now();
+            let credentials = authority.make_credentials(node, Roles::MEMBER, now..now + Duration::from_secs(600));
+            Identity::member(credentials.unwrap()).unwrap()
+        };
+        let (caller, server) = (identity(NodeId::new(1)), identity(NodeId::new(2)));
+        let crypto = QuicServerConfig::try_from(server.server_config(&[]).unwrap()).unwrap();
+        let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        let listening = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let calling = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let crypto = QuicClientConfig::try_from(caller.client_config(&[]).unwrap()).unwrap();
+        let config = quinn::ClientConfig::new(Arc::new(crypto));
+        let name = caller.server_name(NodeId::new(2)).to_str().into_owned();
+        let connecting = calling
+            .connect_with(config, listening.local_addr().unwrap(), &name)
+            .unwrap();
+        let accepting = async { listening.accept().await.unwrap().await.unwrap() };
+        let (called, accepted) = tokio::join!(connecting, accepting);
+        [(calling, called.unwrap()), (listening, accepted)]
+    }
+
+    /// The library tells of a reset once, and then of a good end: whoever looks again must not take it for one.
+    #[tokio::test]
+    async fn a_reset_is_told_as_often_as_it_is_asked_for() {
+        let [(_calling, called), (_listening, accepted)] = connected().await;
+        let (mut send, _receive) = called.open_bi().await.unwrap();
+        send.write_all(b"begun").await.unwrap();
+        let (_send, receive) = accepted.accept_bi().await.unwrap();
+        let mut incoming = Incoming::new(receive);
+        assert_eq!(poll_fn(|context| incoming.poll_more(context)).await, Ok(true));
+        send.reset(StreamCode::Cut.number()).unwrap();
+        for _ in 0..3 {
+            let told = poll_fn(|context| incoming.poll_more(context)).await;
+            assert_eq!(told, Err(ReadError::Reset(StreamCode::Cut.number())));
+        }
+        let mut body = incoming.into_body();
+        assert_eq!(body.next().await, Some(Ok(Bytes::from_static(b"begun"))));
+        assert_eq!(body.next().await, Some(Err(BodyError::Cut)));
     }
 }
