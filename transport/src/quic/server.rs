@@ -290,7 +290,8 @@ async fn serve(shared: &Arc<Shared>, connection: Connection, class: TrafficClass
     // Only now: a list that comes later finds it among the live ones.
     if let Err(error) = shared.identity.check(&live.chain, SystemTime::now()) {
         live.close_untrusted();
-        shared.refused(live.connection.remote_address(), &error.to_string());
+        shared.live.lock().remove(&live.connection.stable_id());
+        return shared.refused(live.connection.remote_address(), &error.to_string());
     }
     let path: Weak<Live> = Arc::downgrade(&live);
     shared.metrics.add_path(path);
@@ -319,6 +320,9 @@ async fn take_requests(shared: &Shared, live: &Live, caller: &Arc<Caller>) {
             () = shared.drained.cancelled() => return,
         };
         match accepted {
+            // The library goes on handing out streams that came before a connection was closed: of a peer that was just
+            // revoked none may be answered.
+            Ok(_) if live.connection.close_reason().is_some() => return,
             Ok((send, receive)) if shared.stop.is_cancelled() => refuse_stream(send, receive),
             Ok((send, receive)) => {
                 shared.requests.spawn(answer(Arc::clone(caller), send, receive));
