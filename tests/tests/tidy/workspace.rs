@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use crate::source::{Finding, Sample, Tree};
 
 /// Which crates of the workspace each may depend on, by folder; the map of the design, arrow by arrow.
-/// `metadata` and `chunkserver` never depend on each other nor on `client`; on `cairn` and `tests` nobody does.
+/// `metadata` and `chunkserver` never depend on each other nor on `client`; on `cairn`, `sim` and `tests` nobody does.
 const ARROWS: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("transport", &["common"]),
@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("fuzz", &["transport"]),
+    ("sim", &[]),
     ("tests", &["bench", "client", "common", "transport"]),
 ];
 
