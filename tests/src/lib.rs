@@ -7,8 +7,10 @@
 pub mod chunked;
 pub mod clients;
 pub mod content;
+pub mod history;
 pub mod http;
 pub mod isolation;
+pub mod load;
 pub mod place;
 pub mod process;
 pub mod s3;
