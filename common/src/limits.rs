@@ -72,6 +72,40 @@ pub const INODE_EXTENTS_MAX: usize = 4;
 /// Extents in one read plan page: 2 GiB of 8 MiB chunks.
 pub const PLAN_EXTENTS_MAX: usize = 256;
 
+/// Longest name that a mount may give or see, in bytes: NAME_MAX of Linux.
+pub const NAME_LEN_MAX: usize = 255;
+
+/// Longest target of a symbolic link, in bytes: PATH_MAX of Linux without its zero byte.
+pub const SYMLINK_TARGET_LEN_MAX: usize = 4095;
+
+/// Most names of one file: what ext4 allows, so that tools which probe for the bound find it in time.
+pub const LINKS_MAX: u32 = 65_000;
+
+/// Largest file: offsets of Linux are signed.
+pub const FILE_SIZE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Longest name of an extended attribute, in bytes: XATTR_NAME_MAX of Linux.
+pub const XATTR_NAME_LEN_MAX: usize = 255;
+
+/// Bytes of all extended attributes of an inode, names and values, and so of the largest value: XATTR_SIZE_MAX of Linux,
+/// and few enough that a list of names is one answer.
+pub const XATTRS_BYTES_MAX: usize = 64 << 10;
+
+/// Stored extents that one command on a file may touch: some 0.5 MiB of records. What covers more is done in smaller steps.
+pub const TOUCHED_EXTENTS_MAX: usize = 4096;
+
+/// Truncations of one file that wait for the worker which removes what they cut off; beyond it the sender slows down.
+pub const CUTS_MAX: usize = 16;
+
+/// Files without a name that one mount session may hold open.
+pub const HELD_FILES_MAX: usize = 4096;
+
+/// Queue entries that one page of files without a name may cover: more than one entry of the log can queue.
+pub const ORPHANS_PAGE_MAX: usize = 4096;
+
+/// Levels of directories above a directory that is moved to another parent: the way up is walked to find circles.
+pub const RENAME_DEPTH_MAX: usize = 4096;
+
 /// Replies kept for each session so that a repeated command gets its first answer.
 pub const REPLY_WINDOW_MAX: usize = 4096;
 
@@ -167,6 +201,8 @@ pub const DEVICE_QUEUE_MAX: usize = 1024;
 /// is in memory have room. Below the devices' own reserve: where they share a disk, they stop first.
 pub const METADATA_RESERVE_BYTES: u64 = 48 << 20;
 
+const _: () = assert!(ORPHANS_PAGE_MAX >= 4 * ENTRY_COMMANDS_MAX);
+const _: () = assert!(RENAME_DEPTH_MAX >= KEY_COMPONENTS_MAX);
 const _: () = assert!(METADATA_RESERVE_BYTES < DEVICE_RESERVE_BYTES);
 const _: () = assert!(CHUNK_SIZE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));

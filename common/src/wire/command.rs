@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use super::{
+    file::{FileCommand, FileId, FileOutcome, OrphansPage},
     map::MapMessage,
     object::{Body, ObjectAttributes, ObjectChecksum, PartSize},
 };
@@ -27,7 +28,7 @@ pub struct WriteRequest {
     /// The command.
     #[prost(
         oneof = "Command",
-        tags = "10, 11, 12, 13, 20, 21, 30, 31, 40, 41, 42, 43, 50, 51, 52"
+        tags = "10, 11, 12, 13, 20, 21, 30, 31, 40, 41, 42, 43, 50, 51, 52, 60"
     )]
     pub command: Option<Command>,
 }
@@ -95,11 +96,19 @@ pub enum Command {
     /// Raises what all servers are known to understand.
     #[prost(message, tag = "52")]
     RaiseFeatureLevel(RaiseFeatureLevel),
+    /// Changes files and directories as a mount does.
+    #[prost(message, tag = "60")]
+    File(FileCommand),
 }
 
 /// Opens a session.
 #[derive(Clone, PartialEq, Message)]
-pub struct OpenSession {}
+pub struct OpenSession {
+    /// Whether it is a mount's: then files without a name are kept while the session holds them open, and its heartbeats
+    /// say which.
+    #[prost(bool, tag = "1")]
+    pub mounts: bool,
+}
 
 /// Keeps a session alive, and tells what it no longer needs.
 #[derive(Clone, PartialEq, Message)]
@@ -110,6 +119,12 @@ pub struct Heartbeat {
     /// No read of this session, running or to come, uses state older than this log index.
     #[prost(uint64, tag = "2")]
     pub reads_from: u64,
+    /// Of a mount: every file that lost its last name up to this log index was compared with its open files.
+    #[prost(uint64, tag = "3")]
+    pub orphans_seen: u64,
+    /// Of a mount: all of these that it holds open. Nothing is kept on behalf of a session that leaves it out.
+    #[prost(message, repeated, tag = "4")]
+    pub held: Vec<FileId>,
 }
 
 /// Ends a session.
@@ -313,7 +328,7 @@ pub struct WriteReply {
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
     /// The outcome.
-    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 60, 70")]
     pub outcome: Option<Outcome>,
 }
 
@@ -342,6 +357,12 @@ pub enum Outcome {
     /// Records still to release.
     #[prost(uint64, tag = "7")]
     ReleaseLeft(u64),
+    /// What a file command came to.
+    #[prost(message, tag = "60")]
+    File(FileOutcome),
+    /// The answer to a mount session's heartbeat.
+    #[prost(message, tag = "70")]
+    Orphans(OrphansPage),
 }
 
 /// Nothing to tell.
@@ -397,4 +418,40 @@ pub enum ErrorCode {
     Corrupt = 15,
     /// The state cannot be read or written. A person should look.
     Storage = 16,
+    /// No such name in the directory.
+    NoSuchEntry = 20,
+    /// The inode is gone: what is known of it is stale.
+    NoSuchInode = 21,
+    /// The name, or the extended attribute, is there already.
+    Exists = 22,
+    /// Not a directory, where one is needed.
+    NotDirectory = 23,
+    /// A directory, where none can be.
+    IsDirectory = 24,
+    /// The directory holds entries, of which a mount may show none.
+    NotEmpty = 25,
+    /// A name over 255 bytes.
+    NameTooLong = 26,
+    /// A name that POSIX cannot have.
+    InvalidName = 27,
+    /// A name that is not UTF-8.
+    NotUtf8 = 28,
+    /// The file has as many names as it may.
+    TooManyLinks = 29,
+    /// The directory would lie within itself.
+    Loop = 30,
+    /// No such extended attribute.
+    NoSuchXattr = 31,
+    /// An extended attribute, or all of an inode together, over their bounds.
+    XattrTooLarge = 32,
+    /// Beyond the largest file.
+    FileTooLarge = 33,
+    /// The bucket's quota is used up: delete something, or raise it.
+    QuotaExceeded = 34,
+    /// The data is not at the version expected: read it again.
+    DataChanged = 35,
+    /// Neither a directory nor a regular file, and only the latter holds data.
+    NotFile = 36,
+    /// The key is taken by a symbolic link, fifo, socket or device, which S3 leaves alone.
+    NotAnObject = 37,
 }

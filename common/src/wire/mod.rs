@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod failure;
+pub mod file;
 pub mod head;
 pub mod kind;
 pub mod map;

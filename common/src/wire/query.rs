@@ -7,6 +7,7 @@ use prost::{Message, Oneof};
 
 use super::{
     command::Refusal,
+    file::{FileAnswer, FileQuery},
     map::MapMessage,
     object::{Extent, ObjectAttributes, ObjectChecksum, ObjectInfo},
 };
@@ -15,7 +16,7 @@ use super::{
 #[derive(Clone, PartialEq, Message)]
 pub struct ReadRequest {
     /// What is asked.
-    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 60")]
     pub query: Option<Query>,
 }
 
@@ -49,6 +50,9 @@ pub enum Query {
     /// Counts for status and metrics.
     #[prost(message, tag = "9")]
     Summary(SummaryQuery),
+    /// A question of a mount.
+    #[prost(message, tag = "60")]
+    File(FileQuery),
 }
 
 /// The cluster map.
@@ -84,7 +88,7 @@ pub struct ObjectQuery {
     pub plan_from: u64,
 }
 
-/// A further page of an object's read plan, at the version that the inode holds.
+/// A further page of an object's read plan.
 #[derive(Clone, PartialEq, Message)]
 pub struct PlanQuery {
     /// The bucket's number.
@@ -96,6 +100,9 @@ pub struct PlanQuery {
     /// First byte the page should cover.
     #[prost(uint64, tag = "3")]
     pub from: u64,
+    /// The data version of the first page: where a mount has changed the file since, the query is refused.
+    #[prost(uint64, tag = "4")]
+    pub data_version: u64,
 }
 
 /// A page of keys in byte order.
@@ -169,7 +176,7 @@ pub struct ReadReply {
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
     /// The answer.
-    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60")]
     pub answer: Option<Answer>,
 }
 
@@ -206,6 +213,9 @@ pub enum Answer {
     /// Counts.
     #[prost(message, tag = "11")]
     Summary(Summary),
+    /// The answer to a question of a mount.
+    #[prost(message, tag = "60")]
+    File(FileAnswer),
 }
 
 /// A bucket.
@@ -259,9 +269,16 @@ pub struct Plan {
     /// All bytes of the file, where it is an inline one.
     #[prost(bytes = "bytes", tag = "1")]
     pub inline: Bytes,
-    /// Extents in order, the first holding the byte asked for.
+    /// Extents in order, the first being the one that holds the byte asked for, or the next one behind it. What no extent
+    /// of the page covers is a hole, which reads as zeros; only files that a mount wrote have any.
     #[prost(message, repeated, tag = "2")]
     pub extents: Vec<Extent>,
+    /// First byte of the next page; 0 where this one reaches the end of the file.
+    #[prost(uint64, tag = "3")]
+    pub next_from: u64,
+    /// Moves with every change of the data in place; 0 for an object as it was put.
+    #[prost(uint64, tag = "4")]
+    pub data_version: u64,
 }
 
 /// A page of keys and common prefixes in byte order.

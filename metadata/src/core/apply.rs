@@ -11,7 +11,7 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, map, object, release, session,
+    bucket, file, map, object, release, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
@@ -107,7 +107,7 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
 /// Commands that may be repeated without harm.
 fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Result<Outcome, ApplyError> {
     match command {
-        Command::OpenSession(_) => session::open(tx),
+        Command::OpenSession(open) => session::open(tx, open),
         Command::Heartbeat(heartbeat) => session::heartbeat(tx, session, heartbeat),
         Command::EndSession(end) => session::end(tx, SessionId::new(end.session)),
         Command::InstallMap(install) => map::install(tx, install),
@@ -121,7 +121,8 @@ fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> R
         | Command::CreateUpload(_)
         | Command::PutPart(_)
         | Command::CompleteUpload(_)
-        | Command::AbortUpload(_) => Err(refuse(
+        | Command::AbortUpload(_)
+        | Command::File(_) => Err(refuse(
             ErrorCode::Malformed,
             "the command needs a session and a sequence",
         )),
@@ -139,6 +140,7 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
         Command::PutPart(put) => upload::put_part(tx, session, put),
         Command::CompleteUpload(complete) => upload::complete(tx, complete),
         Command::AbortUpload(abort) => upload::abort(tx, abort),
+        Command::File(command) => file::apply(tx, session, command),
         Command::OpenSession(_)
         | Command::Heartbeat(_)
         | Command::EndSession(_)

@@ -13,14 +13,14 @@ use cairn_common::{
 
 use super::{
     apply::done,
-    map, session,
+    links, map, path, session,
     tx::{ApplyError, Tx, missing, open_record, read_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
 use crate::record::{
     bucket::{self, BucketName, BucketRecord},
     dentry,
-    inode::{self, InodeKind, InodeRecord},
+    inode::{InodeKind, InodeRecord},
     key::KeyWriter,
 };
 
@@ -74,6 +74,13 @@ pub(crate) fn find(view: &dyn View, name: &str) -> Result<Option<Bucket>, ViewEr
 /// The bucket of this name, which must be there.
 pub(crate) fn require(view: &dyn View, name: &str) -> Result<Bucket, ApplyError> {
     find(view, name)?.ok_or_else(|| refuse(ErrorCode::NoSuchBucket, format!("there is no bucket {name:?}")))
+}
+
+/// The bucket of this number, which must be there.
+pub(crate) fn by_id(view: &dyn View, id: BucketId) -> Result<Bucket, ApplyError> {
+    let record = read_record(view, Family::Bucket, &bucket::key(id))?;
+    let record = record.ok_or_else(|| refuse(ErrorCode::NoSuchBucket, format!("there is no bucket number {id}")))?;
+    Ok(Bucket { id, record })
 }
 
 /// All buckets by name.
@@ -131,6 +138,7 @@ pub(crate) fn create(tx: &mut Tx<'_>, create: &CreateBucket) -> Result<Outcome, 
         parity_shards: create.parity_shards,
         chunk_size_bytes: chunk_size,
         last_inode: InodeId::ROOT.value(),
+        inodes: 1,
         ..BucketRecord::default()
     };
     Bucket { id, record }.save(tx);
@@ -144,12 +152,12 @@ pub(crate) fn create(tx: &mut Tx<'_>, create: &CreateBucket) -> Result<Outcome, 
         modified_ms: tx.time_ms,
         ..InodeRecord::default()
     };
-    tx.put(Family::Inode, inode::key(id, InodeId::ROOT), &root);
+    path::put_inode(tx, id, InodeId::ROOT, &root);
     Ok(done())
 }
 
 pub(crate) fn delete(tx: &mut Tx<'_>, name: &str) -> Result<Outcome, ApplyError> {
-    let bucket = require(tx, name)?;
+    let mut bucket = require(tx, name)?;
     let mut occupied = bucket.record.uploads > 0;
     let prefix = KeyWriter::new()
         .u64(bucket.id.value())
@@ -168,7 +176,8 @@ pub(crate) fn delete(tx: &mut Tx<'_>, name: &str) -> Result<Outcome, ApplyError>
     }
     tx.delete(Family::Bucket, bucket::key(bucket.id));
     tx.delete(Family::Bucket, bucket::name_key(name));
-    tx.delete(Family::Inode, inode::key(bucket.id, InodeId::ROOT));
+    let root = path::inode_record(tx, bucket.id, InodeId::ROOT)?;
+    links::drop_inode(tx, &mut bucket, InodeId::ROOT, root)?;
     let mut store = session::store(tx)?;
     store.buckets = store.buckets.saturating_sub(1);
     session::put_store(tx, &store);

@@ -53,6 +53,7 @@ pub(crate) fn commit_body(tx: &mut Tx<'_>, session: SessionId, body: &Body) -> R
             length: extent.length,
             chunk_offset: extent.chunk_offset,
             chunk_id: chunk.id.clone(),
+            ..ExtentRecord::default()
         });
     }
     Ok(records)

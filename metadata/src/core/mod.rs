@@ -6,6 +6,10 @@
 mod apply;
 mod bucket;
 mod chunk;
+mod extents;
+mod file;
+mod hold;
+mod links;
 mod list;
 mod map;
 mod object;
@@ -13,9 +17,11 @@ mod path;
 mod plan;
 mod query;
 mod release;
+mod segments;
 mod session;
 mod tx;
 mod upload;
+mod usage;
 pub mod view;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use cairn_common::wire::query::{Answer, BucketsPage, Query, ReadReply, Summary};
 
 use super::{
-    bucket, list, map, plan, session,
+    bucket, file, list, map, plan, session,
     tx::ApplyError,
     upload,
     view::{View, ViewError},
@@ -35,6 +35,7 @@ fn answer_or_refuse(view: &dyn View, query: &Query) -> Result<Answer, ApplyError
         Query::List(query) => list::list(view, query).map(Answer::List),
         Query::Parts(query) => upload::parts(view, query).map(Answer::Parts),
         Query::Uploads(query) => upload::uploads(view, query).map(Answer::Uploads),
+        Query::File(query) => file::answer(view, query).map(Answer::File),
         Query::Summary(_) => Ok(Answer::Summary(summary(view)?)),
     }
 }

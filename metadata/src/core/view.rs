@@ -31,11 +31,15 @@ pub enum Family {
     Reply = 10,
     /// Inodes, uploads and chunks to be released.
     Garbage = 11,
+    /// Extended attributes.
+    Xattr = 20,
+    /// Files without a name that mount sessions hold open.
+    Hold = 21,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::System,
         Self::Bucket,
         Self::Dentry,
@@ -47,6 +51,8 @@ impl Family {
         Self::Session,
         Self::Reply,
         Self::Garbage,
+        Self::Xattr,
+        Self::Hold,
     ];
 
     /// The name of the column family. Persistent.
@@ -63,6 +69,8 @@ impl Family {
             Self::Session => "session",
             Self::Reply => "reply",
             Self::Garbage => "garbage",
+            Self::Xattr => "xattr",
+            Self::Hold => "hold",
         }
     }
 }

@@ -35,6 +35,12 @@ pub(crate) struct BucketRecord {
     /// Uploads under way.
     #[prost(uint64, tag = "10")]
     pub(crate) uploads: u64,
+    /// Inodes that have a name, the root included.
+    #[prost(uint64, tag = "20")]
+    pub(crate) inodes: u64,
+    /// Bytes of files that the bucket may hold; 0 for no bound.
+    #[prost(uint64, tag = "21")]
+    pub(crate) quota_bytes: u64,
 }
 
 impl Record for BucketRecord {

@@ -3,10 +3,14 @@
 //! ```text
 //! family garbage   key 01 | log index u64 | number u32 → ReleaseRecord     in the order in which it became garbage
 //!                  key 02 | chunk id 16                → empty             waits for its shards to be deleted
+//!                  key 03 | bucket u64 | inode u64     → ReleaseRecord     an inode that a mount session holds open
 //! ```
 
 use bytes::Bytes;
-use cairn_common::{envelope::Record, ids::ChunkId};
+use cairn_common::{
+    envelope::Record,
+    ids::{BucketId, ChunkId, InodeId},
+};
 use prost::{Message, Oneof};
 
 use super::key::{KeyWriter, u64_at};
@@ -16,7 +20,7 @@ use super::key::{KeyWriter, u64_at};
 pub(crate) struct ReleaseRecord {
     #[prost(uint64, tag = "1")]
     pub(crate) bucket: u64,
-    #[prost(oneof = "Release", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "Release", tags = "2, 3, 4, 5, 6")]
     pub(crate) release: Option<Release>,
 }
 
@@ -39,6 +43,21 @@ pub(crate) enum Release {
     /// Chunks of a part that was replaced.
     #[prost(message, tag = "5")]
     Chunks(Chunks),
+    /// What a truncation cut off.
+    #[prost(message, tag = "6")]
+    Cut(Cut),
+}
+
+/// What the truncation of `inode` at `generation` cut off.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Cut {
+    #[prost(uint64, tag = "1")]
+    pub(crate) inode: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) generation: u64,
+    /// Extents that end here or before are done.
+    #[prost(uint64, tag = "3")]
+    pub(crate) done_to: u64,
 }
 
 /// The parts of `upload` that the manifest of `inode` does not name.
@@ -65,6 +84,17 @@ pub(crate) const QUEUE_PREFIX: u8 = 1;
 
 /// The first byte of garbage chunks' keys.
 pub(crate) const CHUNK_PREFIX: u8 = 2;
+
+/// The first byte of the keys of inodes that are held open.
+pub(crate) const HELD_PREFIX: u8 = 3;
+
+pub(crate) fn held_key(bucket: BucketId, inode: InodeId) -> Vec<u8> {
+    KeyWriter::new()
+        .u8(HELD_PREFIX)
+        .u64(bucket.value())
+        .u64(inode.value())
+        .finish()
+}
 
 pub(crate) fn queue_key(log_index: u64, number: u32) -> Vec<u8> {
     KeyWriter::new().u8(QUEUE_PREFIX).u64(log_index).u32(number).finish()

@@ -8,6 +8,7 @@ pub(crate) mod chunk;
 pub(crate) mod dentry;
 pub(crate) mod extent;
 pub(crate) mod garbage;
+pub(crate) mod hold;
 pub(crate) mod inode;
 pub(crate) mod key;
 pub(crate) mod part;
@@ -15,6 +16,7 @@ pub(crate) mod reply;
 pub(crate) mod session;
 pub(crate) mod system;
 pub(crate) mod upload;
+pub(crate) mod xattr;
 
 #[cfg(test)]
 mod samples;

@@ -23,6 +23,12 @@ pub(crate) struct SessionRecord {
     pub(crate) answered_below: u64,
     #[prost(uint64, tag = "4")]
     pub(crate) opened_ms: u64,
+    /// Whether it is a mount's.
+    #[prost(bool, tag = "20")]
+    pub(crate) mounts: bool,
+    /// Of a mount: files that lost their last name up to this log index were compared with its open ones.
+    #[prost(uint64, tag = "21")]
+    pub(crate) orphans_seen: u64,
 }
 
 impl Record for SessionRecord {

@@ -37,9 +37,12 @@ pub(crate) struct StoreRecord {
     /// Sessions alive.
     #[prost(uint64, tag = "7")]
     pub(crate) sessions: u64,
-    /// Entries of the release queue.
+    /// Entries of the release queue, and inodes that are held open.
     #[prost(uint64, tag = "8")]
     pub(crate) release_pending: u64,
+    /// Sessions alive that are mounts'.
+    #[prost(uint64, tag = "20")]
+    pub(crate) mounts: u64,
 }
 
 impl Record for StoreRecord {

@@ -305,6 +305,7 @@ fn may_free_chunks(command: &Command) -> bool {
         | Command::AbortUpload(_)
         | Command::EndSession(_)
         | Command::Heartbeat(_) => true,
+        Command::File(command) => command.may_free_chunks(),
         Command::OpenSession(_)
         | Command::InstallMap(_)
         | Command::CreateBucket(_)
@@ -320,6 +321,7 @@ fn may_free_chunks(command: &Command) -> bool {
 fn may_be_long(query: &Query) -> bool {
     match query {
         Query::Buckets(_) | Query::List(_) | Query::Parts(_) | Query::Uploads(_) => true,
+        Query::File(query) => query.may_be_long(),
         Query::Map(_) | Query::Bucket(_) | Query::Object(_) | Query::Plan(_) | Query::Summary(_) => false,
     }
 }

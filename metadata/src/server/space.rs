@@ -49,6 +49,7 @@ impl Space {
 fn adds_data(command: &Command) -> bool {
     match command {
         Command::CreateBucket(_) | Command::PutObject(_) | Command::CreateUpload(_) | Command::PutPart(_) => true,
+        Command::File(command) => command.adds_data(),
         Command::OpenSession(_)
         | Command::Heartbeat(_)
         | Command::EndSession(_)
