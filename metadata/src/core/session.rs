@@ -59,6 +59,8 @@ pub(crate) fn open(tx: &mut Tx<'_>) -> Result<Outcome, ApplyError> {
         reads_from,
         answered_below: 1,
         opened_ms: tx.time_ms,
+        newest_sequence: 0,
+        newest_chunk: 0,
     };
     tx.put(Family::Session, session::key(id), &record);
     Ok(Outcome::Session(id.value()))

@@ -23,6 +23,12 @@ pub(crate) struct SessionRecord {
     pub(crate) answered_below: u64,
     #[prost(uint64, tag = "4")]
     pub(crate) opened_ms: u64,
+    /// No command with a larger sequence has been applied: there is no reply to look for.
+    #[prost(uint64, tag = "5")]
+    pub(crate) newest_sequence: u64,
+    /// No chunk with a larger counter has been committed: there is no record to look for.
+    #[prost(uint64, tag = "6")]
+    pub(crate) newest_chunk: u64,
 }
 
 impl Record for SessionRecord {
