@@ -161,6 +161,9 @@ pub const METADATA_DEADLINE_MS: u64 = 15_000;
 /// Bytes of chunk buffers in one process unless it is told otherwise.
 pub const CHUNK_BUDGET_BYTES: usize = 256 << 20;
 
+/// Memory of a metadata server unless it is told otherwise: the hot part of ten million objects.
+pub const METADATA_MEMORY_BYTES: usize = 512 << 20;
+
 /// First step of a chunk buffer: a body of a few KiB pins no more than this of the budget.
 pub const BUFFER_FIRST_STEP_BYTES: usize = 64 << 10;
 

@@ -4,7 +4,6 @@
 //! gives that reply and changes nothing.
 
 use cairn_common::{
-    envelope::seal,
     ids::SessionId,
     limits,
     wire::command::{Command, Done, EntryBatch, ErrorCode, Outcome, WriteReply, WriteRequest},
@@ -16,7 +15,11 @@ use super::{
     upload,
     view::{Family, View, ViewError, Write},
 };
-use crate::record::{reply, session::SessionRecord, system};
+use crate::record::{
+    reply::{self, ReplyRecord},
+    session::SessionRecord,
+    system,
+};
 
 /// What applying an entry came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,10 +95,10 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
             "the command's answer was given and is forgotten",
         ));
     }
-    if let Some(reply) = read_record(tx, Family::Reply, &reply::key(session, request.sequence))? {
+    if let Some(reply) = reply_before(tx, session, &record, request.sequence)? {
         return Ok(Once::Before(reply));
     }
-    if request.sequence - record.answered_below.max(request.answered_below) >= limits::REPLY_WINDOW_MAX as u64 {
+    if !is_in_window(&record, request) {
         return Err(refuse(
             ErrorCode::SlowDown,
             "the session has too many commands without an answer",
@@ -151,7 +154,30 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
     }
 }
 
-/// Stores the reply of a numbered command and forgets those that its session has received.
+/// The reply to a command that was applied before.
+fn reply_before(
+    tx: &Tx<'_>,
+    session: SessionId,
+    record: &SessionRecord,
+    sequence: u64,
+) -> Result<Option<WriteReply>, ViewError> {
+    // Commands come mostly in ascending order, so that there is mostly no reply to look for.
+    if sequence > record.newest_sequence {
+        return Ok(None);
+    }
+    let found: Option<ReplyRecord> = read_record(tx, Family::Reply, &reply::key(session, sequence))?;
+    Ok(found
+        .filter(|found| found.sequence == sequence)
+        .map(|found| found.reply))
+}
+
+/// Whether the command's reply can be kept without giving up one that may still be asked for.
+fn is_in_window(record: &SessionRecord, request: &WriteRequest) -> bool {
+    let answered_below = record.answered_below.max(request.answered_below);
+    request.sequence.saturating_sub(answered_below) < limits::REPLY_WINDOW_MAX as u64
+}
+
+/// Stores the reply of a numbered command, and notes which ones its session has received.
 fn remember(tx: &mut Tx<'_>, request: &WriteRequest, reply: &WriteReply) -> Result<(), ViewError> {
     let session = SessionId::new(request.session);
     let session_key = crate::record::session::key(session);
@@ -159,24 +185,18 @@ fn remember(tx: &mut Tx<'_>, request: &WriteRequest, reply: &WriteReply) -> Resu
     let Some(mut record) = record.filter(|_| request.sequence > 0) else {
         return Ok(());
     };
-    if request.sequence < record.answered_below {
+    if request.sequence < record.answered_below || !is_in_window(&record, request) {
         return Ok(());
     }
-    tx.put_raw(Family::Reply, reply::key(session, request.sequence), seal(reply));
-    // The window bounds this loop: no reply is further ahead of the watermark than its length.
+    let kept = ReplyRecord {
+        sequence: request.sequence,
+        reply: reply.clone(),
+    };
+    tx.put(Family::Reply, reply::key(session, request.sequence), &kept);
     let received = request.answered_below.min(request.sequence);
-    let forget_to = received.min(
-        record
-            .answered_below
-            .saturating_add(2 * limits::REPLY_WINDOW_MAX as u64),
-    );
-    for sequence in record.answered_below.max(1)..forget_to {
-        tx.delete(Family::Reply, reply::key(session, sequence));
-    }
-    if forget_to > record.answered_below {
-        record.answered_below = forget_to;
-        tx.put(Family::Session, session_key, &record);
-    }
+    record.answered_below = record.answered_below.max(received);
+    record.newest_sequence = record.newest_sequence.max(request.sequence);
+    tx.put(Family::Session, session_key, &record);
     tx.accept();
     Ok(())
 }

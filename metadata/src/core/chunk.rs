@@ -19,12 +19,16 @@ use super::{
 use crate::record::{
     chunk::{self, ChunkRecord},
     extent::ExtentRecord,
+    session as session_record,
 };
 
 /// Checks a body and enters its chunks, each with one reference. Gives the extents, offsets as in the body.
 pub(crate) fn commit_body(tx: &mut Tx<'_>, session: SessionId, body: &Body) -> Result<Vec<ExtentRecord>, ApplyError> {
     check_shape(body)?;
-    let settled_below = session::require(tx, session)?.settled_below;
+    if body.extents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut committer = session::require(tx, session)?;
     let mut records = Vec::with_capacity(body.extents.len());
     for extent in &body.extents {
         let chunk = extent
@@ -32,14 +36,17 @@ pub(crate) fn commit_body(tx: &mut Tx<'_>, session: SessionId, body: &Body) -> R
             .as_ref()
             .ok_or_else(|| malformed("an extent without a chunk"))?;
         let id = check_chunk(chunk, extent)?;
-        if id.session != session || id.counter < settled_below {
+        if id.session != session || id.counter < committer.settled_below {
             let detail = format!("chunk {id} can no longer be committed by session {session}: send the data again");
             return Err(refuse(ErrorCode::SessionEnded, detail));
         }
         let key = chunk::key(id);
-        if tx.get(Family::Chunk, &key)?.is_some() {
+        // Counters come mostly in ascending order, so that there is mostly no record to look for.
+        let may_be_known = id.counter <= committer.newest_chunk;
+        if may_be_known && tx.get(Family::Chunk, &key)?.is_some() {
             return Err(malformed("a chunk that is committed already"));
         }
+        committer.newest_chunk = committer.newest_chunk.max(id.counter);
         tx.put(
             Family::Chunk,
             key,
@@ -56,6 +63,7 @@ pub(crate) fn commit_body(tx: &mut Tx<'_>, session: SessionId, body: &Body) -> R
             ..ExtentRecord::default()
         });
     }
+    tx.put(Family::Session, session_record::key(session), &committer);
     Ok(records)
 }
 

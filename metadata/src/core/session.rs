@@ -63,6 +63,8 @@ pub(crate) fn open(tx: &mut Tx<'_>, open: &OpenSession) -> Result<Outcome, Apply
         opened_ms: tx.time_ms,
         mounts: open.mounts,
         orphans_seen: if open.mounts { tx.log_index } else { 0 },
+        newest_sequence: 0,
+        newest_chunk: 0,
     };
     tx.put(Family::Session, session::key(id), &record);
     Ok(Outcome::Session(id.value()))

@@ -1,8 +1,8 @@
-//! The writes of an entry while it is applied: an overlay over the state, with a layer of its own for the command at hand.
+//! The writes of an entry while it is applied: an overlay over the state, and how to undo those of the command at hand.
 //!
 //! Invariant: a command sees its own writes and those of the commands before it; a refused command leaves none.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{collections::BTreeMap, ops::Bound};
 
 use cairn_common::{
     envelope::{self, Record},
@@ -35,16 +35,22 @@ pub(crate) fn refuse(code: ErrorCode, detail: impl Into<String>) -> ApplyError {
     })
 }
 
-type Layer = BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>;
+/// The writes to one family, by key; `None` where the record is removed.
+type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// A write: a key and its new value.
-type Written<'t> = (&'t [u8], Option<&'t [u8]>);
+/// A write of the command at hand, with what had been written under the key before.
+struct Undo {
+    family: Family,
+    key: Vec<u8>,
+    before: Option<Option<Vec<u8>>>,
+}
 
 /// The state with the writes made so far.
 pub(crate) struct Tx<'a> {
     view: &'a dyn View,
-    entry: Layer,
-    command: Layer,
+    /// By the family's number.
+    written: Vec<Written>,
+    undo: Vec<Undo>,
     /// Log index of the entry.
     pub(crate) log_index: u64,
     /// The entry's time, in milliseconds since 1970; it never goes back.
@@ -55,10 +61,13 @@ pub(crate) struct Tx<'a> {
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(view: &'a dyn View, log_index: u64, time_ms: u64) -> Self {
+        let families = Family::ALL.iter().map(|family| *family as usize + 1).max();
+        let mut written = Vec::new();
+        written.resize_with(families.unwrap_or_default(), Written::new);
         Self {
             view,
-            entry: Layer::new(),
-            command: Layer::new(),
+            written,
+            undo: Vec::new(),
             log_index,
             time_ms,
             queued: 0,
@@ -72,18 +81,28 @@ impl<'a> Tx<'a> {
 
     /// Keeps the writes of the command at hand.
     pub(crate) fn accept(&mut self) {
-        self.entry.append(&mut self.command);
+        self.undo.clear();
     }
 
     /// Drops the writes of the command at hand.
     pub(crate) fn reject(&mut self) {
-        self.command.clear();
+        while let Some(Undo { family, key, before }) = self.undo.pop() {
+            let written = &mut self.written[family as usize];
+            match before {
+                Some(value) => written.insert(key, value),
+                None => written.remove(&key),
+            };
+        }
     }
 
-    /// All writes kept.
-    pub(crate) fn into_writes(self) -> Vec<Write> {
-        let write = |((family, key), value)| Write { family, key, value };
-        self.entry.into_iter().map(write).collect()
+    /// All writes kept, by family and key.
+    pub(crate) fn into_writes(mut self) -> Vec<Write> {
+        let mut writes = Vec::with_capacity(self.written.iter().map(BTreeMap::len).sum());
+        for family in Family::ALL {
+            let written = std::mem::take(&mut self.written[family as usize]);
+            writes.extend(written.into_iter().map(|(key, value)| Write { family, key, value }));
+        }
+        writes
     }
 
     /// The record under `key`.
@@ -98,55 +117,34 @@ impl<'a> Tx<'a> {
 
     /// Sets the bytes under `key`.
     pub(crate) fn put_raw(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
-        self.command.insert((family, key), Some(value));
+        self.write(family, key, Some(value));
     }
 
     /// Removes what is under `key`.
     pub(crate) fn delete(&mut self, family: Family, key: Vec<u8>) {
-        self.command.insert((family, key), None);
+        self.write(family, key, None);
     }
 
-    /// The writes to `family` from `from` on, in order of keys; those of the command hide those of the entry.
-    fn written<'t>(&'t self, family: Family, from: &[u8]) -> impl Iterator<Item = Written<'t>> {
-        let start = (family, from.to_vec());
-        let layer = |layer: &'t Layer, start: (Family, Vec<u8>)| {
-            layer
-                .range(start..)
-                .take_while(move |((other, _), _)| *other == family)
-                .map(|((_, key), value)| (key.as_slice(), value.as_deref()))
-        };
-        let mut entry = layer(&self.entry, start.clone()).peekable();
-        let mut command = layer(&self.command, start).peekable();
-        std::iter::from_fn(move || {
-            let Some((key, _)) = command.peek() else {
-                return entry.next();
-            };
-            match entry.peek().map(|(older, _)| older.cmp(key)) {
-                Some(Ordering::Less) => entry.next(),
-                Some(Ordering::Equal) => {
-                    entry.next();
-                    command.next()
-                }
-                Some(Ordering::Greater) | None => command.next(),
-            }
-        })
+    fn write(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let before = self.written[family as usize].insert(key.clone(), value);
+        self.undo.push(Undo { family, key, before });
     }
 }
 
 impl View for Tx<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        let place = (family, key.to_vec());
-        match self.command.get(&place).or_else(|| self.entry.get(&place)) {
+        match self.written[family as usize].get(key) {
             Some(value) => Ok(value.clone()),
             None => self.view.get(family, key),
         }
     }
 
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError> {
-        let mut written = self.written(family, from).peekable();
+        let bounds = (Bound::Included(from), Bound::Unbounded);
+        let mut written = self.written[family as usize].range::<[u8], _>(bounds).peekable();
         let mut go_on = true;
         self.view.scan(family, from, &mut |key, value| {
-            while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| *new_key <= key) {
+            while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| new_key.as_slice() <= key) {
                 if let Some(new_value) = new_value {
                     go_on = visit(new_key, new_value);
                 }
@@ -257,5 +255,26 @@ mod tests {
         tx.reject();
         let expected: Vec<Vec<u8>> = [b"a", b"b", b"e", b"g"].map(|key| key.to_vec()).into();
         assert_eq!(keys(&tx, b"", 99), expected);
+    }
+
+    #[test]
+    fn a_refused_command_leaves_what_was_written_before_it() {
+        let base = MemoryView::default();
+        let mut tx = Tx::new(&base, 1, 1);
+        tx.put_raw(Family::Inode, b"a".to_vec(), vec![1]);
+        tx.accept();
+        for value in [2, 3] {
+            tx.put_raw(Family::Inode, b"a".to_vec(), vec![value]);
+            tx.put_raw(Family::Chunk, b"b".to_vec(), vec![value]);
+        }
+        tx.delete(Family::Inode, b"a".to_vec());
+        assert_eq!(tx.get(Family::Inode, b"a"), Ok(None));
+        tx.reject();
+        let kept = Write {
+            family: Family::Inode,
+            key: b"a".to_vec(),
+            value: Some(vec![1]),
+        };
+        assert_eq!(tx.into_writes(), [kept]);
     }
 }

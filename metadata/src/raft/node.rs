@@ -119,9 +119,10 @@ impl RaftNode {
         server: NodeId,
         machine: Arc<dyn Machine>,
         policy: SnapshotPolicy,
+        memory_bytes: usize,
         observe_sync: SyncObserver,
     ) -> Result<Self, StartError> {
-        let opening = move || open_stores(&directory, server, observe_sync);
+        let opening = move || open_stores(&directory, server, memory_bytes, observe_sync);
         let opened = tokio::task::spawn_blocking(opening).await;
         let (log, state) =
             opened.map_err(|error| StartError::Raft(format!("opening the store has died: {error}")))??;
@@ -294,9 +295,10 @@ impl Pending {
 fn open_stores(
     directory: &std::path::Path,
     server: NodeId,
+    memory_bytes: usize,
     observe_sync: SyncObserver,
 ) -> Result<(LogStore, Arc<StateStore>), StoreError> {
-    let cache = SharedCache::new();
+    let cache = SharedCache::new(memory_bytes);
     let flushed_index = Arc::new(AtomicU64::new(0));
     // The log first: its lock keeps a second process from touching anything else.
     let log = LogStore::open(directory, server, &cache, Arc::clone(&flushed_index), observe_sync)?;

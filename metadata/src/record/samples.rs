@@ -4,7 +4,10 @@ use bytes::Bytes;
 use cairn_common::{
     envelope::{Record, open, seal},
     ids::{BucketId, ChunkId, InodeId, SessionId, UploadId},
-    wire::object::{Chunk, Field, ObjectAttributes, ObjectChecksum},
+    wire::{
+        command::{Outcome, WriteReply},
+        object::{Chunk, Field, ObjectAttributes, ObjectChecksum},
+    },
 };
 
 use super::{bucket, chunk, dentry, extent, garbage, inode, part, reply, session, system, upload};
@@ -184,9 +187,16 @@ fn sessions_and_garbage_are_stored_as_version_1_wrote_them() {
             reads_from: 2,
             answered_below: 3,
             opened_ms: 4,
+            newest_sequence: 5,
+            newest_chunk: 6,
         },
-        "012a1fd2980801100218032004",
+        "0125d55692080110021803200428053006",
     );
+    let reply = WriteReply {
+        log_index: 2,
+        outcome: Some(Outcome::CommittedMs(3)),
+    };
+    check(&reply::ReplyRecord { sequence: 1, reply }, "01286813740801120408023003");
     let release = |release| garbage::ReleaseRecord {
         bucket: 1,
         release: Some(release),
@@ -233,7 +243,7 @@ fn keys_are_stored_as_version_1_wrote_them() {
         ),
         (part::key(bucket, upload, 7), "0000000000000001000000000000000300000007"),
         (session::key(SessionId::new(2)), "0000000000000002"),
-        (reply::key(SessionId::new(2), 8), "00000000000000020000000000000008"),
+        (reply::key(SessionId::new(2), 4096 + 8), "00000000000000020008"),
         (garbage::queue_key(10, 1), "01000000000000000a00000001"),
         (garbage::chunk_key(chunk_id()), "0200000000000000020000000000000003"),
         (

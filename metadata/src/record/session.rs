@@ -29,6 +29,12 @@ pub(crate) struct SessionRecord {
     /// Of a mount: files that lost their last name up to this log index were compared with its open ones.
     #[prost(uint64, tag = "21")]
     pub(crate) orphans_seen: u64,
+    /// No command with a larger sequence has been applied: there is no reply to look for.
+    #[prost(uint64, tag = "5")]
+    pub(crate) newest_sequence: u64,
+    /// No chunk with a larger counter has been committed: there is no record to look for.
+    #[prost(uint64, tag = "6")]
+    pub(crate) newest_chunk: u64,
 }
 
 impl Record for SessionRecord {

@@ -4,7 +4,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use cairn_common::{ids::NodeId, limits::SESSION_LEASE_MS};
+use cairn_common::{
+    ids::NodeId,
+    limits::{METADATA_MEMORY_BYTES, SESSION_LEASE_MS},
+};
 
 /// What a metadata server is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct MetadataConfig {
     pub snapshot_bytes: u64,
     /// Commands after which a snapshot is taken and the log purged.
     pub snapshot_commands: u64,
+    /// Memory that the server keeps within: three quarters of it are the databases' caches and write buffers.
+    pub memory_bytes: usize,
 }
 
 /// When device inventories are compared with the metadata.
@@ -46,7 +51,8 @@ impl MetadataConfig {
             garbage_interval: Duration::from_secs(2),
             inventory: InventorySchedule::default(),
             snapshot_bytes: 64 << 20,
-            snapshot_commands: 1 << 16,
+            snapshot_commands: 1 << 17,
+            memory_bytes: METADATA_MEMORY_BYTES,
         }
     }
 }

@@ -105,7 +105,8 @@ impl MetadataServer {
         let observe_sync = Box::new(move |took: Duration| observed.observe_sync(took));
         let dir = config.dir.clone();
         let space = Space::new(dir.clone());
-        let node = RaftNode::start(dir, config.server_id, Arc::clone(&machine), policy, observe_sync).await?;
+        let (server, memory) = (config.server_id, config.memory_bytes);
+        let node = RaftNode::start(dir, server, Arc::clone(&machine), policy, memory, observe_sync).await?;
         let (proposer, proposer_task) = Proposer::new(node.clone(), metrics.clone());
         let (barrier, barrier_task) = Barrier::new(node.clone(), metrics.clone());
         let inner = Inner {

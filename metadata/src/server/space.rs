@@ -2,7 +2,10 @@
 //!
 //! Invariant: deleting, ending and releasing are never refused for want of space, and nothing is deleted to make some.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use cairn_common::{
     limits::METADATA_RESERVE_BYTES,
@@ -12,11 +15,16 @@ use cairn_common::{
     },
 };
 use cairn_transport::failure;
+use parking_lot::Mutex;
+
+/// Time between two looks at the disk: in it commands fill far less than the reserve.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Watches the disk of the store.
 pub(super) struct Space {
     dir: PathBuf,
     reserve_bytes: u64,
+    looked: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Space {
@@ -24,6 +32,7 @@ impl Space {
         Self {
             dir,
             reserve_bytes: METADATA_RESERVE_BYTES,
+            looked: Mutex::default(),
         }
     }
 
@@ -33,16 +42,29 @@ impl Space {
         if !adds_data(command) {
             return Ok(());
         }
-        match rustix::fs::statvfs(&self.dir) {
-            Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve_bytes => Err(failure(
-                FailureCode::DeviceFull,
-                format!(
-                    "the disk of the metadata store has less than {} MiB left: delete objects or add room",
-                    self.reserve_bytes >> 20
-                ),
-            )),
-            Ok(_) | Err(_) => Ok(()),
+        if self.has_room() {
+            return Ok(());
         }
+        Err(failure(
+            FailureCode::DeviceFull,
+            format!(
+                "the disk of the metadata store has less than {} MiB left: delete objects or add room",
+                self.reserve_bytes >> 20
+            ),
+        ))
+    }
+
+    fn has_room(&self) -> bool {
+        let mut looked = self.looked.lock();
+        if let Some((_, has_room)) = looked.filter(|(at, _)| at.elapsed() < LOOK_EVERY) {
+            return has_room;
+        }
+        let disk = rustix::fs::statvfs(&self.dir);
+        let has_room = disk.map_or(true, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) >= self.reserve_bytes
+        });
+        *looked = Some((Instant::now(), has_room));
+        has_room
     }
 }
 
@@ -76,12 +98,14 @@ mod tests {
         let full = Space {
             dir: dir.path().to_owned(),
             reserve_bytes: u64::MAX,
+            looked: Mutex::default(),
         };
         let put = full.check(&Command::PutObject(PutObject::default()));
         assert!(put.is_err_and(|failure| failure.code() == FailureCode::DeviceFull));
         assert!(full.check(&Command::DeleteObject(DeleteObject::default())).is_ok());
         let roomy = Space {
             reserve_bytes: 0,
+            looked: Mutex::default(),
             ..full
         };
         assert!(roomy.check(&Command::PutObject(PutObject::default())).is_ok());

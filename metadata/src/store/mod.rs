@@ -14,6 +14,7 @@
 mod chain;
 mod directory;
 mod error;
+mod hot;
 mod log;
 mod options;
 mod record;

@@ -23,6 +23,7 @@ use super::{
     StoreError,
     chain::chain_hash,
     directory,
+    hot::HotRecords,
     options::{SharedCache, family_options, state_options},
     record::{AppliedRecord, LogPosition, MembershipRecord, decode},
     view::StateView,
@@ -51,6 +52,8 @@ pub(crate) struct StateStore {
     cache: SharedCache,
     current: RwLock<Option<Arc<Generation>>>,
     applied: Mutex<AppliedRecord>,
+    /// Of the newest state: for the applier alone.
+    hot: Mutex<HotRecords>,
     flushed_index: Arc<AtomicU64>,
 }
 
@@ -84,6 +87,7 @@ impl StateStore {
             cache: cache.clone(),
             current: RwLock::new(Some(Arc::new(generation))),
             applied: Mutex::new(applied),
+            hot: Mutex::default(),
             flushed_index,
         })
     }
@@ -120,7 +124,7 @@ impl StateStore {
         act: impl FnOnce(&dyn View) -> Result<T, E>,
     ) -> Result<T, E> {
         let generation = self.current()?;
-        act(&StateView::newest(&generation.db))
+        act(&StateView::newest(&generation.db, &self.hot))
     }
 
     /// Makes an entry's writes, in one batch with its position. For the applier alone.
@@ -140,6 +144,7 @@ impl StateStore {
             time_ms: before.time_ms.max(time_ms),
         };
         generation.write(writes, &applied, membership)?;
+        self.hot.lock().follow(writes);
         *self.applied.lock() = applied;
         Ok(())
     }
@@ -196,6 +201,7 @@ impl StateStore {
         })?;
         let generation = Generation::open(&path, number, &self.cache)?;
         *self.applied.lock() = generation.applied()?;
+        self.hot.lock().clear();
         *self.current.write() = Some(Arc::new(generation));
         self.flushed_index.store(index, Ordering::Release);
         // The replaced generation is still open to reads under way; it is removed at the next start.

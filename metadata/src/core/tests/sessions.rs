@@ -49,7 +49,42 @@ fn the_window_of_answers_is_bounded() {
     let session = machine.session;
     let far = limits::REPLY_WINDOW_MAX as u64 + 10;
     let put = Command::PutObject(machine.put_command(b"far", 0, WriteCondition::default()));
-    assert_eq!(code(&machine.send(session, far, 1, put)), Some(ErrorCode::SlowDown));
+    assert_eq!(
+        code(&machine.send(session, far, 1, put.clone())),
+        Some(ErrorCode::SlowDown)
+    );
+    // That was no outcome: once there is room, the same command is carried out.
+    assert_eq!(code(&machine.send(session, far, 11, put)), None);
+}
+
+#[test]
+fn a_reply_takes_the_place_of_one_that_was_received() {
+    let mut machine = Machine::new();
+    let session = machine.session;
+    let window = limits::REPLY_WINDOW_MAX as u64;
+    let mut put = |key: &[u8]| Command::PutObject(machine.put_command(key, 0, WriteCondition::default()));
+    let (first, other, last) = (put(b"first"), put(b"other"), put(b"last"));
+    // The session holds the answers below 5; the reply to 6 stays while the one to 2 makes room.
+    let sent = [(2, 1, &first), (6, 1, &other), (2 + window, 5, &last)];
+    let replies = sent.map(|(sequence, answered, put)| machine.send(session, sequence, answered, put.clone()));
+    assert!(replies.iter().all(|reply| code(reply).is_none()));
+    assert_eq!(machine.send(session, 6, 5, other), replies[1]);
+    assert_eq!(machine.send(session, 2 + window, 5, last), replies[2]);
+    assert_eq!(
+        code(&machine.send(session, 2, 1, first.clone())),
+        Some(ErrorCode::OutcomeUnknown)
+    );
+    // Its slot is free for what comes late in the same window.
+    assert_eq!(code(&machine.send(session, 5, 5, first)), None);
+}
+
+#[test]
+fn a_chunk_is_committed_once_whatever_the_order_of_counters() {
+    let mut machine = Machine::new();
+    let early = machine.put_command(b"early", 1, WriteCondition::default());
+    machine.put(b"late", 1).expect("a put");
+    assert!(machine.run(Command::PutObject(early.clone())).is_ok());
+    assert_eq!(machine.run(Command::PutObject(early)), Err(ErrorCode::Malformed));
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl Machine for Recorder {
     }
 }
 
+const MEMORY_BYTES: usize = 64 << 20;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn start(directory: &Path, commands_max: u64) -> Result<RaftNode, StartError> {
@@ -87,7 +88,14 @@ async fn start(directory: &Path, commands_max: u64) -> Result<RaftNode, StartErr
         commands_max,
     };
     let directory = directory.to_owned();
-    let starting = RaftNode::start(directory, NodeId::new(1), Arc::new(Recorder), policy, Box::new(|_| {}));
+    let starting = RaftNode::start(
+        directory,
+        NodeId::new(1),
+        Arc::new(Recorder),
+        policy,
+        MEMORY_BYTES,
+        Box::new(|_| {}),
+    );
     tokio::time::timeout(DEADLINE, starting).await.expect("a start in time")
 }
 

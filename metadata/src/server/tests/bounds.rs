@@ -45,7 +45,15 @@ async fn a_full_queue_answers_busy_and_an_oversized_command_never_enters_it() {
         commands_max: u64::MAX,
     };
     let machine: Arc<dyn Machine> = Arc::new(CoreMachine);
-    let node = RaftNode::start(directory.path().to_owned(), METADATA, machine, policy, Box::new(|_| {})).await;
+    let node = RaftNode::start(
+        directory.path().to_owned(),
+        METADATA,
+        machine,
+        policy,
+        64 << 20,
+        Box::new(|_| {}),
+    )
+    .await;
     let (proposer, task) = Proposer::new(node.expect("a start"), Metrics::default());
     let huge = DeleteBucket {
         name: "x".repeat(ENTRY_BYTES_MAX),

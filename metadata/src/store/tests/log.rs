@@ -20,7 +20,7 @@ fn open_as(directory: &Path, server: NodeId, flushed: u64) -> Result<LogStore, S
     LogStore::open(
         directory,
         server,
-        &SharedCache::new(),
+        &SharedCache::new(256 << 20),
         Arc::new(AtomicU64::new(flushed)),
         Box::new(|_| {}),
     )

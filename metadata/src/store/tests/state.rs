@@ -23,7 +23,7 @@ struct Opened {
 fn try_open(directory: &Path) -> Result<Opened, StoreError> {
     let flushed = Arc::new(AtomicU64::new(0));
     Ok(Opened {
-        store: StateStore::open(directory, &SharedCache::new(), Arc::clone(&flushed))?,
+        store: StateStore::open(directory, &SharedCache::new(256 << 20), Arc::clone(&flushed))?,
         flushed,
     })
 }

@@ -1,0 +1,307 @@
+//! A client of the metadata service, as small as can be: a session, numbered commands, queries.
+//!
+//! Owns: the keys and objects of the benchmark. Object n of client c has the same key in every run, 40 bytes long, and one
+//! chunk. It must never send a second command of a session before the first is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use cairn_common::cluster_map::{ClusterMap, Device};
+use cairn_common::ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId};
+use cairn_common::planner::plan_rows;
+use cairn_common::wire::command::{
+    Command, CreateBucket, Heartbeat, InstallMap, OpenSession, Outcome, PutObject, WriteReply, WriteRequest,
+};
+use cairn_common::wire::failure::FailureCode;
+use cairn_common::wire::kind::RequestKind;
+use cairn_common::wire::map::MapMessage;
+use cairn_common::wire::object::{Body as ObjectBody, Chunk, Extent, Field, ObjectAttributes};
+use cairn_common::wire::query::{Answer, ListPage, ListQuery, ObjectQuery, Query, ReadReply, ReadRequest};
+use cairn_transport::{Body, CallError, Transport, call};
+use prost::Message;
+use tokio::time::sleep;
+
+pub(crate) const BUCKET: &str = "bench";
+const DEADLINE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(20);
+const TRIES: usize = 500;
+const DEVICES: u32 = 3;
+const GROUP_BITS: u8 = 10;
+
+/// The members of the group, and which of them led last.
+pub(crate) struct Metadata {
+    transport: Arc<dyn Transport>,
+    nodes: Vec<NodeId>,
+    leader: AtomicUsize,
+}
+
+impl Metadata {
+    pub(crate) fn new(transport: Arc<dyn Transport>, nodes: Vec<NodeId>) -> Arc<Self> {
+        let leader = AtomicUsize::new(0);
+        Arc::new(Self {
+            transport,
+            nodes,
+            leader,
+        })
+    }
+
+    /// Sends a message to the member that led last, and to the others where it leads no more.
+    async fn send<Reply: Message + Default>(&self, kind: RequestKind, message: &impl Message) -> Result<Reply> {
+        for _ in 0..TRIES {
+            let leader = self.leader.load(Ordering::Relaxed);
+            let node = self.nodes[leader];
+            let sent = call::<Reply>(&*self.transport, node, kind, message, Body::empty(), DEADLINE).await;
+            match sent {
+                Ok((reply, _)) => return Ok(reply),
+                Err(CallError::Failed(failure)) if failure.code() == FailureCode::Busy => sleep(PAUSE).await,
+                Err(error @ (CallError::Failed(_) | CallError::Malformed(_) | CallError::Body(_)))
+                    if !is_elsewhere(&error) =>
+                {
+                    return Err(error.into());
+                }
+                Err(_) => {
+                    let next = (leader + 1) % self.nodes.len();
+                    // Another client may have found the leader meanwhile; either way the next try goes there.
+                    let _ = self
+                        .leader
+                        .compare_exchange(leader, next, Ordering::Relaxed, Ordering::Relaxed);
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+        bail!("no member has answered in {TRIES} tries")
+    }
+
+    pub(crate) async fn write(
+        &self,
+        session: u64,
+        sequence: u64,
+        answered_below: u64,
+        command: Command,
+    ) -> Result<Outcome> {
+        let request = WriteRequest {
+            session,
+            sequence,
+            answered_below,
+            command: Some(command),
+        };
+        let reply: WriteReply = self.send(RequestKind::MetadataWrite, &request).await?;
+        match reply.outcome.context("a reply without an outcome")? {
+            Outcome::Refused(refusal) => bail!("refused: {}", refusal.detail),
+            outcome => Ok(outcome),
+        }
+    }
+
+    pub(crate) async fn ask(&self, query: Query) -> Result<Answer> {
+        let request = ReadRequest { query: Some(query) };
+        let reply: ReadReply = self.send(RequestKind::MetadataRead, &request).await?;
+        match reply.answer.context("a reply without an answer")? {
+            Answer::Refused(refusal) => bail!("refused: {}", refusal.detail),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Puts a map in force and makes the bucket of the benchmark.
+    pub(crate) async fn prepare(self: &Arc<Self>) -> Result<()> {
+        let map = Some(MapMessage::from(&cluster_map()?));
+        self.write(0, 0, 0, Command::InstallMap(InstallMap { map })).await?;
+        let bucket = CreateBucket {
+            name: BUCKET.to_owned(),
+            data_shards: 1,
+            parity_shards: 2,
+            chunk_size_bytes: 0,
+        };
+        let mut session = Session::open(self, 0).await?;
+        session.run(Command::CreateBucket(bucket)).await?;
+        Ok(())
+    }
+
+    /// A page of keys from `from` on.
+    pub(crate) async fn list(&self, prefix: &str, from: Bytes) -> Result<ListPage> {
+        let query = ListQuery {
+            bucket: BUCKET.to_owned(),
+            prefix: Bytes::copy_from_slice(prefix.as_bytes()),
+            from,
+            limit: 1000,
+            ..ListQuery::default()
+        };
+        match self.ask(Query::List(query)).await? {
+            Answer::List(page) => Ok(page),
+            answer => bail!("a listing was answered with {answer:?}"),
+        }
+    }
+}
+
+fn is_elsewhere(error: &CallError) -> bool {
+    matches!(error, CallError::Failed(failure) if failure.code() == FailureCode::NotLeader)
+}
+
+/// A session with its next numbers.
+pub(crate) struct Session {
+    metadata: Arc<Metadata>,
+    id: u64,
+    client: usize,
+    sequence: u64,
+    /// Objects put so far.
+    pub(crate) put: u64,
+}
+
+impl Session {
+    /// A new session for the client of that number.
+    pub(crate) async fn open(metadata: &Arc<Metadata>, client: usize) -> Result<Self> {
+        let opened = metadata.write(0, 0, 0, Command::OpenSession(OpenSession {})).await?;
+        let Outcome::Session(id) = opened else {
+            bail!("no session: {opened:?}")
+        };
+        Ok(Self {
+            metadata: Arc::clone(metadata),
+            id,
+            client,
+            sequence: 0,
+            put: 0,
+        })
+    }
+
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Runs a command of the session, exactly once.
+    pub(crate) async fn run(&mut self, command: Command) -> Result<Outcome> {
+        self.sequence += 1;
+        self.metadata
+            .write(self.id, self.sequence, self.sequence, command)
+            .await
+    }
+
+    /// Keeps the session alive.
+    pub(crate) async fn heartbeat(&mut self) -> Result<()> {
+        let heartbeat = Heartbeat {
+            settled_below: self.put + 1,
+            reads_from: 0,
+        };
+        self.metadata
+            .write(self.id, 0, 0, Command::Heartbeat(heartbeat))
+            .await?;
+        Ok(())
+    }
+
+    /// Puts the next object.
+    pub(crate) async fn create(&mut self) -> Result<()> {
+        let put = put_command(key(self.client, self.put), self.id, self.put);
+        let outcome = self.run(put).await?;
+        ensure!(
+            matches!(outcome, Outcome::CommittedMs(_)),
+            "a put was answered with {outcome:?}"
+        );
+        self.put += 1;
+        Ok(())
+    }
+
+    /// Looks up one of the objects put, with its read plan.
+    pub(crate) async fn lookup(&self, number: u64) -> Result<()> {
+        let query = ObjectQuery {
+            bucket: BUCKET.to_owned(),
+            key: Bytes::from(key(self.client, mix(number) % self.put.max(1))),
+            with_plan: true,
+            plan_from: 0,
+        };
+        match self.metadata.ask(Query::Object(query)).await? {
+            Answer::Object(object) => {
+                let planned = object.plan.is_some_and(|plan| plan.extents.len() == 1);
+                ensure!(planned, "an object without its chunk");
+                Ok(())
+            }
+            answer => bail!("a lookup was answered with {answer:?}"),
+        }
+    }
+}
+
+/// Puts an object of one chunk: the chunk of that number of the session.
+pub(crate) fn put_command(key: String, session: u64, number: u64) -> Command {
+    let id = ChunkId {
+        session: SessionId::new(session),
+        counter: number + 1,
+    };
+    let seed = mix(session ^ mix(number));
+    let hash: Vec<u8> = (0..4).flat_map(|part| mix(seed ^ part).to_le_bytes()).collect();
+    let length = 1 << 20;
+    let chunk = Chunk {
+        id: Bytes::copy_from_slice(&id.to_bytes()),
+        data_shards: 1,
+        parity_shards: 2,
+        length,
+        hash: Bytes::from(hash),
+        explicit_devices: Vec::new(),
+        epoch: 1,
+    };
+    let extent = Extent {
+        length: length.into(),
+        chunk: Some(chunk),
+        ..Extent::default()
+    };
+    let attributes = ObjectAttributes {
+        etag: format!("{:016x}{:016x}", mix(!seed), mix(seed >> 1)),
+        headers: vec![Field {
+            name: "content-type".to_owned(),
+            value: "binary/octet-stream".to_owned(),
+        }],
+        ..ObjectAttributes::default()
+    };
+    Command::PutObject(PutObject {
+        bucket: BUCKET.to_owned(),
+        key: Bytes::from(key),
+        attributes: Some(attributes),
+        body: Some(ObjectBody {
+            size: length.into(),
+            inline: Bytes::new(),
+            extents: vec![extent],
+        }),
+        condition: None,
+    })
+}
+
+/// What an object's put carries beside its key, in bytes: what etcd is given as a value.
+pub(crate) fn value_bytes() -> usize {
+    let Command::PutObject(put) = put_command(key(0, 0), 1, 1) else {
+        return 0;
+    };
+    let attributes = put.attributes.map_or(0, |attributes| attributes.encoded_len());
+    attributes + put.body.map_or(0, |body| body.encoded_len())
+}
+
+/// 40 bytes: a directory for each client, and a name in it that looks random.
+pub(crate) fn key(client: usize, number: u64) -> String {
+    let name = u128::from(mix(number)) << 64 | u128::from(mix(!number));
+    format!("{client:03x}/obj-{name:032x}")
+}
+
+/// A number that looks random (the finaliser of splitmix64).
+pub(crate) const fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+fn cluster_map() -> Result<ClusterMap> {
+    let device = |id| Device {
+        id: DeviceId::new(id),
+        incarnation: Incarnation::new(1),
+        server: NodeId::new(99),
+        weight_bytes: 1,
+        failure_domain: format!("domain {id}"),
+        disk: "disk".to_owned(),
+    };
+    let devices = (1..=DEVICES).map(|id| (DeviceId::new(id), device(id))).collect();
+    let rows = plan_rows(&devices, 3, 1 << GROUP_BITS)?;
+    Ok(ClusterMap {
+        epoch: Epoch::new(1),
+        group_bits: GROUP_BITS,
+        devices,
+        rows: [(3, rows)].into(),
+    })
+}
