@@ -24,6 +24,9 @@ pub struct WriteRequest {
     /// Below this sequence the session has all its answers: they need not be kept.
     #[prost(uint64, tag = "3")]
     pub answered_below: u64,
+    /// The Raft group that the sender takes for the bucket's, by the group table.
+    #[prost(uint32, tag = "4")]
+    pub group: u32,
     /// The command.
     #[prost(
         oneof = "Command",
@@ -397,4 +400,6 @@ pub enum ErrorCode {
     Corrupt = 15,
     /// The state cannot be read or written. A person should look.
     Storage = 16,
+    /// The feature level in force does not hold this yet: have every server upgraded, then the level is raised.
+    NotSupportedYet = 17,
 }

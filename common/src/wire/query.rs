@@ -7,6 +7,7 @@ use prost::{Message, Oneof};
 
 use super::{
     command::Refusal,
+    group::{GroupTable, GroupTableQuery},
     map::MapMessage,
     object::{Extent, ObjectAttributes, ObjectChecksum, ObjectInfo},
 };
@@ -15,8 +16,11 @@ use super::{
 #[derive(Clone, PartialEq, Message)]
 pub struct ReadRequest {
     /// What is asked.
-    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 70")]
     pub query: Option<Query>,
+    /// The Raft group that the sender takes for the bucket's, by the group table.
+    #[prost(uint32, tag = "100")]
+    pub group: u32,
 }
 
 /// What is asked.
@@ -49,6 +53,10 @@ pub enum Query {
     /// Counts for status and metrics.
     #[prost(message, tag = "9")]
     Summary(SummaryQuery),
+    /// Which Raft group holds which bucket, and who its members are. Any member answers it, whether or not there is a
+    /// leader.
+    #[prost(message, tag = "70")]
+    Groups(GroupTableQuery),
 }
 
 /// The cluster map.
@@ -169,7 +177,7 @@ pub struct ReadReply {
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
     /// The answer.
-    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 70")]
     pub answer: Option<Answer>,
 }
 
@@ -206,6 +214,9 @@ pub enum Answer {
     /// Counts.
     #[prost(message, tag = "11")]
     Summary(Summary),
+    /// The group table.
+    #[prost(message, tag = "70")]
+    Groups(GroupTable),
 }
 
 /// A bucket.

@@ -11,7 +11,7 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, map, object, release, session,
+    bucket, feature, map, object, release, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
@@ -81,6 +81,7 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
     let Some(command) = &request.command else {
         return Err(refuse(ErrorCode::Malformed, "a command without content"));
     };
+    feature::check(tx, command)?;
     if request.sequence == 0 {
         return apply_unnumbered(tx, SessionId::new(request.session), command).map(Once::Now);
     }
