@@ -13,10 +13,10 @@ use std::{
 use anyhow::Context as _;
 use cairn_chunkserver::{ChunkServer, ChunkServerConfig};
 use cairn_client::{Client, ClientConfig};
-use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy, wire::kind::RequestKind};
+use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
-use cairn_metadata::{MetadataConfig, MetadataServer};
+use cairn_metadata::{CLIENT_KINDS, MetadataConfig, MetadataServer, Surroundings};
 use cairn_transport::{InProcess, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -38,7 +38,6 @@ use crate::{
 const SERVER: NodeId = NodeId::new(1);
 
 /// What the metadata service answers.
-const METADATA_KINDS: [RequestKind; 2] = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
 
 /// Shard requests under way at once: more wait at their writers and readers.
 const SHARD_REQUESTS_MAX: usize = 4096;
@@ -73,11 +72,12 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let chunkserver = Arc::new(ChunkServer::start(chunkserver_config).await);
     let shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
     let metadata_config = MetadataConfig::new(data.metadata(), SERVER);
-    let metadata = MetadataServer::start(metadata_config, Arc::new(shards.clone())).await;
+    let metadata = MetadataServer::start(metadata_config, Surroundings::new(Arc::new(shards.clone()))).await;
     let metadata = Arc::new(metadata.context("starting the metadata service")?);
-    let all = shards.with_service(SERVER, &METADATA_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
+    let all = shards.with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
     let transport: Arc<dyn Transport> = Arc::new(all);
 
+    bootstrap::ensure_feature_level(transport.as_ref(), SERVER).await?;
     let map = bootstrap::ensure_map(transport.as_ref(), SERVER, &devices, redundancy).await?;
     data.finish_first_start(&mut identity)?;
 
@@ -134,7 +134,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
 fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<MetadataServer>) -> Services {
     Services::new()
         .with(ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX)
-        .with(&METADATA_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
+        .with(CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
 }
 
 async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {

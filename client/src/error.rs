@@ -73,7 +73,9 @@ impl From<Refusal> for ClientError {
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
             ErrorCode::NotLeader | ErrorCode::OutcomeUnknown => Self::Unavailable(detail),
             ErrorCode::Corrupt => Self::Corrupt(detail),
-            ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage => Self::Internal(detail),
+            ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage | ErrorCode::NotSupportedYet => {
+                Self::Internal(detail)
+            }
         }
     }
 }
@@ -95,6 +97,7 @@ impl From<CallError> for ClientError {
                 | FailureCode::DeviceDown
                 | FailureCode::WrongDevice
                 | FailureCode::NotLeader
+                | FailureCode::WrongGroup
                 | FailureCode::DeadlineExceeded => Self::Unavailable(text),
                 FailureCode::Unspecified
                 | FailureCode::Malformed

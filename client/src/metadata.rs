@@ -128,7 +128,10 @@ impl Shared {
     }
 
     pub(crate) async fn read(&self, query: Query) -> Result<Answer, ClientError> {
-        let request = ReadRequest { query: Some(query) };
+        let request = ReadRequest {
+            query: Some(query),
+            group: 0,
+        };
         let reply: ReadReply = self.send(RequestKind::MetadataRead, &request).await?;
         self.session().observe(reply.log_index);
         match reply.answer {
@@ -178,6 +181,7 @@ impl Shared {
             session,
             sequence,
             answered_below,
+            group: 0,
             command: Some(command),
         };
         self.send(RequestKind::MetadataWrite, &request).await
@@ -356,6 +360,7 @@ fn is_uncertain(error: &CallError) -> bool {
             | FailureCode::WrongDevice
             | FailureCode::Forbidden
             | FailureCode::Unsupported
+            | FailureCode::WrongGroup
             | FailureCode::Malformed => false,
         },
     }

@@ -60,6 +60,24 @@ pub const ENTRY_COMMANDS_MAX: usize = 512;
 /// Bytes of commands in one Raft entry.
 pub const ENTRY_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of entries in one append to a member's log: a few entries, so that a member that is behind catches up in large
+/// steps.
+pub const APPEND_BYTES_MAX: usize = 16 << 20;
+
+/// What this program understands of commands and limits. Raised with every change that an older one could not apply;
+/// what is in force is the replicated level, which is never above that of any member.
+pub const FEATURE_LEVEL: u32 = 2;
+
+/// How far the leader's wall clock may be from the median of the voters' before it hands leadership over, or refuses
+/// commands: time stamps are for people, who notice half a minute.
+pub const CLOCK_SKEW_MAX_MS: u64 = 30_000;
+
+/// Voters of a Raft group at most: with five, two may fail; more only make every command dearer.
+pub const VOTERS_MAX: usize = 5;
+
+/// Members of a Raft group at most, learners among them.
+pub const MEMBERS_MAX: usize = 16;
+
 /// Commands waiting to be proposed. Beyond it a client is told to slow down.
 pub const PROPOSAL_QUEUE_MAX: usize = 4096;
 
@@ -108,6 +126,20 @@ pub const RENAME_DEPTH_MAX: usize = 4096;
 
 /// Replies kept for each session so that a repeated command gets its first answer.
 pub const REPLY_WINDOW_MAX: usize = 4096;
+
+/// Bytes of a checkpoint's file that one request may ask for: enough to fill a line, few enough that a lost connection
+/// costs seconds.
+pub const CHECKPOINT_READ_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of a checkpoint that are read, sent and written at a time.
+pub const CHECKPOINT_PIECE_BYTES: usize = 1 << 20;
+
+/// Checkpoints of one metadata server that readers keep from being removed, whatever they are for: each may hold a whole
+/// state's worth of disk.
+pub const CHECKPOINTS_PINNED_MAX: usize = 2;
+
+/// How long a checkpoint is kept for a reader that asks nothing.
+pub const CHECKPOINT_PIN_MS: u64 = 120_000;
 
 /// How long a session lives without a heartbeat, counted on the leader's monotonic clock.
 pub const SESSION_LEASE_MS: u64 = 30_000;
@@ -207,6 +239,8 @@ pub const METADATA_RESERVE_BYTES: u64 = 48 << 20;
 const _: () = assert!(ORPHANS_PAGE_MAX >= 4 * ENTRY_COMMANDS_MAX);
 const _: () = assert!(RENAME_DEPTH_MAX >= KEY_COMPONENTS_MAX);
 const _: () = assert!(METADATA_RESERVE_BYTES < DEVICE_RESERVE_BYTES);
+const _: () = assert!(ENTRY_BYTES_MAX * 2 <= APPEND_BYTES_MAX);
+const _: () = assert!(CHECKPOINT_PIECE_BYTES as u64 <= CHECKPOINT_READ_BYTES_MAX);
 const _: () = assert!(CHUNK_SIZE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);

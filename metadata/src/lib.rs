@@ -6,5 +6,9 @@ mod record;
 mod server;
 mod store;
 
-pub use server::{InventorySchedule, MetadataConfig, MetadataServer, Metrics, StartError};
-pub use store::StoreError;
+pub use raft::{Addresses, NoAddresses, RaftTiming, Start};
+pub use server::{
+    CLIENT_KINDS, Clock, GROUP_KINDS, InventorySchedule, MetadataConfig, MetadataServer, Metrics, StartError,
+    Surroundings, SystemClock,
+};
+pub use store::{FetchError, Progress, StoreError};

@@ -25,6 +25,9 @@ pub struct WriteRequest {
     /// Below this sequence the session has all its answers: they need not be kept.
     #[prost(uint64, tag = "3")]
     pub answered_below: u64,
+    /// The Raft group that the sender takes for the bucket's, by the group table.
+    #[prost(uint32, tag = "4")]
+    pub group: u32,
     /// The command.
     #[prost(
         oneof = "Command",
@@ -454,4 +457,6 @@ pub enum ErrorCode {
     NotFile = 36,
     /// The key is taken by a symbolic link, fifo, socket or device, which S3 leaves alone.
     NotAnObject = 37,
+    /// The feature level in force does not hold this yet: have every server upgraded, then the level is raised.
+    NotSupportedYet = 17,
 }

@@ -3,15 +3,18 @@
 //! All are protobuf messages by `prost` derive. Invariant: a tag, once used, keeps its meaning for ever; a field that goes
 //! leaves its tag reserved by a comment. Bulk bytes follow a message raw and are never a field of one.
 
+pub mod checkpoint;
 pub mod command;
 pub mod failure;
 pub mod file;
+pub mod group;
 pub mod head;
 pub mod kind;
 pub mod map;
 pub mod node;
 pub mod object;
 pub mod query;
+pub mod raft;
 pub mod role;
 pub mod shard;
 

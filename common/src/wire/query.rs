@@ -8,6 +8,7 @@ use prost::{Message, Oneof};
 use super::{
     command::Refusal,
     file::{FileAnswer, FileQuery},
+    group::{GroupTable, GroupTableQuery},
     map::MapMessage,
     object::{Extent, ObjectAttributes, ObjectChecksum, ObjectInfo},
 };
@@ -16,8 +17,11 @@ use super::{
 #[derive(Clone, PartialEq, Message)]
 pub struct ReadRequest {
     /// What is asked.
-    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 60")]
+    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 60, 70")]
     pub query: Option<Query>,
+    /// The Raft group that the sender takes for the bucket's, by the group table.
+    #[prost(uint32, tag = "100")]
+    pub group: u32,
 }
 
 /// What is asked.
@@ -53,6 +57,10 @@ pub enum Query {
     /// A question of a mount.
     #[prost(message, tag = "60")]
     File(FileQuery),
+    /// Which Raft group holds which bucket, and who its members are. Any member answers it, whether or not there is a
+    /// leader.
+    #[prost(message, tag = "70")]
+    Groups(GroupTableQuery),
 }
 
 /// The cluster map.
@@ -176,7 +184,7 @@ pub struct ReadReply {
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
     /// The answer.
-    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60")]
+    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60, 70")]
     pub answer: Option<Answer>,
 }
 
@@ -216,6 +224,9 @@ pub enum Answer {
     /// The answer to a question of a mount.
     #[prost(message, tag = "60")]
     File(FileAnswer),
+    /// The group table.
+    #[prost(message, tag = "70")]
+    Groups(GroupTable),
 }
 
 /// A bucket.

@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
+mod checkpoints;
 mod commands;
+mod groups;
 mod nodes;
 mod objects;
 mod queries;
+mod rafts;
 mod shards;
 
 const RECORDED: &str = include_str!("../../samples/messages-v1.txt");
@@ -21,14 +24,17 @@ const NO_BYTES: &str = "-";
 
 /// Every module beside this one, so that none with messages is forgotten.
 const SOURCES: &[(&str, &str)] = &[
+    ("checkpoint", include_str!("checkpoint.rs")),
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
+    ("group", include_str!("group.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),
     ("map", include_str!("map.rs")),
     ("node", include_str!("node.rs")),
     ("object", include_str!("object.rs")),
     ("query", include_str!("query.rs")),
+    ("raft", include_str!("raft.rs")),
     ("role", include_str!("role.rs")),
     ("shard", include_str!("shard.rs")),
 ];
@@ -55,14 +61,17 @@ fn sample<M: Message + Default + PartialEq + 'static>(name: &'static str, value:
 
 fn samples() -> Vec<Sample> {
     [
+        checkpoints::samples(),
         commands::samples(),
         commands::requests(),
         commands::replies(),
+        groups::samples(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),
         queries::answers(),
         queries::pages(),
+        rafts::samples(),
         shards::samples(),
     ]
     .into_iter()

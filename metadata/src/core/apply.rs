@@ -10,7 +10,7 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, file, map, object, release, session,
+    bucket, feature, file, map, object, release, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
@@ -84,6 +84,7 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
     let Some(command) = &request.command else {
         return Err(refuse(ErrorCode::Malformed, "a command without content"));
     };
+    feature::check(tx, command)?;
     if request.sequence == 0 {
         return apply_unnumbered(tx, SessionId::new(request.session), command).map(Once::Now);
     }

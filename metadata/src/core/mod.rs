@@ -7,6 +7,7 @@ mod apply;
 mod bucket;
 mod chunk;
 mod extents;
+mod feature;
 mod file;
 mod hold;
 mod links;
@@ -28,6 +29,7 @@ pub mod view;
 mod tests;
 
 pub use apply::{Applied, apply};
+pub use feature::{feature_level, refused_at, required_level};
 pub use query::answer;
 pub use release::{DeletableChunk, deletable_chunks, is_orphan, release_pending};
 pub use session::live_sessions;

@@ -43,4 +43,8 @@ impl Machine for CoreMachine {
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {
         core::release_pending(view)
     }
+
+    fn feature_level(&self, view: &dyn View) -> Result<u32, ViewError> {
+        core::feature_level(view)
+    }
 }

@@ -35,4 +35,7 @@ pub(crate) trait Machine: Send + Sync + 'static {
 
     /// Whether a release step has something to do.
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError>;
+
+    /// The feature level in force.
+    fn feature_level(&self, view: &dyn View) -> Result<u32, ViewError>;
 }

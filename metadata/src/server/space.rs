@@ -36,35 +36,33 @@ impl Space {
         }
     }
 
-    /// Refuses a command that adds data to a store that has hardly room left. A disk that cannot be asked is left to its
-    /// writes to judge.
-    pub(super) fn check(&self, command: &Command) -> Result<(), Failure> {
-        if !adds_data(command) {
-            return Ok(());
-        }
-        if self.has_room() {
-            return Ok(());
-        }
-        Err(failure(
-            FailureCode::DeviceFull,
-            format!(
-                "the disk of the metadata store has less than {} MiB left: delete objects or add room",
-                self.reserve_bytes >> 20
-            ),
-        ))
-    }
-
-    fn has_room(&self) -> bool {
+    /// Whether there is hardly room left. A disk that cannot be asked is left to its writes to judge.
+    pub(super) fn is_low(&self) -> bool {
         let mut looked = self.looked.lock();
-        if let Some((_, has_room)) = looked.filter(|(at, _)| at.elapsed() < LOOK_EVERY) {
-            return has_room;
+        if let Some((_, is_low)) = looked.filter(|(at, _)| at.elapsed() < LOOK_EVERY) {
+            return is_low;
         }
         let disk = rustix::fs::statvfs(&self.dir);
-        let has_room = disk.map_or(true, |disk| {
-            disk.f_bavail.saturating_mul(disk.f_frsize) >= self.reserve_bytes
-        });
-        *looked = Some((Instant::now(), has_room));
-        has_room
+        let is_low = disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < self.reserve_bytes);
+        *looked = Some((Instant::now(), is_low));
+        is_low
+    }
+
+    /// Refuses a command that adds data where this store, or that of another member, has hardly room left.
+    pub(super) fn check(&self, command: &Command, other_is_low: bool) -> Result<(), Failure> {
+        if adds_data(command) && (other_is_low || self.is_low()) {
+            let whose = if other_is_low {
+                "another metadata server"
+            } else {
+                "the metadata store"
+            };
+            let text = format!(
+                "the disk of {whose} has less than {} MiB left: delete objects or add room",
+                self.reserve_bytes >> 20
+            );
+            return Err(failure(FailureCode::DeviceFull, text));
+        }
+        Ok(())
     }
 }
 
@@ -100,14 +98,19 @@ mod tests {
             reserve_bytes: u64::MAX,
             looked: Mutex::default(),
         };
-        let put = full.check(&Command::PutObject(PutObject::default()));
+        let put = full.check(&Command::PutObject(PutObject::default()), false);
         assert!(put.is_err_and(|failure| failure.code() == FailureCode::DeviceFull));
-        assert!(full.check(&Command::DeleteObject(DeleteObject::default())).is_ok());
+        assert!(
+            full.check(&Command::DeleteObject(DeleteObject::default()), true)
+                .is_ok()
+        );
         let roomy = Space {
             reserve_bytes: 0,
             looked: Mutex::default(),
             ..full
         };
-        assert!(roomy.check(&Command::PutObject(PutObject::default())).is_ok());
+        let put = Command::PutObject(PutObject::default());
+        assert!(roomy.check(&put, false).is_ok());
+        assert!(roomy.check(&put, true).is_err());
     }
 }

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use cairn_common::envelope::{Record, seal};
@@ -25,6 +26,7 @@ use super::{
     directory,
     hot::HotRecords,
     options::{SharedCache, family_options, state_options},
+    pins::{CheckpointName, Pins},
     record::{AppliedRecord, LogPosition, MembershipRecord, decode},
     view::StateView,
 };
@@ -48,16 +50,20 @@ pub(crate) struct Checkpoint {
 
 /// The state. One applier writes; any number read.
 pub(crate) struct StateStore {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     cache: SharedCache,
     current: RwLock<Option<Arc<Generation>>>,
     applied: Mutex<AppliedRecord>,
     /// Of the newest state: for the applier alone.
     hot: Mutex<HotRecords>,
-    flushed_index: Arc<AtomicU64>,
+    pub(super) flushed_index: Arc<AtomicU64>,
+    /// Checkpoints that are being read.
+    pub(super) pins: Pins,
+    /// Held while a checkpoint is made for a backup.
+    pub(super) backing_up: Mutex<()>,
 }
 
-struct Generation {
+pub(super) struct Generation {
     db: DB,
     number: u64,
 }
@@ -82,6 +88,8 @@ impl StateStore {
         }
         let applied = generation.applied()?;
         flushed_index.store(applied.index(), Ordering::Release);
+        // Backups that a crash cut short: nobody reads them any more.
+        directory::remove(&directory.join("backups"))?;
         Ok(Self {
             directory: directory.to_owned(),
             cache: cache.clone(),
@@ -89,6 +97,8 @@ impl StateStore {
             applied: Mutex::new(applied),
             hot: Mutex::default(),
             flushed_index,
+            pins: Pins::default(),
+            backing_up: Mutex::new(()),
         })
     }
 
@@ -215,17 +225,16 @@ impl StateStore {
         flushed
     }
 
-    fn current(&self) -> Result<Arc<Generation>, StoreError> {
+    pub(super) fn current(&self) -> Result<Arc<Generation>, StoreError> {
         self.current.read().clone().ok_or(StoreError::Closed)
     }
 
-    fn remove_snapshots_below(&self, number: u64) -> Result<(), StoreError> {
-        for (found, path) in directory::numbered(&self.directory.join("snapshots"))? {
-            if found < number {
-                directory::remove(&path)?;
-            }
-        }
-        Ok(())
+    /// Removes snapshots older than `number`, but for those that are being read.
+    pub(super) fn remove_snapshots_below(&self, number: u64) -> Result<(), StoreError> {
+        let found = directory::numbered(&self.directory.join("snapshots"))?;
+        let older = found.into_iter().filter(|(found, _)| *found < number);
+        let named = older.map(|(number, path)| (CheckpointName { number, backup: false }, path));
+        self.pins.remove_unpinned(named, Instant::now())
     }
 }
 
@@ -282,7 +291,7 @@ impl Generation {
         flushed.map_err(|error| StoreError::from_rocksdb("flushing the metadata state", &error))
     }
 
-    fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
+    pub(super) fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
         let what = "making a checkpoint of the metadata state";
         let checkpoint = RocksCheckpoint::new(&self.db).map_err(|error| StoreError::from_rocksdb(what, &error))?;
         checkpoint

@@ -38,12 +38,17 @@ pub(super) fn samples() -> Vec<Sample> {
 }
 
 pub(super) fn requests() -> Vec<Sample> {
+    let in_group = WriteRequest {
+        group: 3,
+        ..request(Command::OpenSession(OpenSession {}))
+    };
     let open = Command::OpenSession(OpenSession {});
     let end = Command::EndSession(EndSession { session: 2 });
     let install = Command::InstallMap(InstallMap { map: Some(map()) });
     let release = Command::ReleaseStep(ReleaseStep { steps: 128 });
     let raise = Command::RaiseFeatureLevel(RaiseFeatureLevel { level: 2 });
     vec![
+        sample("WriteRequest/group", in_group),
         sample("WriteRequest/OpenSession", request(open)),
         sample("WriteRequest/Heartbeat", request(Command::Heartbeat(heartbeat()))),
         sample("WriteRequest/EndSession", request(end)),
@@ -106,6 +111,7 @@ fn request(command: Command) -> WriteRequest {
         session: 2,
         sequence: 300,
         answered_below: 299,
+        group: 0,
         command: Some(command),
     }
 }

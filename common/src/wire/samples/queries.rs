@@ -8,6 +8,7 @@ use super::{
     objects::{attributes, checksum, extent, info, map},
     sample,
 };
+use crate::wire::group::GroupTableQuery;
 use crate::wire::query::{
     Answer, BucketInfo, BucketQuery, BucketsPage, BucketsQuery, ListEntry, ListPage, ListQuery, MapQuery, ObjectAnswer,
     ObjectQuery, PartInfo, PartsPage, PartsQuery, Plan, PlanQuery, Query, ReadReply, ReadRequest, Summary,
@@ -15,7 +16,14 @@ use crate::wire::query::{
 };
 
 pub(super) fn samples() -> Vec<Sample> {
-    let ask = |query| ReadRequest { query: Some(query) };
+    let ask = |query| ReadRequest {
+        query: Some(query),
+        group: 0,
+    };
+    let in_group = ReadRequest {
+        group: 3,
+        ..ask(Query::Map(MapQuery {}))
+    };
     vec![
         sample("MapQuery", MapQuery {}),
         sample("BucketQuery", bucket_query()),
@@ -26,6 +34,8 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("PartsQuery", parts_query()),
         sample("UploadsQuery", uploads_query()),
         sample("SummaryQuery", SummaryQuery {}),
+        sample("ReadRequest/group", in_group),
+        sample("ReadRequest/Groups", ask(Query::Groups(GroupTableQuery {}))),
         sample("ReadRequest/Map", ask(Query::Map(MapQuery {}))),
         sample("ReadRequest/Bucket", ask(Query::Bucket(bucket_query()))),
         sample("ReadRequest/Buckets", ask(Query::Buckets(BucketsQuery {}))),
@@ -44,6 +54,7 @@ pub(super) fn answers() -> Vec<Sample> {
         answer: Some(answer),
     };
     vec![
+        sample("ReadReply/Groups", answer(Answer::Groups(super::groups::table()))),
         sample("ReadReply/Refused", answer(Answer::Refused(refusal()))),
         sample("ReadReply/Map", answer(Answer::Map(map()))),
         sample("ReadReply/Bucket", answer(Answer::Bucket(bucket_info()))),

@@ -97,6 +97,7 @@ impl Machine {
             session,
             sequence,
             answered_below,
+            group: 0,
             command: Some(command),
         };
         self.apply(vec![request]).pop().expect("one reply for one command")

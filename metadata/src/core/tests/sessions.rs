@@ -32,6 +32,7 @@ fn a_command_sent_again_gets_its_first_answer_and_changes_nothing() {
         session,
         sequence: 9,
         answered_below: 1,
+        group: 0,
         command: Some(put.clone()),
     };
     assert_eq!(machine.apply(vec![again.clone(), again]), [first.clone(), first]);

@@ -34,7 +34,7 @@ use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
 
-use crate::{InventorySchedule, MetadataConfig, MetadataServer};
+use crate::{InventorySchedule, MetadataConfig, MetadataServer, Surroundings};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const METADATA: NodeId = NodeId::new(1);
@@ -161,7 +161,7 @@ impl Rig {
         let chunks = InProcess::new().with_service(CHUNKS, &kinds, service, 1000);
         let mut config = config(directory.path());
         change(&mut config);
-        let server = MetadataServer::start(config, Arc::new(chunks.clone()))
+        let server = MetadataServer::start(config, Surroundings::new(Arc::new(chunks.clone())))
             .await
             .expect("a start");
         let kinds = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
@@ -221,6 +221,7 @@ impl Rig {
             session,
             sequence,
             answered_below: 0,
+            group: 0,
             command: Some(command),
         };
         let kind = RequestKind::MetadataWrite;
@@ -237,7 +238,10 @@ impl Rig {
     }
 
     pub(super) async fn try_ask(&self, query: Query) -> Result<ReadReply, CallError> {
-        let request = ReadRequest { query: Some(query) };
+        let request = ReadRequest {
+            query: Some(query),
+            group: 0,
+        };
         let kind = RequestKind::MetadataRead;
         Ok(call(
             &self.carrier as &dyn Transport,

@@ -12,7 +12,7 @@ use std::{
 use super::{copy_tree, newest_file};
 use crate::{
     core::view::{Family, ViewError, Write},
-    store::{LogPosition, MembershipRecord, SharedCache, StateStore, StoreError, VoterSet},
+    store::{LogPosition, MemberRecord, MembershipRecord, SharedCache, StateStore, StoreError, VoterSet},
 };
 
 struct Opened {
@@ -117,7 +117,10 @@ fn a_checkpoint_keeps_its_state_and_replaces_older_ones() {
     let membership = MembershipRecord {
         position: None,
         voter_sets: vec![VoterSet { voters: vec![1] }],
-        members: vec![1],
+        members: vec![MemberRecord {
+            node: 1,
+            address: String::new(),
+        }],
     };
     let position = LogPosition {
         term: 1,
