@@ -24,7 +24,7 @@ use crate::{
     admin::Admin,
     bootstrap,
     cli::ServerArgs,
-    cluster::{ClusterDir, ClusterNode},
+    cluster::{ClusterDir, ClusterListener, ClusterNode},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
@@ -67,11 +67,16 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let redundancy = identity.redundancy()?;
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
     let devices = data.devices(&identity)?;
+    let mut metrics = Metrics::new();
+    let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
     let chunkserver_config = ChunkServerConfig::new(SERVER, devices.clone());
     let chunkserver_metrics = chunkserver_config.metrics.clone();
     let chunkserver = Arc::new(ChunkServer::start(chunkserver_config).await);
-    let shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
+    let mut shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
+    if let Some(node) = &node {
+        shards = shards.with_others(node.transport());
+    }
     let metadata_config = MetadataConfig::new(data.metadata(), SERVER);
     let metadata = MetadataServer::start(metadata_config, Arc::new(shards.clone())).await;
     let metadata = Arc::new(metadata.context("starting the metadata service")?);
@@ -93,13 +98,15 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let gateway_metrics = GatewayMetrics::new();
     let gateway = Gateway::start(gateway_config(&config, &root), client.clone(), gateway_metrics.clone()).await?;
 
-    let mut metrics = Metrics::new();
     datapath_metrics.register(metrics.registry());
     chunkserver_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());
     let outer = outer_services(&chunkserver, &metadata);
-    let node = ClusterNode::start(data.root(), config.cluster_listen, outer, metrics.registry()).await?;
+    let listener = node
+        .as_ref()
+        .map(|node| node.serve(config.cluster_listen, outer))
+        .transpose()?;
     let endpoint = format!("http://{}", gateway.local_addr());
     let parts = Parts {
         client,
@@ -111,21 +118,24 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         metrics,
     };
     let parts = Arc::new(parts);
-    let admin = Admin::start(config.admin, Arc::clone(&parts)).await?;
+    let admin = Admin::start(config.admin, Arc::clone(&parts) as _).await?;
     let running = Running {
         pid: std::process::id(),
-        endpoint: parts.endpoint.clone(),
+        endpoint: Some(parts.endpoint.clone()),
         admin: format!("http://{}", admin.address),
-        region: config.region.clone(),
-        cluster: node.as_ref().map(|node| node.address().to_string()),
+        region: Some(config.region.clone()),
+        cluster: listener.as_ref().map(|listener| listener.address().to_string()),
     };
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
     tokio::select! {
-        stopped = stop(gateway, node.as_ref(), &parts, &admin) => stopped?,
+        stopped = stop(gateway, listener.as_ref(), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
+    }
+    if let Some(node) = node {
+        node.close().await;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -145,10 +155,15 @@ async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// Finishes what is under way, top down.
-async fn stop(gateway: Gateway, node: Option<&ClusterNode>, parts: &Parts, admin: &Admin) -> anyhow::Result<()> {
+async fn stop(
+    gateway: Gateway,
+    listener: Option<&ClusterListener>,
+    parts: &Parts,
+    admin: &Admin,
+) -> anyhow::Result<()> {
     gateway.shutdown(DRAIN_DEADLINE).await;
-    if let Some(node) = node {
-        node.shutdown(DRAIN_DEADLINE).await;
+    if let Some(listener) = listener {
+        listener.shutdown(DRAIN_DEADLINE).await;
     }
     if let Err(error) = parts.client.close().await {
         tracing::warn!(%error, "the session was not ended; its lease will run out");
@@ -179,7 +194,11 @@ fn gateway_config(config: &ServerConfig, root: &RootCredentials) -> GatewayConfi
 
 fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, map: &ClusterMap) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "endpoint    {}", running.endpoint)?;
+    let (endpoint, region) = (
+        running.endpoint.as_deref().unwrap_or_default(),
+        running.region.as_deref().unwrap_or_default(),
+    );
+    writeln!(out, "endpoint    {endpoint}")?;
     writeln!(out, "admin       {}", running.admin)?;
     if let Some(cluster) = &running.cluster {
         writeln!(out, "cluster     {cluster} (UDP, for other nodes)")?;
@@ -193,7 +212,7 @@ fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, m
     writeln!(
         out,
         "try         AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={} aws --endpoint-url {} s3 mb s3://first",
-        root.access_key, root.secret_key, running.region, running.endpoint
+        root.access_key, root.secret_key, region, endpoint
     )?;
     writeln!(out, "ready")?;
     out.flush()

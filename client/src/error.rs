@@ -71,7 +71,7 @@ impl From<Refusal> for ClientError {
             ErrorCode::UploadChanged => Self::UploadChanged,
             ErrorCode::LimitExceeded => Self::LimitExceeded(detail),
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
-            ErrorCode::NotLeader | ErrorCode::OutcomeUnknown => Self::Unavailable(detail),
+            ErrorCode::NotLeader | ErrorCode::OutcomeUnknown | ErrorCode::NotSupportedYet => Self::Unavailable(detail),
             ErrorCode::Corrupt => Self::Corrupt(detail),
             ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage => Self::Internal(detail),
         }
@@ -100,7 +100,8 @@ impl From<CallError> for ClientError {
                 | FailureCode::Malformed
                 | FailureCode::Internal
                 | FailureCode::Forbidden
-                | FailureCode::Unsupported => Self::Internal(text),
+                | FailureCode::Unsupported
+                | FailureCode::WrongGroup => Self::Internal(text),
             },
         }
     }
