@@ -146,9 +146,10 @@ impl Shared {
         let reply = match sent {
             Ok(reply) => reply,
             Err(failed) => {
-                if !failed.may_have_happened {
-                    number.answered();
+                if failed.may_have_happened {
+                    return Err(ClientError::OutcomeUnknown(failed.error.to_string()));
                 }
+                number.answered();
                 return Err(failed.error);
             }
         };
