@@ -9,7 +9,7 @@ use cairn_common::{
 };
 use clap::{Args, Parser, Subcommand};
 
-use crate::logging::LogFormat;
+use crate::{logging::LogFormat, metadata::MetadataArgs};
 
 /// Cairn, a distributed object and file store.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Env(DataArgs),
     /// Tells health, devices and space of a store.
     Status(StatusArgs),
+    /// Runs one member of the metadata service; its subcommands tell and change who the members are.
+    Metadata(Box<MetadataArgs>),
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),

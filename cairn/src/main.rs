@@ -9,6 +9,7 @@ mod credentials;
 mod data_dir;
 mod env;
 mod logging;
+mod metadata;
 mod metrics;
 mod parts;
 mod running;
@@ -46,6 +47,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => server::run(*args),
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Metadata(args) => metadata::run(&args),
         Command::Cluster(command) => cluster::run(command),
         Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
     }

@@ -49,6 +49,10 @@ pub enum ClientError {
     /// Too little of the store is up for this: nothing is lost, try again when it is.
     #[error("{0}")]
     Unavailable(String),
+    /// Whether it was done cannot be told: no answer came, or the session that would know has ended. Asking for what is now
+    /// there tells.
+    #[error("it may or may not have been done: {0}")]
+    OutcomeUnknown(String),
     /// Stored data is damaged beyond its redundancy. A person should look.
     #[error("{0}")]
     Corrupt(String),
@@ -71,7 +75,8 @@ impl From<Refusal> for ClientError {
             ErrorCode::UploadChanged => Self::UploadChanged,
             ErrorCode::LimitExceeded => Self::LimitExceeded(detail),
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
-            ErrorCode::NotLeader | ErrorCode::OutcomeUnknown => Self::Unavailable(detail),
+            ErrorCode::NotLeader | ErrorCode::NotSupportedYet => Self::Unavailable(detail),
+            ErrorCode::OutcomeUnknown => Self::OutcomeUnknown(detail),
             ErrorCode::Corrupt => Self::Corrupt(detail),
             ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage | ErrorCode::NotSupportedYet => {
                 Self::Internal(detail)
@@ -103,7 +108,8 @@ impl From<CallError> for ClientError {
                 | FailureCode::Malformed
                 | FailureCode::Internal
                 | FailureCode::Forbidden
-                | FailureCode::Unsupported => Self::Internal(text),
+                | FailureCode::Unsupported
+                | FailureCode::WrongGroup => Self::Internal(text),
             },
         }
     }

@@ -53,7 +53,7 @@ impl Client {
     ) -> Result<Committed, ClientError> {
         let result = committed(self.shared.write(body.session(), command).await);
         self.forget_bucket_if_gone(bucket, &result);
-        if matches!(result, Err(ClientError::Unavailable(_) | ClientError::Internal(_))) {
+        if matches!(result, Err(ClientError::OutcomeUnknown(_))) {
             body.reservation.outcome_unknown();
         }
         result

@@ -36,7 +36,9 @@ pub(crate) fn from_client(error: ClientError) -> S3Error {
             S3ErrorCode::ServiceUnavailable,
             format!("The store has no room for this: devices are full ({text})"),
         ),
-        ClientError::Unavailable(text) => answer(S3ErrorCode::ServiceUnavailable, text),
+        ClientError::Unavailable(text) | ClientError::OutcomeUnknown(text) => {
+            answer(S3ErrorCode::ServiceUnavailable, text)
+        }
         ClientError::Corrupt(text) => {
             tracing::error!(%text, "stored data is damaged beyond its redundancy");
             answer(
@@ -150,6 +152,7 @@ mod tests {
             (ClientError::SlowDown(text()), "SlowDown", 503),
             (ClientError::OutOfSpace(text()), "ServiceUnavailable", 503),
             (ClientError::Unavailable(text()), "ServiceUnavailable", 503),
+            (ClientError::OutcomeUnknown(text()), "ServiceUnavailable", 503),
             (ClientError::Corrupt(text()), "InternalError", 500),
             (ClientError::Internal(text()), "InternalError", 500),
         ];

@@ -6,7 +6,7 @@ mod record;
 mod server;
 mod store;
 
-pub use raft::{Addresses, NoAddresses, RaftTiming, Start};
+pub use raft::{RaftTiming, Start};
 pub use server::{
     CLIENT_KINDS, Clock, GROUP_KINDS, InventorySchedule, MetadataConfig, MetadataServer, Metrics, StartError,
     Surroundings, SystemClock,

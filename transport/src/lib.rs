@@ -3,6 +3,7 @@
 //! One trait, [`Transport`], and its carriers. Invariant: bulk bytes are handed over as `Bytes` and never copied here; every
 //! call ends by its deadline; dropping a call's future cancels it.
 
+mod addresses;
 mod body;
 mod call;
 mod faults;
@@ -17,6 +18,7 @@ mod simulated;
 mod tests;
 pub mod trace;
 
+pub use addresses::{Addresses, NoAddresses};
 pub use body::{Body, BodyError, BodySender};
 pub use call::{CallError, Peer, Request, Response, Service, Transport, call, failure, reply};
 pub use faults::{Fault, FaultId, FaultRule, Faults, FaultyTransport};

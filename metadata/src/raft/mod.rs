@@ -3,7 +3,6 @@
 //! It must never decide what a command means ([`Machine`] does) nor touch files itself (the store does). Invariant: an entry
 //! is acknowledged to Raft only after the log was synced, and applied in the order of the log, once.
 
-mod addresses;
 mod applier;
 mod core_machine;
 mod frames;
@@ -16,7 +15,6 @@ mod serve;
 mod types;
 mod wire;
 
-pub use addresses::{Addresses, NoAddresses};
 pub(crate) use core_machine::CoreMachine;
 pub(crate) use group::{ChangeError, MemberView};
 pub(crate) use machine::Machine;

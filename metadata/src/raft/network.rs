@@ -14,7 +14,7 @@ use cairn_common::{
         raft::{SnapshotAnswer, SnapshotOffer, VoteAnswer, VoteKind, VoteMessage},
     },
 };
-use cairn_transport::{Body, BodySender, CallError, Request, Transport, call, trace};
+use cairn_transport::{Addresses, Body, BodySender, CallError, Request, Transport, call, trace};
 use futures::{Stream, StreamExt, stream};
 use openraft::{
     AnyError, OptionalSend, RaftNetworkFactory, RaftNetworkV2,
@@ -35,7 +35,6 @@ use tokio::{
 };
 
 use super::{
-    addresses::Addresses,
     frames::{Frames, append_pieces},
     types::{Member, TypeConfig},
     wire::{Identity, ballot, log_id, members_message, missing, position_message, vote},

@@ -8,10 +8,10 @@ use cairn_common::{
     ids::{ClusterId, NodeId},
     limits::{METADATA_MEMORY_BYTES, SESSION_LEASE_MS},
 };
-use cairn_transport::Transport;
+use cairn_transport::{Addresses, NoAddresses, Transport};
 
 use super::clock::{Clock, SystemClock};
-use crate::raft::{Addresses, NoAddresses, RaftTiming, Start};
+use crate::raft::{RaftTiming, Start};
 
 /// What a metadata server is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,13 +1,14 @@
-//! Telling the carrier where members are called.
+//! Telling a carrier where nodes are called.
 //!
-//! Invariant: a member's address comes from the replicated membership, so that after a restart every member finds all others.
+//! Invariant: an address that is told later takes the place of the one before; telling never waits.
 
 use std::net::SocketAddr;
 
 use cairn_common::ids::NodeId;
-use cairn_transport::NodeAddresses;
 
-/// What learns the addresses of members.
+use crate::NodeAddresses;
+
+/// What learns where nodes are called.
 pub trait Addresses: Send + Sync + 'static {
     /// New connections to `node` are made to `address`, host and port.
     fn set(&self, node: NodeId, address: &str);
@@ -28,15 +29,15 @@ impl Addresses for NodeAddresses {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            tracing::warn!(%node, address, "a member's name cannot be looked up here");
+            tracing::warn!(%node, address, "a node's name cannot be looked up here");
             return;
         };
         let (addresses, address) = (self.clone(), address.to_owned());
         runtime.spawn(async move {
             match tokio::net::lookup_host(&address).await.map(|mut found| found.next()) {
                 Ok(Some(found)) => Self::set(&addresses, node, found),
-                Ok(None) => tracing::warn!(%node, address, "the member's name has no address"),
-                Err(error) => tracing::warn!(%node, address, %error, "the member's name cannot be looked up"),
+                Ok(None) => tracing::warn!(%node, address, "the node's name has no address"),
+                Err(error) => tracing::warn!(%node, address, %error, "the node's name cannot be looked up"),
             }
         });
     }

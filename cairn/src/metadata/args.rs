@@ -1,0 +1,112 @@
+//! The command line of `cairn metadata`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::{cli::DataArgs, logging::LogFormat};
+
+/// Runs one member of the metadata service, or does what the subcommand says.
+#[derive(Args, Clone, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct MetadataArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<MetadataCommand>,
+    #[command(flatten)]
+    pub(crate) server: MetadataServerArgs,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct MetadataServerArgs {
+    /// Directory of the node, made by `cairn cluster init` or `cairn cluster join`.
+    #[arg(long, env = "CAIRN_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address, UDP, for other nodes; the next port takes their bulk bytes [default: 127.0.0.1:9002].
+    #[arg(long, env = "CAIRN_CLUSTER_LISTEN", value_name = "ADDR")]
+    pub(crate) cluster_listen: Option<SocketAddr>,
+    /// Under which HOST:PORT other nodes reach it [default: what --cluster-listen says].
+    #[arg(long, env = "CAIRN_CLUSTER_ADDRESS", value_name = "ADDR")]
+    pub(crate) cluster_address: Option<String>,
+    /// Address of metrics, health and status; anyone who reaches it may read it [default: 127.0.0.1:9001].
+    #[arg(long, env = "CAIRN_ADMIN", value_name = "ADDR")]
+    pub(crate) admin: Option<SocketAddr>,
+    /// Memory for the databases' caches and buffers, in MiB [default: 512].
+    #[arg(long, env = "CAIRN_METADATA_MEMORY_MIB", value_name = "MIB")]
+    pub(crate) memory_mib: Option<usize>,
+    /// How log lines look.
+    #[arg(long, env = "CAIRN_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged, for example `info` or `cairn_metadata=debug,info` [default: info,openraft=error,s3s=off].
+    #[arg(long, env = "CAIRN_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum MetadataCommand {
+    /// Tells who the group's members are and how they do.
+    Status(GroupStatusArgs),
+    /// Adds a server that runs and waits: brings it up to date, then gives it a vote.
+    Add(AddArgs),
+    /// Gives a learner a vote once it has caught up.
+    Promote(MemberArgs),
+    /// Takes a member out of the group, dead or alive.
+    Remove(MemberArgs),
+    /// Puts a new server in the place of a dead one.
+    Replace(ReplaceArgs),
+    /// Hands leadership to another voter.
+    Transfer(TransferArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct GroupStatusArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Prints JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Asks only the server of this directory, and waits for it no longer than a moment.
+    #[arg(long)]
+    pub(crate) local: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MemberArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The member's node, as `cairn cluster members` numbers it.
+    #[arg(value_name = "NODE")]
+    pub(crate) node: u64,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AddArgs {
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+    /// Where the others reach it, HOST:PORT.
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: String,
+    /// Leaves it without a vote.
+    #[arg(long)]
+    pub(crate) learner: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplaceArgs {
+    /// The dead member.
+    #[arg(value_name = "DEAD")]
+    pub(crate) dead: u64,
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+    /// Where the others reach the new one, HOST:PORT.
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TransferArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The voter [default: whichever is furthest].
+    #[arg(value_name = "NODE")]
+    pub(crate) to: Option<u64>,
+}

@@ -1,0 +1,56 @@
+//! Which bucket a command or query is about: what decides the Raft group that it goes to.
+//!
+//! Invariant: everything that reads or changes a bucket's records names that bucket; the rest goes to the first group.
+
+use super::{command::Command, query::Query};
+use crate::ids::BucketId;
+
+/// How a request names its bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AboutBucket<'a> {
+    /// By its name.
+    Name(&'a str),
+    /// By its number.
+    Id(BucketId),
+}
+
+impl Command {
+    /// The bucket that the command is about.
+    pub fn bucket(&self) -> Option<AboutBucket<'_>> {
+        let name = match self {
+            Self::PutObject(put) => &put.bucket,
+            Self::DeleteObject(delete) => &delete.bucket,
+            Self::CreateUpload(create) => &create.bucket,
+            Self::PutPart(put) => &put.bucket,
+            Self::CompleteUpload(complete) => &complete.bucket,
+            Self::AbortUpload(abort) => &abort.bucket,
+            Self::File(command) => return Some(AboutBucket::Id(BucketId::new(command.bucket))),
+            Self::OpenSession(_)
+            | Self::Heartbeat(_)
+            | Self::EndSession(_)
+            | Self::InstallMap(_)
+            // Names of buckets are kept by the first group.
+            | Self::CreateBucket(_)
+            | Self::DeleteBucket(_)
+            | Self::ReleaseStep(_)
+            | Self::ForgetChunks(_)
+            | Self::RaiseFeatureLevel(_) => return None,
+        };
+        Some(AboutBucket::Name(name))
+    }
+}
+
+impl Query {
+    /// The bucket that the query is about.
+    pub fn bucket(&self) -> Option<AboutBucket<'_>> {
+        match self {
+            Self::Object(query) => Some(AboutBucket::Name(&query.bucket)),
+            Self::List(query) => Some(AboutBucket::Name(&query.bucket)),
+            Self::Parts(query) => Some(AboutBucket::Name(&query.bucket)),
+            Self::Uploads(query) => Some(AboutBucket::Name(&query.bucket)),
+            Self::File(query) => Some(AboutBucket::Id(BucketId::new(query.bucket))),
+            Self::Plan(query) => Some(AboutBucket::Id(BucketId::new(query.bucket_id))),
+            Self::Map(_) | Self::Bucket(_) | Self::Buckets(_) | Self::Summary(_) | Self::Groups(_) => None,
+        }
+    }
+}

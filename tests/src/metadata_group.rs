@@ -1,0 +1,274 @@
+//! `cairn metadata` as real processes that are one group, until their value is dropped.
+//!
+//! Invariant: each test has loopback addresses of its own, so that a member comes back under the address it had.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, Output};
+use crate::process::{run, run_any};
+use crate::{place, wait};
+
+const ELECTION_BOUND: Duration = Duration::from_secs(30);
+const PORT: u16 = 9002;
+
+/// Members of a group, in the order in which they were added.
+#[derive(Debug)]
+pub struct MetadataGroup {
+    // Fields drop in this order: the processes before their folder.
+    members: Vec<Member>,
+    folder: TempDir,
+}
+
+/// One member.
+#[derive(Debug)]
+pub struct Member {
+    process: Option<Daemon>,
+    data: PathBuf,
+    output: Output,
+    /// `host:port` for other nodes.
+    address: String,
+    /// Its node id.
+    pub node: u64,
+}
+
+/// An address of this process's own for its node number `index`.
+fn address_of(index: usize) -> String {
+    let pid = process::id();
+    format!("127.{}.{}.{}:{PORT}", 1 + (pid >> 8) % 254, pid % 256, index + 1)
+}
+
+impl MetadataGroup {
+    /// A group of `count` voters.
+    ///
+    /// # Errors
+    /// It does not come about.
+    pub fn start(name: &str, count: usize) -> Result<Self> {
+        let mut group = Self {
+            members: Vec::new(),
+            folder: place::scratch(name)?,
+        };
+        let first = group.prepare(1)?;
+        fs::create_dir_all(&first.data)?;
+        run(&mut cairn(&["cluster", "init"], &first.data)?)?;
+        group.members.push(first);
+        group.members[0].start()?;
+        for _ in 1..count {
+            group.join_member()?;
+            group.add_last()?;
+        }
+        group.leader()?;
+        Ok(group)
+    }
+
+    /// Starts a further node that waits to be added. Gives its index.
+    ///
+    /// # Errors
+    /// It cannot join the cluster, or does not start.
+    pub fn join_member(&mut self) -> Result<usize> {
+        let index = self.members.len();
+        let mut member = self.prepare(index as u64 + 1)?;
+        self.join(&member.data, "metadata")?;
+        member.start()?;
+        self.members.push(member);
+        Ok(index)
+    }
+
+    /// Adds the newest node to the group, as a voter.
+    ///
+    /// # Errors
+    /// The group refuses.
+    pub fn add_last(&self) -> Result<()> {
+        let last = self.members.last().context("a member")?;
+        let node = last.node.to_string();
+        self.command(&["add", &node, &last.address])?;
+        Ok(())
+    }
+
+    /// Makes `data` the directory of a node of these roles.
+    ///
+    /// # Errors
+    /// The first node does not let it in.
+    pub fn join(&self, data: &Path, roles: &str) -> Result<()> {
+        let first = &self.members[0].data;
+        let token =
+            run(cairn(&["cluster", "token", "--roles", roles], first)?.args(["--address", &self.members[0].address]))?;
+        run(cairn(&["cluster", "join"], data)?.arg(token.stdout.trim()))?;
+        Ok(())
+    }
+
+    fn prepare(&self, node: u64) -> Result<Member> {
+        let name = format!("node{node}");
+        Ok(Member {
+            process: None,
+            data: self.folder.path().join(&name),
+            output: Output::in_folder(self.folder.path(), &name),
+            address: address_of(usize::try_from(node)? - 1),
+            node,
+        })
+    }
+
+    /// The member of that index.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn member(&mut self, index: usize) -> &mut Member {
+        &mut self.members[index]
+    }
+
+    /// All members, those that do not run among them.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// `cairn metadata …` as an operator of any member that runs.
+    ///
+    /// # Errors
+    /// It ends with a failure.
+    pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        let member = self.members.iter().find(|member| member.process.is_some());
+        let member = member.context("a member runs")?;
+        Ok(run(&mut cairn(&[&["metadata"], arguments].concat(), &member.data)?)?.stdout)
+    }
+
+    /// The index of the member that leads.
+    ///
+    /// # Errors
+    /// None does, for long.
+    pub fn leader(&self) -> Result<usize> {
+        wait::until("the group has a leader", ELECTION_BOUND, || Ok(self.try_leader()))
+    }
+
+    fn try_leader(&self) -> Option<usize> {
+        let running = self.members.iter().filter(|member| member.process.is_some());
+        for member in running {
+            let Some(status) = member.status().ok().flatten() else {
+                continue;
+            };
+            let (leader, node) = (status["leader"].as_u64(), member.node);
+            // Only the one that says so of itself knows for certain.
+            if leader == Some(node) {
+                return self.members.iter().position(|member| member.node == node);
+            }
+        }
+        None
+    }
+
+    /// Waits until all members that run are ready and have applied the same.
+    ///
+    /// # Errors
+    /// They do not catch up.
+    pub fn settle(&self) -> Result<()> {
+        wait::until("all members have caught up", ELECTION_BOUND, || {
+            let running = self.members.iter().filter(|member| member.process.is_some());
+            let mut reports = Vec::new();
+            for member in running {
+                let Some(status) = member.status()? else {
+                    return Ok(None);
+                };
+                let own = status["members"].as_array().and_then(|members| {
+                    members
+                        .iter()
+                        .find(|other| other["node"].as_u64() == Some(member.node))
+                        .cloned()
+                });
+                let Some(own) = own else { return Ok(None) };
+                reports.push((
+                    own["report"]["applied_index"].clone(),
+                    own["report"]["chained_hash"].clone(),
+                ));
+            }
+            let same = reports.windows(2).all(|pair| pair[0] == pair[1]);
+            Ok((same && !reports.is_empty()).then_some(()))
+        })
+    }
+
+    /// A folder for what the test itself needs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Member {
+    /// Starts it on the data that is there.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the member runs already");
+        let mut command = cairn(&["metadata"], &self.data)?;
+        command.args(["--cluster-listen", &self.address, "--admin", "127.0.0.1:0"]);
+        self.process = Some(self.output.start(&mut command)?);
+        Ok(())
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Asks it to stop, and waits for it to end well.
+    ///
+    /// # Errors
+    /// It ends with a failure, or not at all.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.take().context("the member runs")?.stop()
+    }
+
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.as_ref().context("the member runs")?.signal(signal)
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the member runs")?.pid())
+    }
+
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.output.log()
+    }
+
+    /// What it says of the group; none where it does not answer.
+    fn status(&self) -> Result<Option<Value>> {
+        let (succeeded, printed) = run_any(&mut cairn(&["metadata", "status", "--json", "--local"], &self.data)?)?;
+        Ok(if succeeded {
+            Some(serde_json::from_str(&printed.stdout)?)
+        } else {
+            None
+        })
+    }
+}
+
+/// `cairn …` on a data directory.
+fn cairn(arguments: &[&str], data: &Path) -> Result<Command> {
+    let mut command = Command::new(place::cairn_binary()?);
+    command.args(arguments).arg("--data").arg(data);
+    Ok(command)
+}
