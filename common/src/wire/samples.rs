@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message;
 
 mod commands;
+mod files;
 mod nodes;
 mod objects;
 mod queries;
@@ -23,6 +24,7 @@ const NO_BYTES: &str = "-";
 const SOURCES: &[(&str, &str)] = &[
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
+    ("file", include_str!("file.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),
     ("map", include_str!("map.rs")),
@@ -58,6 +60,9 @@ fn samples() -> Vec<Sample> {
         commands::samples(),
         commands::requests(),
         commands::replies(),
+        files::commands(),
+        files::queries(),
+        files::answers(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),
