@@ -37,6 +37,9 @@ pub enum ClientError {
     /// A name breaks a rule.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A mount made something under the name that is no object.
+    #[error("{0}")]
+    NotAnObject(String),
     /// A limit is reached.
     #[error("{0}")]
     LimitExceeded(String),
@@ -73,14 +76,30 @@ impl From<Refusal> for ClientError {
             ErrorCode::PreconditionFailed => Self::PreconditionFailed,
             ErrorCode::NoSuchUpload => Self::NoSuchUpload,
             ErrorCode::UploadChanged => Self::UploadChanged,
-            ErrorCode::LimitExceeded => Self::LimitExceeded(detail),
+            ErrorCode::NotAnObject => Self::NotAnObject(detail),
+            ErrorCode::LimitExceeded | ErrorCode::QuotaExceeded => Self::LimitExceeded(detail),
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
-            ErrorCode::NotLeader | ErrorCode::NotSupportedYet => Self::Unavailable(detail),
+            ErrorCode::NotLeader | ErrorCode::NotSupportedYet | ErrorCode::DataChanged => Self::Unavailable(detail),
             ErrorCode::OutcomeUnknown => Self::OutcomeUnknown(detail),
             ErrorCode::Corrupt => Self::Corrupt(detail),
-            ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage | ErrorCode::NotSupportedYet => {
-                Self::Internal(detail)
-            }
+            ErrorCode::Unspecified
+            | ErrorCode::Malformed
+            | ErrorCode::Storage
+            | ErrorCode::NoSuchEntry
+            | ErrorCode::NoSuchInode
+            | ErrorCode::Exists
+            | ErrorCode::NotDirectory
+            | ErrorCode::IsDirectory
+            | ErrorCode::NotEmpty
+            | ErrorCode::NameTooLong
+            | ErrorCode::InvalidName
+            | ErrorCode::NotUtf8
+            | ErrorCode::TooManyLinks
+            | ErrorCode::Loop
+            | ErrorCode::NoSuchXattr
+            | ErrorCode::XattrTooLarge
+            | ErrorCode::FileTooLarge
+            | ErrorCode::NotFile => Self::Internal(detail),
         }
     }
 }
@@ -108,8 +127,7 @@ impl From<CallError> for ClientError {
                 | FailureCode::Malformed
                 | FailureCode::Internal
                 | FailureCode::Forbidden
-                | FailureCode::Unsupported
-                | FailureCode::WrongGroup => Self::Internal(text),
+                | FailureCode::Unsupported => Self::Internal(text),
             },
         }
     }

@@ -198,7 +198,7 @@ impl Shared {
     async fn open_session(&self) -> Result<(), ClientError> {
         let none = Session::new(SessionId::default(), 0);
         let reply = self
-            .send_write(&none, 0, 0, Command::OpenSession(OpenSession {}))
+            .send_write(&none, 0, 0, Command::OpenSession(OpenSession { mounts: false }))
             .await?;
         match reply.outcome {
             Some(Outcome::Session(id)) => {

@@ -30,6 +30,7 @@ pub(crate) fn from_client(error: ClientError) -> S3Error {
             "A part of the upload changed while it was being completed. Please try again.",
         ),
         ClientError::Name(error) => from_name(&error),
+        ClientError::NotAnObject(text) => answer(S3ErrorCode::MethodNotAllowed, text),
         ClientError::LimitExceeded(text) => answer(S3ErrorCode::InvalidRequest, text),
         ClientError::SlowDown(text) => answer(S3ErrorCode::SlowDown, text),
         ClientError::OutOfSpace(text) => answer(
@@ -148,6 +149,7 @@ mod tests {
             (ClientError::UploadChanged, "OperationAborted", 409),
             (ClientError::Name(NameError::Bucket), "InvalidBucketName", 400),
             (ClientError::Name(NameError::KeyTooLong(1025)), "KeyTooLongError", 400),
+            (ClientError::NotAnObject(text()), "MethodNotAllowed", 405),
             (ClientError::LimitExceeded(text()), "InvalidRequest", 400),
             (ClientError::SlowDown(text()), "SlowDown", 503),
             (ClientError::OutOfSpace(text()), "ServiceUnavailable", 503),

@@ -10,6 +10,7 @@ use prost::Message;
 
 mod checkpoints;
 mod commands;
+mod files;
 mod groups;
 mod nodes;
 mod objects;
@@ -24,10 +25,12 @@ const NO_BYTES: &str = "-";
 
 /// Every module beside this one, so that none with messages is forgotten.
 const SOURCES: &[(&str, &str)] = &[
+    ("about", include_str!("about.rs")),
     ("checkpoint", include_str!("checkpoint.rs")),
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
     ("group", include_str!("group.rs")),
+    ("file", include_str!("file.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),
     ("map", include_str!("map.rs")),
@@ -66,6 +69,9 @@ fn samples() -> Vec<Sample> {
         commands::requests(),
         commands::replies(),
         groups::samples(),
+        files::commands(),
+        files::queries(),
+        files::answers(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),

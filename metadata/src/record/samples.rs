@@ -6,11 +6,12 @@ use cairn_common::{
     ids::{BucketId, ChunkId, InodeId, SessionId, UploadId},
     wire::{
         command::{Outcome, WriteReply},
+        file::FileId,
         object::{Chunk, Field, ObjectAttributes, ObjectChecksum},
     },
 };
 
-use super::{bucket, chunk, dentry, extent, garbage, inode, part, reply, session, system, upload};
+use super::{bucket, chunk, dentry, extent, garbage, hold, inode, part, reply, session, system, upload, xattr};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -63,6 +64,37 @@ fn extent_record() -> extent::ExtentRecord {
         length: 5,
         chunk_offset: 6,
         chunk_id,
+        ..extent::ExtentRecord::default()
+    }
+}
+
+/// A file that a mount changed, without a name.
+fn changed_file() -> inode::InodeRecord {
+    let posix = inode::PosixRecord {
+        mode: 0o644,
+        uid: 1,
+        gid: 2,
+        links: 3,
+        device: 4,
+        atime_ns: 5,
+        mtime_ns: -6,
+        ctime_ns: 7,
+        xattr_bytes: 8,
+    };
+    let changes = inode::ChangesRecord {
+        version: 9,
+        cuts: vec![inode::CutRecord {
+            generation: 8,
+            from: 4096,
+        }],
+        parts_end: Some(0),
+    };
+    inode::InodeRecord {
+        kind: inode::InodeKind::File.into(),
+        posix: Some(posix),
+        changes: Some(changes),
+        unlinked_at: 10,
+        ..inode::InodeRecord::default()
     }
 }
 
@@ -78,8 +110,9 @@ fn store_buckets_and_names_are_stored_as_version_1_wrote_them() {
             buckets: 5,
             sessions: 6,
             release_pending: 7,
+            mounts: 8,
         },
-        "01cb887cdc08011002180320012804300538064007",
+        "01f9444d5708011002180320012804300538064007a00108",
     );
     let record = bucket::BucketRecord {
         name: "ab".to_owned(),
@@ -92,10 +125,28 @@ fn store_buckets_and_names_are_stored_as_version_1_wrote_them() {
         objects: 5,
         object_bytes: 6,
         uploads: 7,
+        inodes: 8,
+        quota_bytes: 9,
     };
-    check(&record, "0187463dd50a026162100118042002288080800430033804400548065007");
+    check(
+        &record,
+        "01e081cb6d0a026162100118042002288080800430033804400548065007a00108a80109",
+    );
     check(&bucket::BucketName { bucket: 1 }, "01bf715aaa0801");
-    check(&dentry::DentryRecord { inode: 2 }, "014b820ab90802");
+    check(
+        &dentry::DentryRecord {
+            inode: 2,
+            ..dentry::DentryRecord::default()
+        },
+        "014b820ab90802",
+    );
+    check(
+        &dentry::DentryRecord {
+            inode: 2,
+            kind: inode::InodeKind::Symlink.into(),
+        },
+        "01072adde808021003",
+    );
 }
 
 #[test]
@@ -109,8 +160,7 @@ fn inodes_and_extents_are_stored_as_version_1_wrote_them() {
         extents: vec![extent_record()],
         more_extents: true,
         upload: 3,
-        children: 0,
-        parent: 0,
+        ..inode::InodeRecord::default()
     };
     check(
         &file,
@@ -123,6 +173,29 @@ fn inodes_and_extents_are_stored_as_version_1_wrote_them() {
         ..inode::InodeRecord::default()
     };
     check(&directory, "01685b2de3080248025001");
+    check(
+        &changed_file(),
+        "01b56681e108015a1c08a4031001180220032804300538faffffffffffffffff0140074808620b0809120508081080201800680a",
+    );
+    let shown = inode::InodeRecord {
+        subdirectories: 3,
+        ..directory
+    };
+    check(&shown, "01da244c880802480250017003");
+    check(
+        &extent::ExtentRecord {
+            generation: 7,
+            inline: Bytes::from_static(b"in"),
+            ..extent::ExtentRecord::default()
+        },
+        "01c5c0649328073202696e",
+    );
+    check(
+        &xattr::XattrRecord {
+            value: Bytes::from_static(b"value"),
+        },
+        "01564268a20a0576616c7565",
+    );
     check(
         &extent_record(),
         "0169dbbd72080410051806221000000000000000020000000000000003",
@@ -189,8 +262,10 @@ fn sessions_and_garbage_are_stored_as_version_1_wrote_them() {
             opened_ms: 4,
             newest_sequence: 5,
             newest_chunk: 6,
+            mounts: true,
+            orphans_seen: 5,
         },
-        "0125d55692080110021803200428053006",
+        "PENDING",
     );
     let reply = WriteReply {
         log_index: 2,
@@ -216,11 +291,18 @@ fn sessions_and_garbage_are_stored_as_version_1_wrote_them() {
         &release(garbage::Release::Chunks(garbage::Chunks { ids })),
         "011d10fc4308012a120a1000000000000000020000000000000003",
     );
+    let cut = garbage::Cut {
+        inode: 2,
+        generation: 3,
+        done_to: 4,
+    };
+    check(&release(garbage::Release::Cut(cut)), "017265899708013206080210031804");
 }
 
 #[test]
 fn keys_are_stored_as_version_1_wrote_them() {
     let (bucket, inode, upload) = (BucketId::new(1), InodeId::new(2), UploadId::new(3));
+    let [by_file, by_session] = hold::keys(SessionId::new(4), FileId { bucket: 1, inode: 2 });
     let keys = [
         (bucket::key(bucket), "000000000000000001"),
         (bucket::name_key("ab"), "016162"),
@@ -245,6 +327,13 @@ fn keys_are_stored_as_version_1_wrote_them() {
         (session::key(SessionId::new(2)), "0000000000000002"),
         (reply::key(SessionId::new(2), 4096 + 8), "00000000000000020008"),
         (garbage::queue_key(10, 1), "01000000000000000a00000001"),
+        (garbage::held_key(bucket, inode), "0300000000000000010000000000000002"),
+        (by_file, "01000000000000000100000000000000020000000000000004"),
+        (by_session, "02000000000000000400000000000000010000000000000002"),
+        (
+            xattr::key(bucket, inode, b"user.a"),
+            "00000000000000010000000000000002757365722e61",
+        ),
         (garbage::chunk_key(chunk_id()), "0200000000000000020000000000000003"),
         (
             chunk::key(chunk_id()),

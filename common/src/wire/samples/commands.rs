@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Sample,
+    files::{file_command, file_id, file_outcome, orphans_page},
     objects::{attributes, body, checksum, map, part_size},
     sample,
 };
@@ -15,8 +16,10 @@ use crate::wire::command::{
 
 pub(super) fn samples() -> Vec<Sample> {
     vec![
-        sample("OpenSession", OpenSession {}),
+        sample("OpenSession", OpenSession::default()),
+        sample("OpenSession/mount", OpenSession { mounts: true }),
         sample("Heartbeat", heartbeat()),
+        sample("Heartbeat/mount", mount_heartbeat()),
         sample("EndSession", EndSession { session: 2 }),
         sample("InstallMap", InstallMap { map: Some(map()) }),
         sample("CreateBucket", create_bucket()),
@@ -40,9 +43,9 @@ pub(super) fn samples() -> Vec<Sample> {
 pub(super) fn requests() -> Vec<Sample> {
     let in_group = WriteRequest {
         group: 3,
-        ..request(Command::OpenSession(OpenSession {}))
+        ..request(Command::OpenSession(OpenSession::default()))
     };
-    let open = Command::OpenSession(OpenSession {});
+    let open = Command::OpenSession(OpenSession::default());
     let end = Command::EndSession(EndSession { session: 2 });
     let install = Command::InstallMap(InstallMap { map: Some(map()) });
     let release = Command::ReleaseStep(ReleaseStep { steps: 128 });
@@ -85,6 +88,7 @@ pub(super) fn requests() -> Vec<Sample> {
             request(Command::ForgetChunks(forget_chunks())),
         ),
         sample("WriteRequest/RaiseFeatureLevel", request(raise)),
+        sample("WriteRequest/File", request(Command::File(file_command()))),
     ]
 }
 
@@ -96,6 +100,8 @@ pub(super) fn replies() -> Vec<Sample> {
         sample("WriteReply/Upload", reply(Outcome::Upload(3))),
         sample("WriteReply/CommittedMs", reply(Outcome::CommittedMs(1_700_000_000_000))),
         sample("WriteReply/ReleaseLeft", reply(Outcome::ReleaseLeft(0))),
+        sample("WriteReply/File", reply(Outcome::File(file_outcome()))),
+        sample("WriteReply/Orphans", reply(Outcome::Orphans(orphans_page()))),
     ]
 }
 
@@ -127,7 +133,7 @@ fn entry_batch() -> EntryBatch {
     let end = Command::EndSession(EndSession { session: 2 });
     EntryBatch {
         time_ms: 1_700_000_000_000,
-        requests: vec![request(end), request(Command::OpenSession(OpenSession {}))],
+        requests: vec![request(end), request(Command::OpenSession(OpenSession::default()))],
     }
 }
 
@@ -135,6 +141,15 @@ fn heartbeat() -> Heartbeat {
     Heartbeat {
         settled_below: 3,
         reads_from: 4,
+        ..Heartbeat::default()
+    }
+}
+
+fn mount_heartbeat() -> Heartbeat {
+    Heartbeat {
+        orphans_seen: 5,
+        held: vec![file_id()],
+        ..heartbeat()
     }
 }
 

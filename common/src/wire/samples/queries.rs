@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Sample,
     commands::refusal,
+    files::{file_answer, file_query},
     objects::{attributes, checksum, extent, info, map},
     sample,
 };
@@ -30,6 +31,13 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("BucketsQuery", BucketsQuery {}),
         sample("ObjectQuery", object_query()),
         sample("PlanQuery", plan_query()),
+        sample(
+            "PlanQuery/changed",
+            PlanQuery {
+                data_version: 5,
+                ..plan_query()
+            },
+        ),
         sample("ListQuery", list_query()),
         sample("PartsQuery", parts_query()),
         sample("UploadsQuery", uploads_query()),
@@ -45,6 +53,7 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ReadRequest/Parts", ask(Query::Parts(parts_query()))),
         sample("ReadRequest/Uploads", ask(Query::Uploads(uploads_query()))),
         sample("ReadRequest/Summary", ask(Query::Summary(SummaryQuery {}))),
+        sample("ReadRequest/File", ask(Query::File(file_query()))),
     ]
 }
 
@@ -65,6 +74,7 @@ pub(super) fn answers() -> Vec<Sample> {
         sample("ReadReply/Parts", answer(Answer::Parts(parts_page()))),
         sample("ReadReply/Uploads", answer(Answer::Uploads(uploads_page()))),
         sample("ReadReply/Summary", answer(Answer::Summary(summary()))),
+        sample("ReadReply/File", answer(Answer::File(file_answer()))),
     ]
 }
 
@@ -74,6 +84,7 @@ pub(super) fn pages() -> Vec<Sample> {
         sample("BucketsPage", buckets_page()),
         sample("ObjectAnswer", object_answer()),
         sample("Plan", plan()),
+        sample("Plan/changed", changed_plan()),
         sample("ListPage", list_page()),
         sample("ListEntry", list_entry()),
         sample("PartsPage", parts_page()),
@@ -104,6 +115,7 @@ fn plan_query() -> PlanQuery {
         bucket_id: 1,
         inode: 2,
         from: 300,
+        data_version: 0,
     }
 }
 
@@ -166,6 +178,16 @@ fn plan() -> Plan {
     Plan {
         inline: Bytes::from_static(b"in"),
         extents: vec![extent()],
+        ..Plan::default()
+    }
+}
+
+/// A page of a file that was changed in place.
+pub(super) fn changed_plan() -> Plan {
+    Plan {
+        next_from: 300,
+        data_version: 5,
+        ..plan()
     }
 }
 

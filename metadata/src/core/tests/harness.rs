@@ -82,7 +82,7 @@ impl Machine {
     }
 
     pub(crate) fn open_session(&mut self) {
-        let reply = self.send(0, 0, 0, Command::OpenSession(OpenSession {}));
+        let reply = self.send(0, 0, 0, Command::OpenSession(OpenSession::default()));
         let Some(Outcome::Session(id)) = reply.outcome else {
             panic!("no session: {reply:?}")
         };
@@ -136,6 +136,7 @@ impl Machine {
         let heartbeat = Heartbeat {
             settled_below,
             reads_from,
+            ..Heartbeat::default()
         };
         self.send(self.session, 0, 0, Command::Heartbeat(heartbeat));
     }

@@ -172,6 +172,7 @@ fn a_large_body_is_planned_in_pages_without_holes() {
             bucket_id: object.bucket_id,
             inode,
             from: offset,
+            data_version: 0,
         };
         extents = match machine.ask(cairn_common::wire::query::Query::Plan(query)) {
             cairn_common::wire::query::Answer::Plan(plan) => plan.extents,

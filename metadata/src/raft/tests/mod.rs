@@ -6,9 +6,9 @@ mod restart;
 use std::sync::Arc;
 
 use cairn_common::ids::{ClusterId, NodeId};
-use cairn_transport::InProcess;
+use cairn_transport::{InProcess, NoAddresses};
 
-use super::{Identity, Links, NoAddresses};
+use super::{Identity, Links};
 
 /// The links of a member that has no others.
 pub(crate) fn alone(server: NodeId) -> Links {

@@ -59,12 +59,7 @@ async fn a_full_queue_answers_busy_and_an_oversized_command_never_enters_it() {
     };
     let refused = proposer.submit(request(Command::DeleteBucket(huge))).await;
     assert!(matches!(refused, Err(SubmitError::TooLarge(_))), "{refused:?}");
-    let beat = || {
-        request(Command::Heartbeat(Heartbeat {
-            settled_below: 0,
-            reads_from: 0,
-        }))
-    };
+    let beat = || request(Command::Heartbeat(Heartbeat::default()));
     let mut waiting: Vec<_> = (0..PROPOSAL_QUEUE_MAX)
         .map(|_| Box::pin(proposer.submit(beat())))
         .collect();

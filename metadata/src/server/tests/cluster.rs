@@ -105,7 +105,7 @@ impl Cluster {
         let map = Some(MapMessage::from(&cluster_map()));
         let installed = cluster.send(0, 0, Command::InstallMap(InstallMap { map })).await;
         assert!(is_done(&installed), "{installed:?}");
-        let opened = cluster.send(0, 0, Command::OpenSession(OpenSession {})).await;
+        let opened = cluster.send(0, 0, Command::OpenSession(OpenSession::default())).await;
         let Some(Outcome::Session(session)) = opened.outcome else {
             panic!("no session: {opened:?}")
         };

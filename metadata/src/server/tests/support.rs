@@ -194,7 +194,7 @@ impl Rig {
     }
 
     pub(super) async fn open_session(&self) -> u64 {
-        let reply = self.send(0, 0, Command::OpenSession(OpenSession {})).await;
+        let reply = self.send(0, 0, Command::OpenSession(OpenSession::default())).await;
         let Some(Outcome::Session(session)) = reply.outcome else {
             panic!("no session: {reply:?}")
         };
@@ -373,8 +373,8 @@ impl Rig {
             session,
             0,
             Command::Heartbeat(Heartbeat {
-                settled_below: 0,
                 reads_from,
+                ..Heartbeat::default()
             }),
         )
         .await
