@@ -104,6 +104,7 @@ async fn write(transport: &dyn Transport, server: NodeId, command: Command) -> a
         session: 0,
         sequence: 0,
         answered_below: 0,
+        resent: false,
         command: Some(command),
     };
     let reply: WriteReply = request(transport, server, RequestKind::MetadataWrite, &message).await?;

@@ -69,10 +69,18 @@ impl From<Refusal> for ClientError {
             ErrorCode::PreconditionFailed => Self::PreconditionFailed,
             ErrorCode::NoSuchUpload => Self::NoSuchUpload,
             ErrorCode::UploadChanged => Self::UploadChanged,
-            ErrorCode::LimitExceeded => Self::LimitExceeded(detail),
+            ErrorCode::LimitExceeded | ErrorCode::QuotaExceeded | ErrorCode::CopyInSteps => Self::LimitExceeded(detail),
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
             ErrorCode::NotLeader | ErrorCode::OutcomeUnknown => Self::Unavailable(detail),
             ErrorCode::Corrupt => Self::Corrupt(detail),
+            // What only mounts and operators ask for, and so no caller of this client yet.
+            ErrorCode::NoSuchInode
+            | ErrorCode::FeedTrimmed
+            | ErrorCode::NoSuchUser
+            | ErrorCode::NoSuchAccessKey
+            | ErrorCode::AccountExists
+            | ErrorCode::NoSuchDocument
+            | ErrorCode::NoSuchChunk => Self::Internal(detail),
             ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage => Self::Internal(detail),
         }
     }

@@ -178,6 +178,7 @@ impl Shared {
             session,
             sequence,
             answered_below,
+            resent: false,
             command: Some(command),
         };
         self.send(RequestKind::MetadataWrite, &request).await

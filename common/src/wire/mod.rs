@@ -3,10 +3,14 @@
 //! All are protobuf messages by `prost` derive. Invariant: a tag, once used, keeps its meaning for ever; a field that goes
 //! leaves its tag reserved by a comment. Bulk bytes follow a message raw and are never a field of one.
 
+pub mod account;
+pub mod chunk;
 pub mod command;
 pub mod failure;
+pub mod feed;
 pub mod head;
 pub mod kind;
+pub mod lock;
 pub mod map;
 pub mod node;
 pub mod object;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message;
 
 mod commands;
+mod families;
 mod nodes;
 mod objects;
 mod queries;
@@ -21,10 +22,14 @@ const NO_BYTES: &str = "-";
 
 /// Every module beside this one, so that none with messages is forgotten.
 const SOURCES: &[(&str, &str)] = &[
+    ("account", include_str!("account.rs")),
+    ("chunk", include_str!("chunk.rs")),
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
+    ("feed", include_str!("feed.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),
+    ("lock", include_str!("lock.rs")),
     ("map", include_str!("map.rs")),
     ("node", include_str!("node.rs")),
     ("object", include_str!("object.rs")),
@@ -58,6 +63,18 @@ fn samples() -> Vec<Sample> {
         commands::samples(),
         commands::requests(),
         commands::replies(),
+        families::buckets(),
+        families::bucket_infos(),
+        families::documents(),
+        families::copies(),
+        families::locks(),
+        families::accounts(),
+        families::keys(),
+        families::account_questions(),
+        families::account_answers(),
+        families::chunks(),
+        families::chunk_answers(),
+        families::feeds(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),

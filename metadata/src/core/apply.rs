@@ -11,7 +11,7 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, map, object, release, session,
+    account, bucket, copy, lock, map, object, permit, release, repair, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
@@ -85,7 +85,7 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
         return apply_unnumbered(tx, SessionId::new(request.session), command).map(Once::Now);
     }
     let session = SessionId::new(request.session);
-    let record = session::require(tx, session)?;
+    let record = require_session(tx, session, request)?;
     if request.sequence < record.answered_below {
         return Err(refuse(
             ErrorCode::OutcomeUnknown,
@@ -95,13 +95,35 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
     if let Some(reply) = read_record(tx, Family::Reply, &reply::key(session, request.sequence))? {
         return Ok(Once::Before(reply));
     }
-    if request.sequence - record.answered_below.max(request.answered_below) >= limits::REPLY_WINDOW_MAX as u64 {
+    if request.sequence - forget_to(record.answered_below, request) >= limits::REPLY_WINDOW_MAX as u64 {
         return Err(refuse(
             ErrorCode::SlowDown,
             "the session has too many commands without an answer",
         ));
     }
     apply_numbered(tx, session, command).map(Once::Now)
+}
+
+/// The session of a numbered command. Where it has ended, a command that was never sent before was certainly not carried
+/// out; one that was sent before may have been.
+fn require_session(view: &dyn View, session: SessionId, request: &WriteRequest) -> Result<SessionRecord, ApplyError> {
+    match session::require(view, session) {
+        Err(ApplyError::Refused(_)) if request.resent => Err(refuse(
+            ErrorCode::OutcomeUnknown,
+            "the session has ended since the command was first sent: it may have been carried out before; look at the \
+             state, and send it under a new session where it was not",
+        )),
+        outcome => outcome,
+    }
+}
+
+/// The sequence below which answers are forgotten with this request: what its session has received, but no more than a few
+/// windows at a time, so that a command's work is bounded.
+fn forget_to(answered_below: u64, request: &WriteRequest) -> u64 {
+    let received = request.answered_below.min(request.sequence);
+    received
+        .min(answered_below.saturating_add(2 * limits::REPLY_WINDOW_MAX as u64))
+        .max(answered_below)
 }
 
 /// Commands that may be repeated without harm.
@@ -114,14 +136,23 @@ fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> R
         Command::ReleaseStep(step) => release::step(tx, step),
         Command::ForgetChunks(forget) => release::forget(tx, forget),
         Command::RaiseFeatureLevel(raise) => session::raise_feature_level(tx, raise.level),
+        Command::HoldDeletion(hold) => permit::hold_deletion(tx, hold),
+        Command::ExpireUploads(expire) => upload::expire(tx, expire),
+        Command::Chunk(command) => repair::apply(tx, command),
         Command::CreateBucket(_)
         | Command::DeleteBucket(_)
+        | Command::UpdateBucket(_)
+        | Command::PutBucketDocument(_)
         | Command::PutObject(_)
         | Command::DeleteObject(_)
+        | Command::CopyObject(_)
         | Command::CreateUpload(_)
         | Command::PutPart(_)
+        | Command::CopyPart(_)
         | Command::CompleteUpload(_)
-        | Command::AbortUpload(_) => Err(refuse(
+        | Command::AbortUpload(_)
+        | Command::Lock(_)
+        | Command::Account(_) => Err(refuse(
             ErrorCode::Malformed,
             "the command needs a session and a sequence",
         )),
@@ -133,19 +164,28 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
     match command {
         Command::CreateBucket(create) => bucket::create(tx, create),
         Command::DeleteBucket(delete) => bucket::delete(tx, &delete.name),
+        Command::UpdateBucket(update) => bucket::update(tx, update),
+        Command::PutBucketDocument(put) => bucket::put_document(tx, put),
         Command::PutObject(put) => object::put(tx, session, put),
         Command::DeleteObject(delete) => object::delete(tx, delete),
+        Command::CopyObject(copy) => copy::object(tx, copy),
         Command::CreateUpload(create) => upload::create(tx, create),
         Command::PutPart(put) => upload::put_part(tx, session, put),
+        Command::CopyPart(copy) => copy::part(tx, copy),
         Command::CompleteUpload(complete) => upload::complete(tx, complete),
         Command::AbortUpload(abort) => upload::abort(tx, abort),
+        Command::Lock(command) => lock::apply(tx, session, command),
+        Command::Account(command) => account::apply(tx, command),
         Command::OpenSession(_)
         | Command::Heartbeat(_)
         | Command::EndSession(_)
         | Command::InstallMap(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
+        | Command::RaiseFeatureLevel(_)
+        | Command::HoldDeletion(_)
+        | Command::ExpireUploads(_)
+        | Command::Chunk(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
     }
 }
 
@@ -161,13 +201,7 @@ fn remember(tx: &mut Tx<'_>, request: &WriteRequest, reply: &WriteReply) -> Resu
         return Ok(());
     }
     tx.put_raw(Family::Reply, reply::key(session, request.sequence), seal(reply));
-    // The window bounds this loop: no reply is further ahead of the watermark than its length.
-    let received = request.answered_below.min(request.sequence);
-    let forget_to = received.min(
-        record
-            .answered_below
-            .saturating_add(2 * limits::REPLY_WINDOW_MAX as u64),
-    );
+    let forget_to = forget_to(record.answered_below, request);
     for sequence in record.answered_below.max(1)..forget_to {
         tx.delete(Family::Reply, reply::key(session, sequence));
     }

@@ -3,16 +3,22 @@
 //! Invariant: nothing here is async, reads a clock, draws randomness or touches a disk; every replica that applies the same
 //! entries to the same state makes the same writes.
 
+mod account;
 mod apply;
 mod bucket;
 mod chunk;
+mod copy;
+mod feed;
 mod list;
+mod lock;
 mod map;
 mod object;
 mod path;
+mod permit;
 mod plan;
 mod query;
 mod release;
+mod repair;
 mod session;
 mod tx;
 mod upload;
@@ -25,3 +31,4 @@ pub use apply::{Applied, apply};
 pub use query::answer;
 pub use release::{DeletableChunk, deletable_chunks, is_orphan, release_pending};
 pub use session::live_sessions;
+pub use upload::buckets_to_expire;

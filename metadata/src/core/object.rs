@@ -3,6 +3,7 @@
 //! Invariant: a put swaps the dentry to a new inode, so whoever reads the old body goes on reading it; the old one is queued
 //! for release in the same command.
 
+use bytes::Bytes;
 use cairn_common::{
     ids::{InodeId, SessionId},
     limits,
@@ -17,7 +18,7 @@ use super::{
     apply::done,
     bucket::{self, Bucket},
     chunk::{commit_body, malformed},
-    path, release,
+    lock, path, release,
     tx::{ApplyError, Tx, refuse},
     view::Family,
 };
@@ -36,7 +37,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, session: SessionId, put: &PutObject) -> Resul
     check_attributes(attributes)?;
     let old = existing(tx, &bucket, &put.key)?;
     check_condition(put.condition.as_ref(), old.as_ref())?;
-    let extents = commit_body(tx, session, body)?;
+    let extents = commit_body(tx, &bucket, session, body)?;
     let record = InodeRecord {
         kind: InodeKind::File.into(),
         modified_ms: tx.time_ms,
@@ -46,14 +47,14 @@ pub(crate) fn put(tx: &mut Tx<'_>, session: SessionId, put: &PutObject) -> Resul
         ..InodeRecord::default()
     };
     enter(tx, &mut bucket, &put.key, old, record, extents)?;
-    bucket.save(tx);
+    bucket.save(tx)?;
     Ok(Outcome::CommittedMs(tx.time_ms))
 }
 
 /// The object now under a key.
 pub(crate) struct Existing {
-    inode: InodeId,
-    record: InodeRecord,
+    pub(crate) inode: InodeId,
+    pub(crate) record: InodeRecord,
 }
 
 pub(crate) fn existing(tx: &Tx<'_>, bucket: &Bucket, key: &[u8]) -> Result<Option<Existing>, ApplyError> {
@@ -75,6 +76,7 @@ pub(crate) fn enter(
     mut record: InodeRecord,
     mut extents: Vec<ExtentRecord>,
 ) -> Result<InodeId, ApplyError> {
+    tx.key = Bytes::copy_from_slice(key);
     let inode = bucket.next_inode();
     let further = extents.split_off(extents.len().min(limits::INODE_EXTENTS_MAX));
     record.extents = extents;
@@ -84,11 +86,11 @@ pub(crate) fn enter(
     }
     bucket.record.objects += 1;
     bucket.record.object_bytes += record.size;
-    tx.put(Family::Inode, inode::key(bucket.id, inode), &record);
+    path::put_inode(tx, bucket.id, inode, &record)?;
     let place = path::make_directories(tx, bucket, key)?;
     match old {
         Some(old) => {
-            path::relink(tx, bucket, &place, inode);
+            path::relink(tx, bucket, &place, inode, Some(old.inode))?;
             give_up(tx, bucket, &old)?;
         }
         None => path::link(tx, bucket, &place, inode)?,
@@ -100,7 +102,7 @@ pub(crate) fn enter(
 fn give_up(tx: &mut Tx<'_>, bucket: &mut Bucket, old: &Existing) -> Result<(), ApplyError> {
     bucket.record.objects = bucket.record.objects.saturating_sub(1);
     bucket.record.object_bytes = bucket.record.object_bytes.saturating_sub(old.record.size);
-    if old.record.extents.is_empty() && old.record.upload == 0 {
+    if old.record.extents.is_empty() && old.record.upload == 0 && !lock::any(tx, bucket.id, old.inode)? {
         // Inline: nothing but the record itself, and no reader comes back for it.
         tx.delete(Family::Inode, inode::key(bucket.id, old.inode));
         return Ok(());
@@ -114,9 +116,10 @@ pub(crate) fn delete(tx: &mut Tx<'_>, delete: &DeleteObject) -> Result<Outcome, 
     let old = existing(tx, &bucket, &delete.key)?;
     check_condition(delete.condition.as_ref(), old.as_ref())?;
     let Some(old) = old else { return Ok(done()) };
+    tx.key = delete.key.clone();
     path::unlink(tx, &bucket, &delete.key)?;
     give_up(tx, &mut bucket, &old)?;
-    bucket.save(tx);
+    bucket.save(tx)?;
     Ok(done())
 }
 
@@ -125,6 +128,17 @@ pub(crate) fn check_condition(condition: Option<&WriteCondition>, old: Option<&E
     let Some(condition) = condition else { return Ok(()) };
     if condition.must_be_absent && old.is_some() {
         return Err(refuse(ErrorCode::PreconditionFailed, "an object exists under the key"));
+    }
+    if let Some(old) = old
+        && (condition.size.is_some_and(|size| size != old.record.size)
+            || condition
+                .modified_s
+                .is_some_and(|second| second != old.record.modified_ms / 1000))
+    {
+        return Err(refuse(
+            ErrorCode::PreconditionFailed,
+            "the object under the key has another size, or was committed at another time",
+        ));
     }
     if condition.etag.is_empty() {
         return Ok(());

@@ -3,10 +3,14 @@
 //! Invariant: a directory made by a key vanishes with its last entry; one that was made on purpose holds the empty-named
 //! child, so it is never without an entry.
 
-use cairn_common::{ids::InodeId, name::split_key};
+use cairn_common::{
+    ids::{BucketId, InodeId},
+    name::split_key,
+};
 
 use super::{
     bucket::Bucket,
+    feed,
     tx::{Tx, missing, read_record},
     view::{Family, View, ViewError},
 };
@@ -50,6 +54,23 @@ pub(crate) fn inode_record(view: &dyn View, bucket: &Bucket, inode: InodeId) -> 
     read_record(view, Family::Inode, &inode::key(bucket.id, inode))?.ok_or_else(|| missing(Family::Inode, inode))
 }
 
+/// Stores an inode's record. All changes of inodes come through here, so that the change feed sees them.
+pub(crate) fn put_inode(
+    tx: &mut Tx<'_>,
+    bucket: BucketId,
+    inode: InodeId,
+    record: &InodeRecord,
+) -> Result<(), ViewError> {
+    let key = inode::key(bucket, inode);
+    if feed::is_on(tx, bucket)?
+        && let Some(before) = tx.record(Family::Inode, &key)?
+    {
+        feed::changing(tx, bucket, inode, &before, record)?;
+    }
+    tx.put(Family::Inode, key, record);
+    Ok(())
+}
+
 /// Makes the directories that `key` needs and gives the place of its last component.
 pub(crate) fn make_directories<'k>(
     tx: &mut Tx<'_>,
@@ -69,7 +90,7 @@ pub(crate) fn make_directories<'k>(
                     parent: parent.value(),
                     ..InodeRecord::default()
                 };
-                tx.put(Family::Inode, inode::key(bucket.id, made), &record);
+                put_inode(tx, bucket.id, made, &record)?;
                 link(
                     tx,
                     bucket,
@@ -91,15 +112,21 @@ pub(crate) fn link(tx: &mut Tx<'_>, bucket: &Bucket, place: &Place<'_>, inode: I
     let mut parent = inode_record(tx, bucket, place.parent)?;
     parent.children += 1;
     parent.modified_ms = tx.time_ms;
-    tx.put(Family::Inode, inode::key(bucket.id, place.parent), &parent);
-    relink(tx, bucket, place, inode);
-    Ok(())
+    put_inode(tx, bucket.id, place.parent, &parent)?;
+    relink(tx, bucket, place, inode, None)
 }
 
-/// Lets a name that its directory holds stand for another inode.
-pub(crate) fn relink(tx: &mut Tx<'_>, bucket: &Bucket, place: &Place<'_>, inode: InodeId) {
+/// Lets a name stand for another inode than `replaced`.
+pub(crate) fn relink(
+    tx: &mut Tx<'_>,
+    bucket: &Bucket,
+    place: &Place<'_>,
+    inode: InodeId,
+    replaced: Option<InodeId>,
+) -> Result<(), ViewError> {
     let key = dentry::key(bucket.id, place.parent, place.component);
     tx.put(Family::Dentry, key, &DentryRecord { inode: inode.value() });
+    feed::entered(tx, bucket.id, place, inode, replaced)
 }
 
 /// Removes the name that `key` ends in, and the directories that hold nothing without it.
@@ -114,12 +141,19 @@ pub(crate) fn unlink(tx: &mut Tx<'_>, bucket: &Bucket, key: &[u8]) -> Result<(),
     let mut components = directories;
     components.push(component);
     for (parent, component) in parents.iter().zip(&components).rev() {
+        let place = Place {
+            parent: *parent,
+            component,
+        };
+        if let Some(inode) = lookup(tx, bucket, *parent, component)? {
+            feed::removed(tx, bucket.id, &place, inode)?;
+        }
         tx.delete(Family::Dentry, dentry::key(bucket.id, *parent, component));
         let mut record = inode_record(tx, bucket, *parent)?;
         record.children = record.children.saturating_sub(1);
         record.modified_ms = tx.time_ms;
         if record.children > 0 || *parent == InodeId::ROOT {
-            tx.put(Family::Inode, inode::key(bucket.id, *parent), &record);
+            put_inode(tx, bucket.id, *parent, &record)?;
             break;
         }
         tx.delete(Family::Inode, inode::key(bucket.id, *parent));

@@ -64,7 +64,7 @@ pub(crate) fn further(view: &dyn View, query: &PlanQuery) -> Result<Plan, ApplyE
     Ok(page(view, bucket, inode, &record, &manifest, query.from)?)
 }
 
-fn manifest(
+pub(super) fn manifest(
     view: &dyn View,
     bucket: BucketId,
     inode: InodeId,
@@ -77,7 +77,7 @@ fn manifest(
         .ok_or_else(|| missing(Family::Extent, format!("the manifest of inode {inode}")))
 }
 
-fn page(
+pub(super) fn page(
     view: &dyn View,
     bucket: BucketId,
     inode: InodeId,
@@ -167,7 +167,7 @@ fn with_chunk(view: &dyn View, record: &ExtentRecord, base: u64) -> Result<Exten
         file_offset: base + record.file_offset,
         length: record.length,
         chunk_offset: record.chunk_offset,
-        chunk: chunk.chunk,
+        chunk: super::chunk::as_read(view, id, chunk)?,
         inline: Bytes::new(),
     })
 }

@@ -5,18 +5,17 @@
 
 use bytes::Bytes;
 use cairn_common::{
-    ids::{BucketId, ChunkId, DeviceId, InodeId, UploadId},
+    ids::{BucketId, ChunkId, DeviceId, InodeId, SessionId, UploadId},
     limits,
-    wire::{
-        command::{ForgetChunks, Outcome, ReleaseStep},
-        object::Chunk,
-    },
+    wire::command::{ForgetChunks, Outcome, ReleaseStep},
 };
 
 use super::{
     apply::done,
     chunk::malformed,
-    map, session,
+    feed, lock, map,
+    permit::{self, DeletionPermit},
+    session,
     tx::{ApplyError, Tx, missing, open_record, read_record, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -59,15 +58,18 @@ pub(crate) fn queue(tx: &mut Tx<'_>, bucket: BucketId, release: Release) -> Resu
 
 /// Whether the release queue holds an entry that may be released now.
 pub fn release_pending(view: &dyn View) -> Result<bool, ViewError> {
+    let Some(permit) = permit::deletion(view)? else {
+        return Ok(false);
+    };
     let oldest_read = session::oldest_read(view)?;
-    Ok(next_entry(view)?.is_some_and(|(key, _)| may_release(&key, oldest_read)))
+    Ok(next_entry(view, &permit)?.is_some_and(|(key, _)| may_release(&key, oldest_read)))
 }
 
 fn may_release(key: &[u8], oldest_read: u64) -> bool {
     garbage::queued_at(key).is_some_and(|queued_at| queued_at <= oldest_read)
 }
 
-fn next_entry(view: &dyn View) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewError> {
+fn next_entry(view: &dyn View, _: &DeletionPermit) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewError> {
     let mut next = None;
     scan_prefix(
         view,
@@ -84,10 +86,15 @@ fn next_entry(view: &dyn View) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewE
 
 /// Takes up to the given number of steps; each releases one record.
 pub(crate) fn step(tx: &mut Tx<'_>, step: &ReleaseStep) -> Result<Outcome, ApplyError> {
+    let Some(permit) = permit::deletion(tx)? else {
+        return Ok(Outcome::ReleaseLeft(session::store(tx)?.release_pending));
+    };
     let oldest_read = session::oldest_read(tx)?;
     let mut left = (step.steps as usize).min(limits::GARBAGE_STEP_MAX);
     while left > 0 {
-        let Some((key, record)) = next_entry(tx)? else { break };
+        let Some((key, record)) = next_entry(tx, &permit)? else {
+            break;
+        };
         if !may_release(&key, oldest_read) {
             break;
         }
@@ -103,6 +110,8 @@ pub(crate) fn step(tx: &mut Tx<'_>, step: &ReleaseStep) -> Result<Outcome, Apply
                 drop_references(tx, chunks.ids.iter())?;
                 true
             }
+            Release::Locks(session) => lock::release_session(tx, SessionId::new(session), &mut left)?,
+            Release::Feed(_) => feed::release(tx, bucket, &mut left)?,
         };
         left = left.saturating_sub(1);
         if finished {
@@ -134,6 +143,9 @@ fn release_inode(tx: &mut Tx<'_>, bucket: BucketId, inode: InodeId, left: &mut u
         }
     }
     if record.upload != 0 && !release_parts(tx, bucket, UploadId::new(record.upload), left)? {
+        return Ok(false);
+    }
+    if !lock::release_inode(tx, bucket, inode, left)? {
         return Ok(false);
     }
     drop_references(tx, record.extents.iter().map(|extent| &extent.chunk_id))?;
@@ -226,12 +238,10 @@ fn first_records<R: cairn_common::envelope::Record>(
 fn drop_references<'b>(tx: &mut Tx<'_>, ids: impl Iterator<Item = &'b Bytes>) -> Result<(), ViewError> {
     for bytes in ids {
         let id = ChunkId::from_bytes(bytes).ok_or_else(|| missing(Family::Chunk, "a valid chunk id"))?;
-        let key = chunk::key(id);
-        let mut record: ChunkRecord = tx
-            .record(Family::Chunk, &key)?
-            .ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
+        let before = super::chunk::find(tx, id)?.ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
+        let mut record = before.clone();
         record.references = record.references.saturating_sub(1);
-        tx.put(Family::Chunk, key, &record);
+        super::chunk::put(tx, id, Some(&before), &record)?;
         if record.references == 0 {
             tx.put_raw(Family::Garbage, garbage::chunk_key(id), Vec::new());
         }
@@ -241,32 +251,32 @@ fn drop_references<'b>(tx: &mut Tx<'_>, ids: impl Iterator<Item = &'b Bytes>) ->
 
 /// Up to `limit` chunks whose shards may be deleted now.
 pub fn deletable_chunks(view: &dyn View, limit: usize) -> Result<Vec<DeletableChunk>, ViewError> {
+    let Some(DeletionPermit { .. }) = permit::deletion(view)? else {
+        return Ok(Vec::new());
+    };
     let mut ids = Vec::new();
     scan_prefix(view, Family::Garbage, &[garbage::CHUNK_PREFIX], &[], &mut |key, _| {
         ids.extend(garbage::chunk_of(key));
         Ok(ids.len() < limit)
     })?;
-    let map = map::checked(view)?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (store, map) = (session::store(view)?, map::checked(view)?);
     let mut deletable = Vec::with_capacity(ids.len());
     for id in ids {
         let record: ChunkRecord = read_record(view, Family::Chunk, &chunk::key(id))?
             .ok_or_else(|| missing(Family::Chunk, format!("garbage chunk {id}")))?;
-        let chunk = record.chunk.filter(|_| record.references == 0);
-        let shards = chunk.and_then(|chunk| holders(&map, id, &chunk));
-        let shards = shards.ok_or_else(|| missing(Family::Chunk, format!("the row of garbage chunk {id}")))?;
+        if record.references > 0 {
+            return Err(missing(
+                Family::Chunk,
+                format!("the end of chunk {id}, which is garbage and referred to,"),
+            ));
+        }
+        let shards = super::chunk::holders(view, &store, &map, id, &record)?;
         deletable.push(DeletableChunk { id, shards });
     }
     Ok(deletable)
-}
-
-fn holders(map: &cairn_common::cluster_map::ClusterMap, id: ChunkId, chunk: &Chunk) -> Option<Vec<(DeviceId, u32)>> {
-    let row = match chunk.explicit_row() {
-        Some(row) => row,
-        None => map
-            .row(chunk.redundancy()?.width(), id.placement_hash().group(map.group_bits))?
-            .to_vec(),
-    };
-    Some(row.into_iter().zip(0..).collect())
 }
 
 /// Forgets garbage chunks whose shards are deleted.
@@ -285,6 +295,9 @@ pub(crate) fn forget(tx: &mut Tx<'_>, forget: &ForgetChunks) -> Result<Outcome, 
 
 /// Whether no record refers to a chunk and nobody can commit it any more.
 pub fn is_orphan(view: &dyn View, id: ChunkId) -> Result<bool, ViewError> {
+    let Some(DeletionPermit { .. }) = permit::deletion(view)? else {
+        return Ok(false);
+    };
     if view.get(Family::Chunk, &chunk::key(id))?.is_some() {
         return Ok(false);
     }

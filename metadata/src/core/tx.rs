@@ -2,8 +2,9 @@
 //!
 //! Invariant: a command sees its own writes and those of the commands before it; a refused command leaves none.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
+use bytes::Bytes;
 use cairn_common::{
     envelope::{self, Record},
     wire::command::{ErrorCode, Refusal},
@@ -36,8 +37,8 @@ pub(crate) fn refuse(code: ErrorCode, detail: impl Into<String>) -> ApplyError {
 
 type Layer = BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>;
 
-/// The writes to one family, by key.
-type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// A write: a key and its new value.
+type Written<'t> = (&'t [u8], Option<&'t [u8]>);
 
 /// The state with the writes made so far.
 pub(crate) struct Tx<'a> {
@@ -50,6 +51,10 @@ pub(crate) struct Tx<'a> {
     pub(crate) time_ms: u64,
     /// Garbage queued by this entry so far.
     pub(crate) queued: u32,
+    /// Changes noted by this entry so far.
+    pub(crate) noted: u32,
+    /// The S3 key that the command at hand changes; empty where it comes by inode.
+    pub(crate) key: Bytes,
 }
 
 impl<'a> Tx<'a> {
@@ -61,17 +66,21 @@ impl<'a> Tx<'a> {
             log_index,
             time_ms,
             queued: 0,
+            noted: 0,
+            key: Bytes::new(),
         }
     }
 
     /// Keeps the writes of the command at hand.
     pub(crate) fn accept(&mut self) {
         self.entry.append(&mut self.command);
+        self.key = Bytes::new();
     }
 
     /// Drops the writes of the command at hand.
     pub(crate) fn reject(&mut self) {
         self.command.clear();
+        self.key = Bytes::new();
     }
 
     /// All writes kept.
@@ -100,18 +109,30 @@ impl<'a> Tx<'a> {
         self.command.insert((family, key), None);
     }
 
-    fn written(&self, family: Family, from: &[u8]) -> Written {
+    /// The writes to `family` from `from` on, in order of keys; those of the command hide those of the entry.
+    fn written<'t>(&'t self, family: Family, from: &[u8]) -> impl Iterator<Item = Written<'t>> {
         let start = (family, from.to_vec());
-        let layer = |layer: &Layer| {
+        let layer = |layer: &'t Layer, start: (Family, Vec<u8>)| {
             layer
-                .range(start.clone()..)
-                .take_while(|((other, _), _)| *other == family)
-                .map(|((_, key), value)| (key.clone(), value.clone()))
-                .collect::<Written>()
+                .range(start..)
+                .take_while(move |((other, _), _)| *other == family)
+                .map(|((_, key), value)| (key.as_slice(), value.as_deref()))
         };
-        let mut written = layer(&self.entry);
-        written.extend(layer(&self.command));
-        written
+        let mut entry = layer(&self.entry, start.clone()).peekable();
+        let mut command = layer(&self.command, start).peekable();
+        std::iter::from_fn(move || {
+            let Some((key, _)) = command.peek() else {
+                return entry.next();
+            };
+            match entry.peek().map(|(older, _)| older.cmp(key)) {
+                Some(Ordering::Less) => entry.next(),
+                Some(Ordering::Equal) => {
+                    entry.next();
+                    command.next()
+                }
+                Some(Ordering::Greater) | None => command.next(),
+            }
+        })
     }
 }
 
@@ -125,12 +146,12 @@ impl View for Tx<'_> {
     }
 
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError> {
-        let mut written = self.written(family, from).into_iter().peekable();
+        let mut written = self.written(family, from).peekable();
         let mut go_on = true;
         self.view.scan(family, from, &mut |key, value| {
-            while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| new_key.as_slice() <= key) {
-                if let Some(new_value) = &new_value {
-                    go_on = visit(&new_key, new_value);
+            while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| *new_key <= key) {
+                if let Some(new_value) = new_value {
+                    go_on = visit(new_key, new_value);
                 }
                 if new_key == key || !go_on {
                     return go_on;
@@ -144,7 +165,7 @@ impl View for Tx<'_> {
             if !go_on {
                 break;
             }
-            go_on = visit(&key, &value);
+            go_on = visit(key, value);
         }
         Ok(())
     }

@@ -31,11 +31,19 @@ pub enum Family {
     Reply = 10,
     /// Inodes, uploads and chunks to be released.
     Garbage = 11,
+    /// Locks of files, by inode and by session.
+    Lock = 21,
+    /// Users, access keys and rights.
+    User = 22,
+    /// Chunks that wait for repair.
+    Repair = 23,
+    /// Change feeds of buckets.
+    Feed = 24,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::System,
         Self::Bucket,
         Self::Dentry,
@@ -47,6 +55,10 @@ impl Family {
         Self::Session,
         Self::Reply,
         Self::Garbage,
+        Self::Lock,
+        Self::User,
+        Self::Repair,
+        Self::Feed,
     ];
 
     /// The name of the column family. Persistent.
@@ -63,6 +75,10 @@ impl Family {
             Self::Session => "session",
             Self::Reply => "reply",
             Self::Garbage => "garbage",
+            Self::Lock => "lock",
+            Self::User => "user",
+            Self::Repair => "repair",
+            Self::Feed => "feed",
         }
     }
 }

@@ -21,6 +21,7 @@ mod proposer;
 mod service;
 mod sessions;
 mod space;
+mod uploads;
 
 pub use config::{InventorySchedule, MetadataConfig};
 pub use metrics::Metrics;

@@ -101,6 +101,7 @@ impl Proposer {
             session: 0,
             sequence: 0,
             answered_below: 0,
+            resent: false,
             command: Some(command),
         };
         self.submit(request).await

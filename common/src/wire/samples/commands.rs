@@ -106,6 +106,7 @@ fn request(command: Command) -> WriteRequest {
         session: 2,
         sequence: 300,
         answered_below: 299,
+        resent: false,
         command: Some(command),
     }
 }
@@ -138,6 +139,7 @@ fn create_bucket() -> CreateBucket {
         data_shards: 4,
         parity_shards: 2,
         chunk_size_bytes: 8 << 20,
+        owner_key: String::new(),
     }
 }
 
@@ -151,6 +153,7 @@ fn condition() -> WriteCondition {
     WriteCondition {
         must_be_absent: true,
         etag: "*".to_owned(),
+        ..WriteCondition::default()
     }
 }
 

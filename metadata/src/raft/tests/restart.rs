@@ -77,6 +77,10 @@ impl Machine for Recorder {
     fn release_pending(&self, _: &dyn View) -> Result<bool, ViewError> {
         Ok(false)
     }
+
+    fn buckets_to_expire(&self, _: &dyn View, _: u64, _: u64, _: usize) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        Ok((Vec::new(), None))
+    }
 }
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -97,12 +101,14 @@ async fn propose(node: &RaftNode, name: &str) -> Result<Vec<WriteReply>, Propose
         data_shards: 1,
         parity_shards: 0,
         chunk_size_bytes: 0,
+        owner_key: String::new(),
     };
     let command = Some(Command::CreateBucket(bucket));
     let request = WriteRequest {
         session: 0,
         sequence: 0,
         answered_below: 0,
+        resent: false,
         command,
     };
     let batch = EntryBatch {

@@ -33,6 +33,7 @@ fn request(command: Command) -> WriteRequest {
         session: 0,
         sequence: 0,
         answered_below: 0,
+        resent: false,
         command: Some(command),
     }
 }
@@ -111,6 +112,16 @@ impl Machine for Breaking {
 
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {
         CoreMachine.release_pending(view)
+    }
+
+    fn buckets_to_expire(
+        &self,
+        view: &dyn View,
+        now_ms: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        CoreMachine.buckets_to_expire(view, now_ms, after, limit)
     }
 }
 
