@@ -118,6 +118,7 @@ async fn write(transport: &dyn Transport, server: NodeId, command: Command) -> a
         sequence: 0,
         answered_below: 0,
         group: 0,
+        resent: false,
         command: Some(command),
     };
     let reply: WriteReply = request(transport, server, RequestKind::MetadataWrite, &message).await?;

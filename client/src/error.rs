@@ -77,15 +77,13 @@ impl From<Refusal> for ClientError {
             ErrorCode::NoSuchUpload => Self::NoSuchUpload,
             ErrorCode::UploadChanged => Self::UploadChanged,
             ErrorCode::NotAnObject => Self::NotAnObject(detail),
-            ErrorCode::LimitExceeded | ErrorCode::QuotaExceeded => Self::LimitExceeded(detail),
+            ErrorCode::LimitExceeded | ErrorCode::QuotaExceeded | ErrorCode::CopyInSteps => Self::LimitExceeded(detail),
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
             ErrorCode::NotLeader | ErrorCode::NotSupportedYet | ErrorCode::DataChanged => Self::Unavailable(detail),
             ErrorCode::OutcomeUnknown => Self::OutcomeUnknown(detail),
             ErrorCode::Corrupt => Self::Corrupt(detail),
-            ErrorCode::Unspecified
-            | ErrorCode::Malformed
-            | ErrorCode::Storage
-            | ErrorCode::NoSuchEntry
+            // What only mounts and operators ask for, and so no caller of this client yet.
+            ErrorCode::NoSuchEntry
             | ErrorCode::NoSuchInode
             | ErrorCode::Exists
             | ErrorCode::NotDirectory
@@ -99,7 +97,14 @@ impl From<Refusal> for ClientError {
             | ErrorCode::NoSuchXattr
             | ErrorCode::XattrTooLarge
             | ErrorCode::FileTooLarge
-            | ErrorCode::NotFile => Self::Internal(detail),
+            | ErrorCode::NotFile
+            | ErrorCode::FeedTrimmed
+            | ErrorCode::NoSuchUser
+            | ErrorCode::NoSuchAccessKey
+            | ErrorCode::AccountExists
+            | ErrorCode::NoSuchDocument
+            | ErrorCode::NoSuchChunk => Self::Internal(detail),
+            ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage => Self::Internal(detail),
         }
     }
 }

@@ -179,6 +179,7 @@ impl Shared {
             session: session.id().value(),
             sequence,
             answered_below,
+            resent: false,
             command: Some(command),
             group: 0,
         };

@@ -48,6 +48,9 @@ pub(crate) struct SendFailed {
 pub(crate) trait Grouped: Message {
     /// Lets it be meant for `group`.
     fn set_group(&mut self, group: GroupId);
+
+    /// Lets it say that it was sent before and may have been carried out then.
+    fn set_resent(&mut self);
 }
 
 /// Leads requests to the members of groups.
@@ -115,11 +118,11 @@ impl Router {
     pub(crate) async fn refresh(&self) -> Result<(), SendFailed> {
         let query = Some(Query::Groups(GroupTableQuery {}));
         let group = self.group_of(None);
-        let request = ReadRequest {
+        let mut request = ReadRequest {
             query,
             group: group.value(),
         };
-        let reply: ReadReply = self.send(group, RequestKind::MetadataRead, &request).await?;
+        let reply: ReadReply = self.send(group, RequestKind::MetadataRead, &mut request).await?;
         match reply.answer {
             Some(Answer::Groups(table)) => self.learn(&table),
             _ => return Err(unexpected().into()),
@@ -183,7 +186,7 @@ impl Router {
         &self,
         group: GroupId,
         kind: RequestKind,
-        message: &impl Message,
+        message: &mut impl Grouped,
     ) -> Result<Reply, SendFailed> {
         let mut may_have_happened = false;
         let deadline = Instant::now() + Duration::from_millis(limits::METADATA_DEADLINE_MS);
@@ -204,12 +207,15 @@ impl Router {
             } else {
                 left
             };
-            let sent = call(self.transport.as_ref(), server, kind, message, Body::empty(), timeout).await;
+            let sent = call(self.transport.as_ref(), server, kind, &*message, Body::empty(), timeout).await;
             let error = match sent {
                 Ok((reply, _)) => return Ok(reply),
                 Err(error) => error,
             };
-            may_have_happened |= is_uncertain(&error);
+            if is_uncertain(&error) {
+                may_have_happened = true;
+                message.set_resent();
+            }
             let next = next_step(&error, self.has_others(group));
             let wait = self.shortened(pause).max(asked_wait(&error));
             if next == Next::GiveUp || Instant::now() + wait >= deadline {
@@ -366,11 +372,18 @@ impl Grouped for ReadRequest {
     fn set_group(&mut self, group: GroupId) {
         self.group = group.value();
     }
+
+    // A query changes nothing, however often it is sent.
+    fn set_resent(&mut self) {}
 }
 
 impl Grouped for WriteRequest {
     fn set_group(&mut self, group: GroupId) {
         self.group = group.value();
+    }
+
+    fn set_resent(&mut self) {
+        self.resent = true;
     }
 }
 

@@ -236,6 +236,59 @@ pub const DEVICE_QUEUE_MAX: usize = 1024;
 /// is in memory have room. Below the devices' own reserve: where they share a disk, they stop first.
 pub const METADATA_RESERVE_BYTES: u64 = 48 << 20;
 
+/// Extents that a copy by one command shares: a GiB in chunks of 8 MiB. What is larger is copied in ranges.
+pub const COPY_EXTENTS_MAX: usize = 128;
+
+/// Extents that a copied part shares: what a part that was sent may have.
+pub const COPY_PART_EXTENTS_MAX: usize = COMMAND_EXTENTS_MAX;
+
+/// Days after its last part when an upload of a new bucket is given up: long enough for a week's pause, short enough that
+/// what crashed clients left behind does not fill the store.
+pub const ABANDONED_UPLOADS_DAYS: u32 = 7;
+
+/// Uploads that one command gives up: each costs a handful of records, its parts are released by the worker.
+pub const EXPIRE_UPLOADS_MAX: usize = 128;
+
+/// Settings documents of a bucket: S3 has a dozen kinds.
+pub const BUCKET_DOCUMENTS_MAX: usize = 16;
+
+/// Longest name of a settings document.
+pub const BUCKET_DOCUMENT_NAME_LEN_MAX: usize = 64;
+
+/// Largest settings document; S3's largest, a policy, is 20 KiB.
+pub const BUCKET_DOCUMENT_BYTES_MAX: usize = 64 << 10;
+
+/// Most changes that a feed keeps: some GiB of them. A reader that is further behind starts anew.
+pub const FEED_ENTRIES_MAX: u64 = 1 << 24;
+
+/// Locks of one kind on one inode: each command looks at all of them.
+pub const LOCKS_PER_INODE_MAX: usize = 4096;
+
+/// Locks of one session: what a host with many processes holds, and a bound on what its end leaves to release.
+pub const LOCKS_PER_SESSION_MAX: u64 = 1 << 16;
+
+/// Users of a store.
+pub const USERS_MAX: u64 = 10_000;
+
+/// Access keys of a user, so that it can be deleted in one command. Each service of a user has its own, and one more while
+/// it is replaced.
+pub const KEYS_PER_USER_MAX: u32 = 16;
+
+/// Buckets in which an access key has rights, so that it can be deleted in one command.
+pub const GRANTS_PER_KEY_MAX: u32 = 1000;
+
+/// Access keys that have rights in a bucket, so that it can be deleted in one command.
+pub const GRANTS_PER_BUCKET_MAX: usize = 1000;
+
+/// Former rows of a placement group that may still hold chunks. Beyond it a map waits until they are settled.
+pub const FORMER_ROWS_MAX: usize = 8;
+
+/// Shards that one command reports or says to be repaired.
+pub const REPAIR_BATCH_MAX: usize = 1000;
+
+/// Chunk records that one step of a group's move looks at.
+pub const MOVE_STEP_MAX: usize = 1000;
+
 const _: () = assert!(ORPHANS_PAGE_MAX >= 4 * ENTRY_COMMANDS_MAX);
 const _: () = assert!(RENAME_DEPTH_MAX >= KEY_COMPONENTS_MAX);
 const _: () = assert!(METADATA_RESERVE_BYTES < DEVICE_RESERVE_BYTES);
@@ -248,6 +301,11 @@ const _: () = assert!(SMALL_CHUNK_SIZE_BYTES <= CHUNK_SIZE_BYTES);
 const _: () = assert!(SESSION_HEARTBEAT_MS * 3 <= SESSION_LEASE_MS);
 const _: () = assert!(COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
 const _: () = assert!(WIDTH_MAX <= 255);
+const _: () = assert!(
+    WIDTH_MAX <= u32::BITS as usize,
+    "a chunk's missing shards are a bitmap of 32 bits"
+);
+const _: () = assert!(BUCKET_DOCUMENT_BYTES_MAX < HEADER_BYTES_MAX);
 const _: () = assert!(UPLOAD_PIPELINE_CHUNKS * CHUNK_SIZE_BYTES * 2 <= CHUNK_BUDGET_BYTES);
 const _: () = assert!(BUFFER_FIRST_STEP_BYTES <= SMALL_CHUNK_SIZE_BYTES);
 const _: () =

@@ -24,6 +24,11 @@ impl Command {
             Self::PutPart(put) => &put.bucket,
             Self::CompleteUpload(complete) => &complete.bucket,
             Self::AbortUpload(abort) => &abort.bucket,
+            Self::CopyObject(copy) => &copy.bucket,
+            Self::CopyPart(copy) => &copy.bucket,
+            Self::UpdateBucket(update) => &update.name,
+            Self::PutBucketDocument(put) => &put.bucket,
+            Self::Lock(command) => return Some(AboutBucket::Id(BucketId::new(command.bucket_id))),
             Self::File(command) => return Some(AboutBucket::Id(BucketId::new(command.bucket))),
             Self::OpenSession(_)
             | Self::Heartbeat(_)
@@ -34,6 +39,10 @@ impl Command {
             | Self::DeleteBucket(_)
             | Self::ReleaseStep(_)
             | Self::ForgetChunks(_)
+            | Self::ExpireUploads(_)
+            | Self::HoldDeletion(_)
+            | Self::Account(_)
+            | Self::Chunk(_)
             | Self::RaiseFeatureLevel(_) => return None,
         };
         Some(AboutBucket::Name(name))
@@ -50,7 +59,17 @@ impl Query {
             Self::Uploads(query) => Some(AboutBucket::Name(&query.bucket)),
             Self::File(query) => Some(AboutBucket::Id(BucketId::new(query.bucket))),
             Self::Plan(query) => Some(AboutBucket::Id(BucketId::new(query.bucket_id))),
-            Self::Map(_) | Self::Bucket(_) | Self::Buckets(_) | Self::Summary(_) | Self::Groups(_) => None,
+            Self::Feed(query) => Some(AboutBucket::Id(BucketId::new(query.bucket_id))),
+            Self::Lock(query) => Some(AboutBucket::Id(BucketId::new(query.bucket_id))),
+            Self::Document(query) => Some(AboutBucket::Name(&query.bucket)),
+            Self::Documents(query) => Some(AboutBucket::Name(&query.bucket)),
+            Self::Account(_)
+            | Self::Chunk(_)
+            | Self::Map(_)
+            | Self::Bucket(_)
+            | Self::Buckets(_)
+            | Self::Summary(_)
+            | Self::Groups(_) => None,
         }
     }
 }

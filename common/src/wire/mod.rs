@@ -4,13 +4,17 @@
 //! leaves its tag reserved by a comment. Bulk bytes follow a message raw and are never a field of one.
 
 pub mod about;
+pub mod account;
 pub mod checkpoint;
+pub mod chunk;
 pub mod command;
 pub mod failure;
+pub mod feed;
 pub mod file;
 pub mod group;
 pub mod head;
 pub mod kind;
+pub mod lock;
 pub mod map;
 pub mod node;
 pub mod object;

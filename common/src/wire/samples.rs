@@ -10,6 +10,7 @@ use prost::Message;
 
 mod checkpoints;
 mod commands;
+mod families;
 mod files;
 mod groups;
 mod nodes;
@@ -27,12 +28,16 @@ const NO_BYTES: &str = "-";
 const SOURCES: &[(&str, &str)] = &[
     ("about", include_str!("about.rs")),
     ("checkpoint", include_str!("checkpoint.rs")),
+    ("account", include_str!("account.rs")),
+    ("chunk", include_str!("chunk.rs")),
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
     ("group", include_str!("group.rs")),
     ("file", include_str!("file.rs")),
+    ("feed", include_str!("feed.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),
+    ("lock", include_str!("lock.rs")),
     ("map", include_str!("map.rs")),
     ("node", include_str!("node.rs")),
     ("object", include_str!("object.rs")),
@@ -72,6 +77,18 @@ fn samples() -> Vec<Sample> {
         files::commands(),
         files::queries(),
         files::answers(),
+        families::buckets(),
+        families::bucket_infos(),
+        families::documents(),
+        families::copies(),
+        families::locks(),
+        families::accounts(),
+        families::keys(),
+        families::account_questions(),
+        families::account_answers(),
+        families::chunks(),
+        families::chunk_answers(),
+        families::feeds(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),

@@ -10,7 +10,7 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, feature, file, map, object, release, session,
+    account, bucket, copy, feature, file, lock, map, object, permit, release, repair, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
@@ -89,7 +89,7 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
         return apply_unnumbered(tx, SessionId::new(request.session), command).map(Once::Now);
     }
     let session = SessionId::new(request.session);
-    let record = session::require(tx, session)?;
+    let record = require_session(tx, session, request)?;
     if request.sequence < record.answered_below {
         return Err(refuse(
             ErrorCode::OutcomeUnknown,
@@ -108,6 +108,19 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
     apply_numbered(tx, session, command).map(Once::Now)
 }
 
+/// The session of a numbered command. Where it has ended, a command that was never sent before was certainly not carried
+/// out; one that was sent before may have been.
+fn require_session(view: &dyn View, session: SessionId, request: &WriteRequest) -> Result<SessionRecord, ApplyError> {
+    match session::require(view, session) {
+        Err(ApplyError::Refused(_)) if request.resent => Err(refuse(
+            ErrorCode::OutcomeUnknown,
+            "the session has ended since the command was first sent: it may have been carried out before; look at the \
+             state, and send it under a new session where it was not",
+        )),
+        outcome => outcome,
+    }
+}
+
 /// Commands that may be repeated without harm.
 fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Result<Outcome, ApplyError> {
     match command {
@@ -118,15 +131,24 @@ fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> R
         Command::ReleaseStep(step) => release::step(tx, step),
         Command::ForgetChunks(forget) => release::forget(tx, forget),
         Command::RaiseFeatureLevel(raise) => session::raise_feature_level(tx, raise.level),
+        Command::HoldDeletion(hold) => permit::hold_deletion(tx, hold),
+        Command::ExpireUploads(expire) => upload::expire(tx, expire),
+        Command::Chunk(command) => repair::apply(tx, command),
         Command::CreateBucket(_)
         | Command::DeleteBucket(_)
+        | Command::UpdateBucket(_)
+        | Command::PutBucketDocument(_)
         | Command::PutObject(_)
         | Command::DeleteObject(_)
+        | Command::CopyObject(_)
         | Command::CreateUpload(_)
         | Command::PutPart(_)
+        | Command::CopyPart(_)
         | Command::CompleteUpload(_)
         | Command::AbortUpload(_)
-        | Command::File(_) => Err(refuse(
+        | Command::File(_)
+        | Command::Lock(_)
+        | Command::Account(_) => Err(refuse(
             ErrorCode::Malformed,
             "the command needs a session and a sequence",
         )),
@@ -138,20 +160,29 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
     match command {
         Command::CreateBucket(create) => bucket::create(tx, create),
         Command::DeleteBucket(delete) => bucket::delete(tx, &delete.name),
+        Command::UpdateBucket(update) => bucket::update(tx, update),
+        Command::PutBucketDocument(put) => bucket::put_document(tx, put),
         Command::PutObject(put) => object::put(tx, session, put),
         Command::DeleteObject(delete) => object::delete(tx, delete),
+        Command::CopyObject(copy) => copy::object(tx, copy),
         Command::CreateUpload(create) => upload::create(tx, create),
         Command::PutPart(put) => upload::put_part(tx, session, put),
+        Command::CopyPart(copy) => copy::part(tx, copy),
         Command::CompleteUpload(complete) => upload::complete(tx, complete),
         Command::AbortUpload(abort) => upload::abort(tx, abort),
         Command::File(command) => file::apply(tx, session, command),
+        Command::Lock(command) => lock::apply(tx, session, command),
+        Command::Account(command) => account::apply(tx, command),
         Command::OpenSession(_)
         | Command::Heartbeat(_)
         | Command::EndSession(_)
         | Command::InstallMap(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
+        | Command::RaiseFeatureLevel(_)
+        | Command::HoldDeletion(_)
+        | Command::ExpireUploads(_)
+        | Command::Chunk(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
     }
 }
 

@@ -37,7 +37,16 @@ pub fn required_level(command: &Command) -> u32 {
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
         | Command::RaiseFeatureLevel(_) => LEVEL_MIN,
-        Command::File(_) => 2,
+        Command::UpdateBucket(_)
+        | Command::PutBucketDocument(_)
+        | Command::CopyObject(_)
+        | Command::CopyPart(_)
+        | Command::ExpireUploads(_)
+        | Command::HoldDeletion(_)
+        | Command::File(_)
+        | Command::Lock(_)
+        | Command::Account(_)
+        | Command::Chunk(_) => 2,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use cairn_common::ids::InodeId;
 
-use super::{bucket::Bucket, path, release, session, tx::Tx, usage, view::ViewError};
+use super::{bucket::Bucket, lock, path, release, session, tx::Tx, usage, view::ViewError};
 use crate::record::{
     garbage::Release,
     inode::{InodeKind, InodeRecord},
@@ -28,7 +28,7 @@ pub(crate) fn drop_link(
     }
     record.touch(tx.time_ms);
     record.posix_mut().links -= 1;
-    path::put_inode(tx, bucket.id, inode, &record);
+    path::put_inode(tx, bucket.id, inode, &record)?;
     Ok(record)
 }
 
@@ -46,11 +46,11 @@ pub(crate) fn drop_inode(
     }
     let holds_nothing = record.is_inline() && record.xattr_bytes() == 0;
     let may_be_open = record.kind() != InodeKind::Directory && session::store(tx)?.mounts > 0;
-    if holds_nothing && !may_be_open {
+    if holds_nothing && !may_be_open && !lock::any(tx, bucket.id, inode)? {
         // Nothing but the record itself, and no reader comes back for it.
         path::delete_inode(tx, bucket.id, inode);
     } else {
-        path::put_inode(tx, bucket.id, inode, &record);
+        path::put_inode(tx, bucket.id, inode, &record)?;
         release::queue(tx, bucket.id, Release::Inode(inode.value()))?;
     }
     Ok(record)

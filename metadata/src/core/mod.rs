@@ -3,21 +3,27 @@
 //! Invariant: nothing here is async, reads a clock, draws randomness or touches a disk; every replica that applies the same
 //! entries to the same state makes the same writes.
 
+mod account;
 mod apply;
 mod bucket;
 mod chunk;
+mod copy;
 mod extents;
 mod feature;
+mod feed;
 mod file;
 mod hold;
 mod links;
 mod list;
+mod lock;
 mod map;
 mod object;
 mod path;
+mod permit;
 mod plan;
 mod query;
 mod release;
+mod repair;
 mod segments;
 mod session;
 mod tx;
@@ -33,3 +39,4 @@ pub use feature::{feature_level, refused_at, required_level};
 pub use query::answer;
 pub use release::{DeletableChunk, deletable_chunks, is_orphan, release_pending};
 pub use session::live_sessions;
+pub use upload::buckets_to_expire;

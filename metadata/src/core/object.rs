@@ -4,6 +4,7 @@
 //! link, and with the last one is queued for release in the same command. What a mount made and S3 cannot show, symbolic links
 //! and special files, is never replaced or removed by a key.
 
+use bytes::Bytes;
 use cairn_common::{
     ids::{InodeId, SessionId},
     limits,
@@ -38,7 +39,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, session: SessionId, put: &PutObject) -> Resul
     check_attributes(attributes)?;
     let old = existing(tx, &bucket, &put.key)?;
     check_condition(put.condition.as_ref(), old.as_ref())?;
-    let extents = commit_body(tx, session, body)?;
+    let extents = commit_body(tx, &bucket, session, body)?;
     let record = InodeRecord {
         kind: InodeKind::File.into(),
         modified_ms: tx.time_ms,
@@ -48,14 +49,14 @@ pub(crate) fn put(tx: &mut Tx<'_>, session: SessionId, put: &PutObject) -> Resul
         ..InodeRecord::default()
     };
     enter(tx, &mut bucket, &put.key, old, record, extents)?;
-    bucket.save(tx);
+    bucket.save(tx)?;
     Ok(Outcome::CommittedMs(tx.time_ms))
 }
 
 /// The object now under a key.
 pub(crate) struct Existing {
-    entry: Entry,
-    record: InodeRecord,
+    pub(crate) entry: Entry,
+    pub(crate) record: InodeRecord,
 }
 
 /// The object under a key that is to be written; refused where a mount made something else of it.
@@ -95,6 +96,7 @@ pub(crate) fn enter(
     mut record: InodeRecord,
     mut extents: Vec<ExtentRecord>,
 ) -> Result<InodeId, ApplyError> {
+    tx.key = Bytes::copy_from_slice(key);
     let further = extents.split_off(extents.len().min(limits::INODE_EXTENTS_MAX));
     record.extents = extents;
     record.more_extents = !further.is_empty();
@@ -109,12 +111,12 @@ pub(crate) fn enter(
     };
     match old {
         Some(old) => {
-            path::swap(tx, bucket, &place, old.entry, entry);
+            path::swap(tx, bucket, &place, old.entry, entry)?;
             links::drop_link(tx, bucket, old.entry.inode, old.record)?;
         }
         None => path::enter(tx, bucket, &place, entry)?,
     }
-    usage::grow(bucket, record.size)?;
+    usage::grow(bucket, record.size);
     Ok(inode)
 }
 
@@ -128,9 +130,10 @@ pub(crate) fn delete(tx: &mut Tx<'_>, delete: &DeleteObject) -> Result<Outcome, 
         .transpose()?;
     check_condition(delete.condition.as_ref(), old.as_ref())?;
     let Some(old) = old else { return Ok(done()) };
+    tx.key = delete.key.clone();
     path::unlink(tx, &mut bucket, &delete.key)?;
     links::drop_link(tx, &mut bucket, old.entry.inode, old.record)?;
-    bucket.save(tx);
+    bucket.save(tx)?;
     Ok(done())
 }
 
@@ -139,6 +142,17 @@ pub(crate) fn check_condition(condition: Option<&WriteCondition>, old: Option<&E
     let Some(condition) = condition else { return Ok(()) };
     if condition.must_be_absent && old.is_some() {
         return Err(refuse(ErrorCode::PreconditionFailed, "an object exists under the key"));
+    }
+    if let Some(old) = old
+        && (condition.size.is_some_and(|size| size != old.record.size)
+            || condition
+                .modified_s
+                .is_some_and(|second| second != old.record.modified_ms / 1000))
+    {
+        return Err(refuse(
+            ErrorCode::PreconditionFailed,
+            "the object under the key has another size, or was committed at another time",
+        ));
     }
     if condition.etag.is_empty() {
         return Ok(());

@@ -13,7 +13,7 @@ use cairn_common::{
 
 use super::{
     bucket::Bucket,
-    links,
+    feed, links,
     tx::{ApplyError, Tx, missing, read_record, refuse},
     view::{Family, View, ViewError},
 };
@@ -128,8 +128,19 @@ pub(crate) fn inode_record(view: &dyn View, bucket: BucketId, inode: InodeId) ->
 }
 
 /// Stores an inode's record. All changes of inodes come through here.
-pub(crate) fn put_inode(tx: &mut Tx<'_>, bucket: BucketId, inode: InodeId, record: &InodeRecord) {
+pub(crate) fn put_inode(
+    tx: &mut Tx<'_>,
+    bucket: BucketId,
+    inode: InodeId,
+    record: &InodeRecord,
+) -> Result<(), ViewError> {
+    if feed::is_on(tx, bucket)?
+        && let Some(before) = find_inode(tx, bucket, inode)?
+    {
+        feed::changing(tx, bucket, inode, &before, record)?;
+    }
     tx.put(Family::Inode, inode::key(bucket, inode), record);
+    Ok(())
 }
 
 /// Removes an inode's record.
@@ -141,7 +152,8 @@ pub(crate) fn delete_inode(tx: &mut Tx<'_>, bucket: BucketId, inode: InodeId) {
 pub(crate) fn new_inode(tx: &mut Tx<'_>, bucket: &mut Bucket, record: &InodeRecord) -> InodeId {
     let inode = bucket.next_inode();
     bucket.record.inodes += 1;
-    put_inode(tx, bucket.id, inode, record);
+    // New: no change that a feed would note before the name that it gets.
+    tx.put(Family::Inode, inode::key(bucket.id, inode), record);
     inode
 }
 
@@ -195,20 +207,25 @@ pub(crate) fn enter(tx: &mut Tx<'_>, bucket: &mut Bucket, place: &Place<'_>, ent
     if !place.component.is_empty() {
         parent.touch_data(tx.time_ms);
     }
-    put_inode(tx, bucket.id, place.parent, &parent);
+    put_inode(tx, bucket.id, place.parent, &parent)?;
     if entry.is_object(place.component) {
         bucket.record.objects += 1;
     }
-    put_name(tx, bucket.id, place, entry);
-    Ok(())
+    put_name(tx, bucket.id, place, entry, None)
 }
 
 /// Lets a name that its directory holds stand for another inode. The directory's times stay.
-pub(crate) fn swap(tx: &mut Tx<'_>, bucket: &mut Bucket, place: &Place<'_>, old: Entry, new: Entry) {
+pub(crate) fn swap(
+    tx: &mut Tx<'_>,
+    bucket: &mut Bucket,
+    place: &Place<'_>,
+    old: Entry,
+    new: Entry,
+) -> Result<(), ViewError> {
     let objects = &mut bucket.record.objects;
     *objects = objects.saturating_sub(old.is_object(place.component).into());
     *objects += u64::from(new.is_object(place.component));
-    put_name(tx, bucket.id, place, new);
+    put_name(tx, bucket.id, place, new, Some(old.inode))
 }
 
 /// Removes a name. Gives its directory as it is without it.
@@ -226,16 +243,24 @@ pub(crate) fn remove(
     if !place.component.is_empty() {
         parent.touch_data(tx.time_ms);
     }
-    put_inode(tx, bucket.id, place.parent, &parent);
+    put_inode(tx, bucket.id, place.parent, &parent)?;
     let objects = &mut bucket.record.objects;
     *objects = objects.saturating_sub(entry.is_object(place.component).into());
     tx.delete(Family::Dentry, dentry::key(bucket.id, place.parent, place.component));
+    feed::removed(tx, bucket.id, place, entry.inode)?;
     Ok(parent)
 }
 
-fn put_name(tx: &mut Tx<'_>, bucket: BucketId, place: &Place<'_>, entry: Entry) {
+fn put_name(
+    tx: &mut Tx<'_>,
+    bucket: BucketId,
+    place: &Place<'_>,
+    entry: Entry,
+    replaced: Option<InodeId>,
+) -> Result<(), ViewError> {
     let key = dentry::key(bucket, place.parent, place.component);
     tx.put(Family::Dentry, key, &entry.record(place.component));
+    feed::entered(tx, bucket, place, entry.inode, replaced)
 }
 
 /// Removes the name that `key` ends in, and the directories that hold nothing without it.

@@ -132,7 +132,7 @@ fn with_chunk(view: &dyn View, segment: &ExtentRecord) -> Result<Extent, ViewErr
         let id = ChunkId::from_bytes(&segment.chunk_id).ok_or_else(|| missing(Family::Chunk, "a valid chunk id"))?;
         let chunk: ChunkRecord = read_record(view, Family::Chunk, &chunk::key(id))?
             .ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
-        extent.chunk = chunk.chunk;
+        extent.chunk = super::chunk::as_read(view, id, chunk)?;
     }
     Ok(extent)
 }

@@ -2,11 +2,11 @@
 
 use cairn_common::wire::{
     group::GroupTable,
-    query::{Answer, BucketsPage, Query, ReadReply, Summary},
+    query::{Answer, BucketsPage, DocumentNames, Query, ReadReply, Summary},
 };
 
 use super::{
-    bucket, file, list, map, plan, session,
+    account, bucket, feed, file, list, lock, map, plan, repair, session,
     tx::ApplyError,
     upload,
     view::{View, ViewError},
@@ -39,6 +39,16 @@ fn answer_or_refuse(view: &dyn View, query: &Query) -> Result<Answer, ApplyError
         Query::Parts(query) => upload::parts(view, query).map(Answer::Parts),
         Query::Uploads(query) => upload::uploads(view, query).map(Answer::Uploads),
         Query::File(query) => file::answer(view, query).map(Answer::File),
+        Query::Document(query) => bucket::document(view, query).map(Answer::Document),
+        Query::Documents(query) => {
+            let bucket = bucket::require(view, &query.bucket)?.id;
+            let names = bucket::document_names(view, bucket)?;
+            Ok(Answer::Documents(DocumentNames { names }))
+        }
+        Query::Lock(query) => lock::answer(view, query).map(Answer::Lock),
+        Query::Account(query) => account::answer(view, query).map(Answer::Account),
+        Query::Chunk(query) => repair::answer(view, query).map(Answer::Chunk),
+        Query::Feed(query) => feed::answer(view, query).map(Answer::Feed),
         Query::Summary(_) => Ok(Answer::Summary(summary(view)?)),
         // Every bucket lies in the one group; its members are for the server to name.
         Query::Groups(_) => Ok(Answer::Groups(GroupTable::default())),
@@ -56,5 +66,8 @@ fn summary(view: &dyn View) -> Result<Summary, ViewError> {
         sessions: store.sessions,
         epoch: map::current(view)?.epoch,
         feature_level: store.feature_level,
+        repair_pending: store.repair_pending,
+        deletion_held: store.deletion_held,
+        generation: store.generation,
     })
 }

@@ -5,18 +5,17 @@
 
 use bytes::Bytes;
 use cairn_common::{
-    ids::{BucketId, ChunkId, DeviceId, InodeId, UploadId},
+    ids::{BucketId, ChunkId, DeviceId, InodeId, SessionId, UploadId},
     limits,
-    wire::{
-        command::{ForgetChunks, Outcome, ReleaseStep},
-        object::Chunk,
-    },
+    wire::command::{ForgetChunks, Outcome, ReleaseStep},
 };
 
 use super::{
     apply::done,
     chunk::malformed,
-    extents, hold, map, path, session,
+    extents, feed, hold, lock, map, path,
+    permit::{self, DeletionPermit},
+    session,
     tx::{ApplyError, Tx, missing, open_record, read_record, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -61,22 +60,31 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, bucket: BucketId, release: Release) {
 
 /// Whether the release queue holds an entry that may be released now.
 pub fn release_pending(view: &dyn View) -> Result<bool, ViewError> {
+    let Some(permit) = permit::deletion(view)? else {
+        return Ok(false);
+    };
     let needs = session::needs(view)?;
-    Ok(next_entry(view)?.is_some_and(|(key, record)| may_release(&key, &record, needs)))
+    Ok(next_entry(view, &permit)?.is_some_and(|(key, record)| may_release(&key, &record, needs)))
 }
 
 /// Whether no read needs what an entry releases, and every mount has said whether it holds it open.
 fn may_release(key: &[u8], record: &ReleaseRecord, needs: session::Needs) -> bool {
     let needed_from = match record.release {
         Some(Release::Inode(_)) => needs.reads_from.min(needs.orphans_seen),
-        Some(Release::Upload(_) | Release::Unselected(_) | Release::Chunks(_) | Release::Cut(_)) | None => {
-            needs.reads_from
-        }
+        Some(
+            Release::Upload(_)
+            | Release::Unselected(_)
+            | Release::Chunks(_)
+            | Release::Cut(_)
+            | Release::Locks(_)
+            | Release::Feed(_),
+        )
+        | None => needs.reads_from,
     };
     garbage::queued_at(key).is_some_and(|queued_at| queued_at <= needed_from)
 }
 
-fn next_entry(view: &dyn View) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewError> {
+fn next_entry(view: &dyn View, _: &DeletionPermit) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewError> {
     let mut next = None;
     scan_prefix(
         view,
@@ -93,10 +101,15 @@ fn next_entry(view: &dyn View) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewE
 
 /// Takes up to the given number of steps; each releases one record.
 pub(crate) fn step(tx: &mut Tx<'_>, step: &ReleaseStep) -> Result<Outcome, ApplyError> {
+    let Some(permit) = permit::deletion(tx)? else {
+        return Ok(Outcome::ReleaseLeft(session::store(tx)?.release_pending));
+    };
     let needs = session::needs(tx)?;
     let mut left = (step.steps as usize).min(limits::GARBAGE_STEP_MAX);
     while left > 0 {
-        let Some((key, record)) = next_entry(tx)? else { break };
+        let Some((key, record)) = next_entry(tx, &permit)? else {
+            break;
+        };
         if !may_release(&key, &record, needs) {
             break;
         }
@@ -141,6 +154,8 @@ fn release_entry(tx: &mut Tx<'_>, key: &[u8], record: ReleaseRecord, left: &mut 
             Ok(true)
         }
         Release::Cut(cut) => release_cut(tx, key, bucket, cut, left),
+        Release::Locks(session) => lock::release_session(tx, SessionId::new(session), left),
+        Release::Feed(_) => feed::release(tx, bucket, left),
     }
 }
 
@@ -166,6 +181,9 @@ fn release_inode(tx: &mut Tx<'_>, bucket: BucketId, inode: InodeId, left: &mut u
         return Ok(false);
     }
     if record.xattr_bytes() > 0 && !release_xattrs(tx, bucket, inode, left)? {
+        return Ok(false);
+    }
+    if !lock::release_inode(tx, bucket, inode, left)? {
         return Ok(false);
     }
     drop_references(tx, record.extents.iter().map(|extent| &extent.chunk_id))?;
@@ -213,7 +231,7 @@ fn release_cut(tx: &mut Tx<'_>, entry: &[u8], bucket: BucketId, cut: Cut, left: 
         .changes_mut()
         .cuts
         .retain(|mark| mark.generation != cut.generation);
-    path::put_inode(tx, bucket, inode, &record);
+    path::put_inode(tx, bucket, inode, &record)?;
     Ok(true)
 }
 
@@ -299,12 +317,10 @@ fn first_records<R: cairn_common::envelope::Record>(
 fn drop_references<'b>(tx: &mut Tx<'_>, ids: impl Iterator<Item = &'b Bytes>) -> Result<(), ViewError> {
     for bytes in ids.filter(|bytes| !bytes.is_empty()) {
         let id = ChunkId::from_bytes(bytes).ok_or_else(|| missing(Family::Chunk, "a valid chunk id"))?;
-        let key = chunk::key(id);
-        let mut record: ChunkRecord = tx
-            .record(Family::Chunk, &key)?
-            .ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
+        let before = super::chunk::find(tx, id)?.ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
+        let mut record = before.clone();
         record.references = record.references.saturating_sub(1);
-        tx.put(Family::Chunk, key, &record);
+        super::chunk::put(tx, id, Some(&before), &record)?;
         if record.references == 0 {
             tx.put_raw(Family::Garbage, garbage::chunk_key(id), Vec::new());
         }
@@ -314,32 +330,32 @@ fn drop_references<'b>(tx: &mut Tx<'_>, ids: impl Iterator<Item = &'b Bytes>) ->
 
 /// Up to `limit` chunks whose shards may be deleted now.
 pub fn deletable_chunks(view: &dyn View, limit: usize) -> Result<Vec<DeletableChunk>, ViewError> {
+    let Some(DeletionPermit { .. }) = permit::deletion(view)? else {
+        return Ok(Vec::new());
+    };
     let mut ids = Vec::new();
     scan_prefix(view, Family::Garbage, &[garbage::CHUNK_PREFIX], &[], &mut |key, _| {
         ids.extend(garbage::chunk_of(key));
         Ok(ids.len() < limit)
     })?;
-    let map = map::checked(view)?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (store, map) = (session::store(view)?, map::checked(view)?);
     let mut deletable = Vec::with_capacity(ids.len());
     for id in ids {
         let record: ChunkRecord = read_record(view, Family::Chunk, &chunk::key(id))?
             .ok_or_else(|| missing(Family::Chunk, format!("garbage chunk {id}")))?;
-        let chunk = record.chunk.filter(|_| record.references == 0);
-        let shards = chunk.and_then(|chunk| holders(&map, id, &chunk));
-        let shards = shards.ok_or_else(|| missing(Family::Chunk, format!("the row of garbage chunk {id}")))?;
+        if record.references > 0 {
+            return Err(missing(
+                Family::Chunk,
+                format!("the end of chunk {id}, which is garbage and referred to,"),
+            ));
+        }
+        let shards = super::chunk::holders(view, &store, &map, id, &record)?;
         deletable.push(DeletableChunk { id, shards });
     }
     Ok(deletable)
-}
-
-fn holders(map: &cairn_common::cluster_map::ClusterMap, id: ChunkId, chunk: &Chunk) -> Option<Vec<(DeviceId, u32)>> {
-    let row = match chunk.explicit_row() {
-        Some(row) => row,
-        None => map
-            .row(chunk.redundancy()?.width(), id.placement_hash().group(map.group_bits))?
-            .to_vec(),
-    };
-    Some(row.into_iter().zip(0..).collect())
 }
 
 /// Forgets garbage chunks whose shards are deleted.
@@ -358,6 +374,9 @@ pub(crate) fn forget(tx: &mut Tx<'_>, forget: &ForgetChunks) -> Result<Outcome, 
 
 /// Whether no record refers to a chunk and nobody can commit it any more.
 pub fn is_orphan(view: &dyn View, id: ChunkId) -> Result<bool, ViewError> {
+    let Some(DeletionPermit { .. }) = permit::deletion(view)? else {
+        return Ok(false);
+    };
     if view.get(Family::Chunk, &chunk::key(id))?.is_some() {
         return Ok(false);
     }

@@ -10,7 +10,7 @@ use cairn_common::{
 
 use super::{
     apply::done,
-    hold,
+    hold, lock,
     tx::{ApplyError, Tx, open_record, read_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -22,6 +22,9 @@ use crate::record::{
 
 /// Sessions per generation: the counter part of a session id.
 const COUNTER_BITS: u32 = 48;
+
+/// The highest generation: what a session id has room for.
+pub(crate) const GENERATION_MAX: u32 = u16::MAX as u32;
 
 /// The record of a session that must be alive.
 pub(crate) fn require(view: &dyn View, session: SessionId) -> Result<SessionRecord, ApplyError> {
@@ -41,11 +44,13 @@ pub(crate) fn put_store(tx: &mut Tx<'_>, store: &StoreRecord) {
     tx.put(Family::System, STORE_KEY.to_vec(), store);
 }
 
-/// Whether a session with this id was ever opened.
+/// Whether a session with this id was opened, or can never be. Of an older generation none can be any more; which ones
+/// were, metadata that was restored does not know.
 pub(crate) fn was_opened(store: &StoreRecord, session: SessionId) -> bool {
     let generation = session.value() >> COUNTER_BITS;
     let counter = session.value() & ((1 << COUNTER_BITS) - 1);
-    generation == u64::from(store.generation) && (1..=store.last_session).contains(&counter)
+    let present = u64::from(store.generation);
+    generation < present || (generation == present && (1..=store.last_session).contains(&counter))
 }
 
 pub(crate) fn open(tx: &mut Tx<'_>, open: &OpenSession) -> Result<Outcome, ApplyError> {
@@ -91,6 +96,8 @@ pub(crate) fn heartbeat(tx: &mut Tx<'_>, session: SessionId, heartbeat: &Heartbe
 pub(crate) fn end(tx: &mut Tx<'_>, session: SessionId) -> Result<Outcome, ApplyError> {
     let record: Option<SessionRecord> = tx.record(Family::Session, &session::key(session))?;
     let Some(record) = record else { return Ok(done()) };
+    lock::end_session(tx, session)?;
+    // The window of answers bounds this: see `apply::remember`.
     let prefix = session::key(session);
     let mut replies = Vec::new();
     scan_prefix(tx, Family::Reply, &prefix, &prefix, &mut |key, _| {

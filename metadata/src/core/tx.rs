@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
+use bytes::Bytes;
 use cairn_common::{
     envelope::{self, Record},
     wire::command::{ErrorCode, Refusal},
@@ -57,6 +58,10 @@ pub(crate) struct Tx<'a> {
     pub(crate) time_ms: u64,
     /// Garbage queued by this entry so far.
     pub(crate) queued: u32,
+    /// Changes noted by this entry so far.
+    pub(crate) noted: u32,
+    /// The S3 key that the command at hand changes; empty where it comes by inode.
+    pub(crate) key: Bytes,
 }
 
 impl<'a> Tx<'a> {
@@ -71,6 +76,8 @@ impl<'a> Tx<'a> {
             log_index,
             time_ms,
             queued: 0,
+            noted: 0,
+            key: Bytes::new(),
         }
     }
 
@@ -82,6 +89,7 @@ impl<'a> Tx<'a> {
     /// Keeps the writes of the command at hand.
     pub(crate) fn accept(&mut self) {
         self.undo.clear();
+        self.key = Bytes::new();
     }
 
     /// Drops the writes of the command at hand.
@@ -93,6 +101,7 @@ impl<'a> Tx<'a> {
                 None => written.remove(&key),
             };
         }
+        self.key = Bytes::new();
     }
 
     /// All writes kept, by family and key.

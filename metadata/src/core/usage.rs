@@ -1,28 +1,13 @@
-//! What a bucket holds, in bytes, and what it may hold.
+//! What a bucket holds, in bytes.
 //!
-//! Invariant: every named file counts once, whatever its names, by its size; holes count. Growth beyond the quota is refused,
-//! and nothing else is.
+//! Invariant: every named file counts once, whatever its names, by its size; holes count. What a quota refuses is decided
+//! where the bucket's record is stored.
 
-use cairn_common::wire::command::ErrorCode;
+use super::bucket::Bucket;
 
-use super::{
-    bucket::Bucket,
-    tx::{ApplyError, refuse},
-};
-
-/// Accounts for `bytes` more, if the quota has room for them.
-pub(crate) fn grow(bucket: &mut Bucket, bytes: u64) -> Result<(), ApplyError> {
-    let quota = bucket.record.quota_bytes;
-    let used = bucket.record.object_bytes.saturating_add(bytes);
-    if quota > 0 && bytes > 0 && used > quota {
-        let detail = format!(
-            "bucket {:?} may hold {quota} bytes and would hold {used}",
-            bucket.record.name
-        );
-        return Err(refuse(ErrorCode::QuotaExceeded, detail));
-    }
-    bucket.record.object_bytes = used;
-    Ok(())
+/// Accounts for `bytes` more.
+pub(crate) fn grow(bucket: &mut Bucket, bytes: u64) {
+    bucket.record.object_bytes = bucket.record.object_bytes.saturating_add(bytes);
 }
 
 /// Accounts for `bytes` less.
@@ -31,7 +16,7 @@ pub(crate) fn shrink(bucket: &mut Bucket, bytes: u64) {
 }
 
 /// Accounts for a file that goes from one size to another.
-pub(crate) fn resize(bucket: &mut Bucket, old: u64, new: u64) -> Result<(), ApplyError> {
+pub(crate) fn resize(bucket: &mut Bucket, old: u64, new: u64) {
     shrink(bucket, old.saturating_sub(new));
-    grow(bucket, new.saturating_sub(old))
+    grow(bucket, new.saturating_sub(old));
 }

@@ -35,11 +35,19 @@ pub enum Family {
     Xattr = 20,
     /// Files without a name that mount sessions hold open.
     Hold = 21,
+    /// Locks of files, by inode and by session.
+    Lock = 22,
+    /// Users, access keys and rights.
+    User = 23,
+    /// Chunks that wait for repair.
+    Repair = 24,
+    /// Change feeds of buckets.
+    Feed = 25,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::System,
         Self::Bucket,
         Self::Dentry,
@@ -53,6 +61,10 @@ impl Family {
         Self::Garbage,
         Self::Xattr,
         Self::Hold,
+        Self::Lock,
+        Self::User,
+        Self::Repair,
+        Self::Feed,
     ];
 
     /// The name of the column family. Persistent.
@@ -71,6 +83,10 @@ impl Family {
             Self::Garbage => "garbage",
             Self::Xattr => "xattr",
             Self::Hold => "hold",
+            Self::Lock => "lock",
+            Self::User => "user",
+            Self::Repair => "repair",
+            Self::Feed => "feed",
         }
     }
 }

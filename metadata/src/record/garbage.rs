@@ -20,7 +20,7 @@ use super::key::{KeyWriter, u64_at};
 pub(crate) struct ReleaseRecord {
     #[prost(uint64, tag = "1")]
     pub(crate) bucket: u64,
-    #[prost(oneof = "Release", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "Release", tags = "2, 3, 4, 5, 6, 20, 21")]
     pub(crate) release: Option<Release>,
 }
 
@@ -43,6 +43,12 @@ pub(crate) enum Release {
     /// Chunks of a part that was replaced.
     #[prost(message, tag = "5")]
     Chunks(Chunks),
+    /// Locks of a session that has ended.
+    #[prost(uint64, tag = "20")]
+    Locks(u64),
+    /// What the bucket's feed no longer keeps.
+    #[prost(bool, tag = "21")]
+    Feed(bool),
     /// What a truncation cut off.
     #[prost(message, tag = "6")]
     Cut(Cut),

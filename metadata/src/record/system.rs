@@ -43,6 +43,30 @@ pub(crate) struct StoreRecord {
     /// Sessions alive that are mounts'.
     #[prost(uint64, tag = "20")]
     pub(crate) mounts: u64,
+    /// Chunks that wait for repair.
+    #[prost(uint64, tag = "9")]
+    pub(crate) repair_pending: u64,
+    /// Whether nothing may be released or deleted.
+    #[prost(bool, tag = "10")]
+    pub(crate) deletion_held: bool,
+    /// Users.
+    #[prost(uint64, tag = "11")]
+    pub(crate) users: u64,
+    /// What commits need of the cluster map.
+    #[prost(message, optional, tag = "12")]
+    pub(crate) map: Option<MapHead>,
+}
+
+/// What commits need of the cluster map, which may be large.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MapHead {
+    #[prost(uint64, tag = "1")]
+    pub(crate) epoch: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) group_bits: u32,
+    /// Widths that have rows.
+    #[prost(uint32, repeated, tag = "3")]
+    pub(crate) widths: Vec<u32>,
 }
 
 impl Record for StoreRecord {

@@ -11,7 +11,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, probe, service::Inner};
+use super::{
+    config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, probe, service::Inner,
+    uploads::UploadsWorker,
+};
 
 /// Time between looks at whether this member may answer, while it may, and while it may not.
 const LOOK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(100));
@@ -98,5 +101,11 @@ fn start(work: &mut JoinSet<()>, inner: &Arc<Inner>, config: &MetadataConfig, tr
         schedule: config.inventory,
     };
     work.spawn(inventory.run());
+    let uploads = UploadsWorker {
+        node: node.clone(),
+        machine: Arc::clone(machine),
+        proposer: inner.proposer.clone(),
+    };
+    work.spawn(uploads.run());
     work.spawn(probe::run(Arc::clone(inner), config.probe_every));
 }

@@ -30,6 +30,7 @@ mod service;
 mod sessions;
 mod space;
 mod status;
+mod uploads;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{InventorySchedule, MetadataConfig, Surroundings};

@@ -115,6 +115,7 @@ impl Proposer {
             sequence: 0,
             answered_below: 0,
             group: GROUP,
+            resent: false,
             command: Some(command),
         };
         self.submit(request).await

@@ -432,7 +432,31 @@ pub(super) fn check_group(group: u32) -> Result<(), Failure> {
 
 /// Commands that only the server itself gives: from outside they could make garbage be forgotten that is still there.
 fn is_internal(command: &Command) -> bool {
-    matches!(command, Command::ForgetChunks(_) | Command::ReleaseStep(_))
+    match command {
+        Command::ForgetChunks(_) | Command::ReleaseStep(_) | Command::ExpireUploads(_) => true,
+        Command::Chunk(chunk) => chunk.is_internal(),
+        Command::OpenSession(_)
+        | Command::Heartbeat(_)
+        | Command::EndSession(_)
+        | Command::InstallMap(_)
+        | Command::CreateBucket(_)
+        | Command::DeleteBucket(_)
+        | Command::UpdateBucket(_)
+        | Command::PutBucketDocument(_)
+        | Command::PutObject(_)
+        | Command::DeleteObject(_)
+        | Command::CopyObject(_)
+        | Command::CreateUpload(_)
+        | Command::PutPart(_)
+        | Command::CopyPart(_)
+        | Command::CompleteUpload(_)
+        | Command::AbortUpload(_)
+        | Command::RaiseFeatureLevel(_)
+        | Command::HoldDeletion(_)
+        | Command::File(_)
+        | Command::Lock(_)
+        | Command::Account(_) => false,
+    }
 }
 
 /// Commands after which chunks may have become garbage, or garbage may have become deletable.
@@ -440,31 +464,52 @@ fn may_free_chunks(command: &Command) -> bool {
     match command {
         Command::PutObject(_)
         | Command::DeleteObject(_)
+        | Command::DeleteBucket(_)
+        | Command::UpdateBucket(_)
+        | Command::CopyObject(_)
         | Command::PutPart(_)
+        | Command::CopyPart(_)
         | Command::CompleteUpload(_)
         | Command::AbortUpload(_)
+        | Command::ExpireUploads(_)
+        | Command::HoldDeletion(_)
         | Command::EndSession(_)
         | Command::Heartbeat(_) => true,
         Command::File(command) => command.may_free_chunks(),
         Command::OpenSession(_)
         | Command::InstallMap(_)
         | Command::CreateBucket(_)
-        | Command::DeleteBucket(_)
+        | Command::PutBucketDocument(_)
         | Command::CreateUpload(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => false,
+        | Command::RaiseFeatureLevel(_)
+        | Command::Lock(_)
+        | Command::Account(_)
+        | Command::Chunk(_) => false,
     }
 }
 
 /// Queries that visit many records, and are answered outside of the reactor.
 fn may_be_long(query: &Query) -> bool {
     match query {
-        Query::Buckets(_) | Query::List(_) | Query::Parts(_) | Query::Uploads(_) => true,
+        Query::Buckets(_)
+        | Query::List(_)
+        | Query::Parts(_)
+        | Query::Uploads(_)
+        | Query::Lock(_)
+        | Query::Account(_)
+        | Query::Chunk(_)
+        | Query::Feed(_) => true,
         Query::File(query) => query.may_be_long(),
-        Query::Map(_) | Query::Bucket(_) | Query::Object(_) | Query::Plan(_) | Query::Summary(_) | Query::Groups(_) => {
-            false
-        }
+        Query::Map(_)
+        | Query::Bucket(_)
+        | Query::Object(_)
+        | Query::Plan(_)
+        | Query::Summary(_)
+        | Query::Groups(_)
+        | Query::Document(_)
+        | Query::Documents(_) => false,
     }
 }
 

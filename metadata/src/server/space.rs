@@ -68,19 +68,31 @@ impl Space {
 
 fn adds_data(command: &Command) -> bool {
     match command {
-        Command::CreateBucket(_) | Command::PutObject(_) | Command::CreateUpload(_) | Command::PutPart(_) => true,
+        Command::CreateBucket(_)
+        | Command::PutObject(_)
+        | Command::CopyObject(_)
+        | Command::CreateUpload(_)
+        | Command::PutPart(_)
+        | Command::CopyPart(_) => true,
+        Command::PutBucketDocument(put) => put.content.is_some(),
+        Command::Lock(command) => command.adds_data(),
+        Command::Account(command) => command.adds_data(),
         Command::File(command) => command.adds_data(),
         Command::OpenSession(_)
         | Command::Heartbeat(_)
         | Command::EndSession(_)
         | Command::InstallMap(_)
         | Command::DeleteBucket(_)
+        | Command::UpdateBucket(_)
         | Command::DeleteObject(_)
         | Command::CompleteUpload(_)
         | Command::AbortUpload(_)
+        | Command::ExpireUploads(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => false,
+        | Command::RaiseFeatureLevel(_)
+        | Command::HoldDeletion(_)
+        | Command::Chunk(_) => false,
     }
 }
 

@@ -118,6 +118,7 @@ fn request(command: Command) -> WriteRequest {
         sequence: 300,
         answered_below: 299,
         group: 0,
+        resent: false,
         command: Some(command),
     }
 }
@@ -159,6 +160,7 @@ fn create_bucket() -> CreateBucket {
         data_shards: 4,
         parity_shards: 2,
         chunk_size_bytes: 8 << 20,
+        owner_key: String::new(),
     }
 }
 
@@ -172,6 +174,7 @@ fn condition() -> WriteCondition {
     WriteCondition {
         must_be_absent: true,
         etag: "*".to_owned(),
+        ..WriteCondition::default()
     }
 }
 

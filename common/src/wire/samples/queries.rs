@@ -157,6 +157,7 @@ fn bucket_info() -> BucketInfo {
         data_shards: 4,
         parity_shards: 2,
         chunk_size_bytes: 8 << 20,
+        ..BucketInfo::default()
     }
 }
 
@@ -254,5 +255,6 @@ fn summary() -> Summary {
         sessions: 5,
         epoch: 6,
         feature_level: 7,
+        ..Summary::default()
     }
 }

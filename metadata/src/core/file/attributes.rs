@@ -85,7 +85,7 @@ pub(super) fn set(tx: &mut Tx<'_>, bucket: &mut Bucket, set: &SetAttributes) -> 
     posix.gid = set.gid.unwrap_or(posix.gid);
     posix.atime_ns = set.atime.map_or(posix.atime_ns, time_ns);
     posix.mtime_ns = set.mtime.map_or(posix.mtime_ns, time_ns);
-    path::put_inode(tx, bucket.id, inode, &file.record);
+    path::put_inode(tx, bucket.id, inode, &file.record)?;
     references.settle(tx, bucket.id)?;
     Ok(outcome(inode, &file.record))
 }

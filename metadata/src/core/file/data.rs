@@ -45,10 +45,10 @@ pub(super) fn write(
         require_version(&file.record, expected)?;
     }
     let end = check_extents(&write.extents)?;
-    let mut references = commit(tx, session, &write.extents)?;
+    let mut references = commit(tx, bucket, session, &write.extents)?;
     begin(&mut file);
     let size = file.record.size.max(end);
-    account(bucket, &file.record, size)?;
+    account(bucket, &file.record, size);
     let is_inline = write.extents.iter().all(|extent| extent.chunk.is_none());
     if is_inline && file.record.is_inline() && size <= limits::INLINE_SIZE_BYTES as u64 {
         let patches = write.extents.iter().map(|extent| (extent.file_offset, &extent.inline));
@@ -77,13 +77,13 @@ pub(super) fn merge(
     if file.record.is_inline() || to > file.record.size || end > to || first < merge.offset {
         return Err(malformed("nothing to merge, or extents outside of the range"));
     }
-    let mut references = commit(tx, session, &merge.extents)?;
+    let mut references = commit(tx, bucket, session, &merge.extents)?;
     let new = runs(&merge.extents, file.record.data_version())
         .into_iter()
         .flatten()
         .collect();
     extents::replace(tx, &mut file, &mut references, merge.offset, to, new)?;
-    path::put_inode(tx, file.bucket, file.inode, &file.record);
+    path::put_inode(tx, file.bucket, file.inode, &file.record)?;
     references.settle(tx, file.bucket)?;
     Ok(outcome(file.inode, &file.record))
 }
@@ -131,7 +131,7 @@ fn check_size(size: u64) -> Result<(), ApplyError> {
 }
 
 /// Commits the chunks of new extents, of which several may share one: each is entered with one reference.
-fn commit(tx: &mut Tx<'_>, session: SessionId, extents: &[Extent]) -> Result<References, ApplyError> {
+fn commit(tx: &mut Tx<'_>, bucket: &Bucket, session: SessionId, extents: &[Extent]) -> Result<References, ApplyError> {
     let mut chunks: BTreeMap<&Bytes, &Chunk> = BTreeMap::new();
     for chunk in extents.iter().filter_map(|extent| extent.chunk.as_ref()) {
         if *chunks.entry(&chunk.id).or_insert(chunk) != chunk {
@@ -139,7 +139,7 @@ fn commit(tx: &mut Tx<'_>, session: SessionId, extents: &[Extent]) -> Result<Ref
         }
     }
     if !chunks.is_empty() {
-        commit_body(tx, session, &whole(chunks.values()))?;
+        commit_body(tx, bucket, session, &whole(chunks.values()))?;
     }
     Ok(References::committed(chunks.into_keys().cloned()))
 }
@@ -214,17 +214,16 @@ pub(super) fn finish(
     if clears_suid {
         clear_suid(&mut file.record);
     }
-    path::put_inode(tx, file.bucket, file.inode, &file.record);
+    path::put_inode(tx, file.bucket, file.inode, &file.record)?;
     references.settle(tx, file.bucket)?;
     Ok(outcome(file.inode, &file.record))
 }
 
 /// Accounts for a file's new size. One without a name counts no more.
-pub(super) fn account(bucket: &mut Bucket, record: &InodeRecord, size: u64) -> Result<(), ApplyError> {
-    if record.unlinked_at > 0 {
-        return Ok(());
+pub(super) fn account(bucket: &mut Bucket, record: &InodeRecord, size: u64) {
+    if record.unlinked_at == 0 {
+        usage::resize(bucket, record.size, size);
     }
-    usage::resize(bucket, record.size, size)
 }
 
 /// A small body of `size` bytes with `patches` at their offsets, all of them within it.
@@ -264,7 +263,7 @@ pub(super) fn resize(
     if size == file.record.size {
         return Ok(());
     }
-    account(bucket, &file.record, size)?;
+    account(bucket, &file.record, size);
     begin(file);
     if !file.record.inline.is_empty() {
         if size <= limits::INLINE_SIZE_BYTES as u64 {

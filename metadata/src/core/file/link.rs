@@ -48,7 +48,7 @@ pub(super) fn link(tx: &mut Tx<'_>, bucket: &mut Bucket, link: &LinkFile) -> Res
     }
     record.touch(tx.time_ms);
     record.posix_mut().links += 1;
-    path::put_inode(tx, bucket.id, inode, &record);
+    path::put_inode(tx, bucket.id, inode, &record)?;
     path::make_explicit(tx, bucket, parent)?;
     let place = Place {
         parent,

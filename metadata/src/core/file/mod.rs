@@ -49,7 +49,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) 
         FileAction::CloneRange(clone) => space::clone_range(tx, &mut bucket, clone),
         FileAction::Merge(merge) => data::merge(tx, &mut bucket, session, merge),
     }?;
-    bucket.save(tx);
+    bucket.save(tx)?;
     Ok(Outcome::File(outcome))
 }
 

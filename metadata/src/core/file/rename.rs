@@ -133,7 +133,7 @@ fn moved(tx: &mut Tx<'_>, bucket: BucketId, entry: Entry, parent: InodeId) -> Re
         record.parent = parent.value();
     }
     record.touch(tx.time_ms);
-    path::put_inode(tx, bucket, entry.inode, &record);
+    path::put_inode(tx, bucket, entry.inode, &record)?;
     Ok(())
 }
 

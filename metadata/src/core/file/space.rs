@@ -83,7 +83,7 @@ pub(super) fn clone_range(tx: &mut Tx<'_>, bucket: &mut Bucket, clone: &CloneRan
     let pieces = source_pieces(tx, &source, clone.source_offset, source_end)?;
     begin(&mut file);
     let size = file.record.size.max(end);
-    account(bucket, &file.record, size)?;
+    account(bucket, &file.record, size);
     let generation = file.record.data_version();
     let new: Vec<ExtentRecord> = pieces
         .into_iter()
@@ -144,10 +144,11 @@ fn too_much() -> ApplyError {
 
 /// What a bucket holds and may hold.
 pub(super) fn space(view: &dyn View, bucket: BucketId) -> Result<Space, ApplyError> {
-    let record = bucket::by_id(view, bucket)?.record;
+    let bucket = bucket::by_id(view, bucket)?;
+    let record = &bucket.record;
     Ok(Space {
         used_bytes: record.object_bytes,
-        quota_bytes: record.quota_bytes,
+        quota_bytes: bucket.settings().quota_bytes,
         inodes: record.inodes,
     })
 }

@@ -19,7 +19,7 @@ use crate::{
         chunk::malformed,
         path,
         tx::{ApplyError, Tx, read_record, refuse, scan_prefix},
-        view::{Family, View},
+        view::{Family, View, ViewError},
     },
     record::{
         inode::{InodeKind, InodeRecord},
@@ -52,7 +52,7 @@ pub(super) fn set(tx: &mut Tx<'_>, bucket: &mut Bucket, set: &SetXattr) -> Resul
     }
     let value = set.value.clone();
     tx.put(Family::Xattr, key, &XattrRecord { value });
-    Ok(changed(tx, bucket, inode, record, bytes))
+    Ok(changed(tx, bucket, inode, record, bytes)?)
 }
 
 pub(super) fn remove(tx: &mut Tx<'_>, bucket: &mut Bucket, remove: &RemoveXattr) -> Result<FileOutcome, ApplyError> {
@@ -63,7 +63,7 @@ pub(super) fn remove(tx: &mut Tx<'_>, bucket: &mut Bucket, remove: &RemoveXattr)
     tx.delete(Family::Xattr, key);
     let freed = remove.name.len() + old.value.len();
     let bytes = record.xattr_bytes().saturating_sub(freed);
-    Ok(changed(tx, bucket, inode, record, bytes))
+    Ok(changed(tx, bucket, inode, record, bytes)?)
 }
 
 /// The record of an inode whose attributes may change; a directory is explicit then.
@@ -77,11 +77,17 @@ fn require_changeable(tx: &mut Tx<'_>, bucket: &mut Bucket, inode: InodeId) -> R
     Ok(path::inode_record(tx, bucket.id, inode)?)
 }
 
-fn changed(tx: &mut Tx<'_>, bucket: &Bucket, inode: InodeId, mut record: InodeRecord, bytes: usize) -> FileOutcome {
+fn changed(
+    tx: &mut Tx<'_>,
+    bucket: &Bucket,
+    inode: InodeId,
+    mut record: InodeRecord,
+    bytes: usize,
+) -> Result<FileOutcome, ViewError> {
     record.touch(tx.time_ms);
     record.posix_mut().xattr_bytes = u32::try_from(bytes).expect("at most 64 KiB");
-    path::put_inode(tx, bucket.id, inode, &record);
-    outcome(inode, &record)
+    path::put_inode(tx, bucket.id, inode, &record)?;
+    Ok(outcome(inode, &record))
 }
 
 fn check_name(name: &[u8]) -> Result<(), ApplyError> {

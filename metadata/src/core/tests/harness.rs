@@ -76,6 +76,7 @@ impl Machine {
             data_shards: 4,
             parity_shards: 2,
             chunk_size_bytes: 0,
+            owner_key: String::new(),
         };
         assert!(machine.run(Command::CreateBucket(create)).is_ok());
         machine
@@ -98,6 +99,7 @@ impl Machine {
             sequence,
             answered_below,
             group: 0,
+            resent: false,
             command: Some(command),
         };
         self.apply(vec![request]).pop().expect("one reply for one command")
@@ -165,6 +167,7 @@ impl Machine {
             hash: Bytes::from(vec![7; 32]),
             explicit_devices: Vec::new(),
             epoch: 1,
+            missing: 0,
         };
         Extent {
             file_offset,

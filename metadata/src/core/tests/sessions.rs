@@ -21,7 +21,7 @@ fn a_command_sent_again_gets_its_first_answer_and_changes_nothing() {
     let mut machine = Machine::new();
     let absent = WriteCondition {
         must_be_absent: true,
-        etag: String::new(),
+        ..WriteCondition::default()
     };
     let put = Command::PutObject(machine.put_command(b"once", 1, absent));
     let session = machine.session;
@@ -33,6 +33,7 @@ fn a_command_sent_again_gets_its_first_answer_and_changes_nothing() {
         sequence: 9,
         answered_below: 1,
         group: 0,
+        resent: false,
         command: Some(put.clone()),
     };
     assert_eq!(machine.apply(vec![again.clone(), again]), [first.clone(), first]);
@@ -142,4 +143,43 @@ fn a_chunk_is_committed_once() {
     let put = machine.put_command(b"one", 1, WriteCondition::default());
     assert!(machine.run(Command::PutObject(put.clone())).is_ok());
     assert_eq!(machine.run(Command::PutObject(put)), Err(ErrorCode::Malformed));
+}
+
+#[test]
+fn a_command_sent_again_after_its_session_ended_has_an_unknown_outcome() {
+    let mut machine = Machine::new();
+    let put = Command::PutObject(machine.put_command(b"k", 0, WriteCondition::default()));
+    let session = machine.session;
+    machine.send(0, 0, 0, Command::EndSession(EndSession { session }));
+    let mut send = |resent| {
+        let request = WriteRequest {
+            group: 0,
+            session,
+            sequence: 9,
+            answered_below: 9,
+            resent,
+            command: Some(put.clone()),
+        };
+        machine.apply(vec![request]).pop().expect("a reply")
+    };
+    assert_eq!(code(&send(false)), Some(ErrorCode::SessionEnded));
+    assert_eq!(code(&send(true)), Some(ErrorCode::OutcomeUnknown));
+    assert!(machine.object(b"k").is_none());
+}
+
+#[test]
+fn a_session_that_leaps_ahead_keeps_no_more_answers_than_the_window() {
+    let mut machine = Machine::new();
+    let session = machine.session;
+    let window = limits::REPLY_WINDOW_MAX as u64;
+    let put = Command::PutObject(machine.put_command(b"k", 0, WriteCondition::default()));
+    let leap = machine.send(session, 100 * window, 100 * window, put.clone());
+    assert_eq!(code(&leap), Some(ErrorCode::SlowDown));
+    for step in 1..20 {
+        machine.send(session, step * window, step * window, put.clone());
+    }
+    let kept = super::release::count(&machine, crate::core::view::Family::Reply);
+    assert!(kept <= limits::REPLY_WINDOW_MAX, "{kept} answers are kept");
+    machine.send(0, 0, 0, Command::EndSession(EndSession { session }));
+    assert_eq!(super::release::count(&machine, crate::core::view::Family::Reply), 0);
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::core::view::Family;
 
 impl Machine {
-    fn start(&mut self, key: &'static [u8]) -> u64 {
+    pub(super) fn start(&mut self, key: &'static [u8]) -> u64 {
         let key = Bytes::from_static(key);
         let create = CreateUpload {
             bucket: BUCKET.to_owned(),
@@ -27,7 +27,13 @@ impl Machine {
         }
     }
 
-    fn part(&mut self, key: &'static [u8], upload: u64, number: u32, chunks: u64) -> Result<Outcome, ErrorCode> {
+    pub(super) fn part(
+        &mut self,
+        key: &'static [u8],
+        upload: u64,
+        number: u32,
+        chunks: u64,
+    ) -> Result<Outcome, ErrorCode> {
         let body = if chunks == 0 {
             Body {
                 size: 4,
@@ -64,7 +70,7 @@ impl Machine {
         }
     }
 
-    fn complete(&mut self, key: &'static [u8], upload: u64, numbers: &[u32]) -> Result<Outcome, ErrorCode> {
+    pub(super) fn complete(&mut self, key: &'static [u8], upload: u64, numbers: &[u32]) -> Result<Outcome, ErrorCode> {
         let page = self.parts(key, upload);
         let chosen = page.parts.iter().filter(|part| numbers.contains(&part.number));
         let parts = chosen

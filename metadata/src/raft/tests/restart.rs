@@ -83,6 +83,10 @@ impl Machine for Recorder {
     fn feature_level(&self, _: &dyn View) -> Result<u32, ViewError> {
         Ok(1)
     }
+
+    fn buckets_to_expire(&self, _: &dyn View, _: u64, _: u64, _: usize) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        Ok((Vec::new(), None))
+    }
 }
 
 const MEMORY_BYTES: usize = 64 << 20;
@@ -111,6 +115,7 @@ async fn propose(node: &RaftNode, name: &str) -> Result<Vec<WriteReply>, Propose
         data_shards: 1,
         parity_shards: 0,
         chunk_size_bytes: 0,
+        owner_key: String::new(),
     };
     let command = Some(Command::CreateBucket(bucket));
     let request = WriteRequest {
@@ -118,6 +123,7 @@ async fn propose(node: &RaftNode, name: &str) -> Result<Vec<WriteReply>, Propose
         sequence: 0,
         answered_below: 0,
         group: 0,
+        resent: false,
         command,
     };
     let batch = EntryBatch {

@@ -34,6 +34,7 @@ fn request(command: Command) -> WriteRequest {
         sequence: 0,
         answered_below: 0,
         group: 0,
+        resent: false,
         command: Some(command),
     }
 }
@@ -117,6 +118,16 @@ impl Machine for Breaking {
 
     fn feature_level(&self, view: &dyn View) -> Result<u32, ViewError> {
         CoreMachine.feature_level(view)
+    }
+
+    fn buckets_to_expire(
+        &self,
+        view: &dyn View,
+        now_ms: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        CoreMachine.buckets_to_expire(view, now_ms, after, limit)
     }
 }
 

@@ -382,6 +382,7 @@ pub(super) fn add_learner(member: u64) -> MemberChange {
 
 pub(super) fn create_bucket(name: &str) -> Command {
     Command::CreateBucket(CreateBucket {
+        owner_key: String::new(),
         name: name.to_owned(),
         data_shards: 1,
         parity_shards: 1,
@@ -391,6 +392,7 @@ pub(super) fn create_bucket(name: &str) -> Command {
 
 fn write_request(session: u64, sequence: u64, command: Command) -> WriteRequest {
     WriteRequest {
+        resent: false,
         session,
         sequence,
         answered_below: 0,
@@ -403,6 +405,16 @@ fn write_request(session: u64, sequence: u64, command: Command) -> WriteRequest 
 struct Crooked;
 
 impl Machine for Crooked {
+    fn buckets_to_expire(
+        &self,
+        view: &dyn View,
+        now_ms: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        CoreMachine.buckets_to_expire(view, now_ms, after, limit)
+    }
+
     fn apply(&self, view: &dyn View, log_index: u64, batch: &EntryBatch) -> Result<Applied, ViewError> {
         let mut applied = CoreMachine.apply(view, log_index, batch)?;
         let is_crooked = |request: &WriteRequest| matches!(&request.command, Some(Command::CreateBucket(bucket)) if bucket.name == "crooked");

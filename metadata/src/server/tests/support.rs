@@ -189,6 +189,7 @@ impl Rig {
             data_shards: 1,
             parity_shards: 1,
             chunk_size_bytes: 1 << 20,
+            ..CreateBucket::default()
         };
         assert!(is_done(&self.run(Command::CreateBucket(bucket)).await));
     }
@@ -222,6 +223,7 @@ impl Rig {
             sequence,
             answered_below: 0,
             group: 0,
+            resent: false,
             command: Some(command),
         };
         let kind = RequestKind::MetadataWrite;
@@ -307,6 +309,7 @@ impl Rig {
             hash: Bytes::from(vec![7; 32]),
             explicit_devices: Vec::new(),
             epoch: 1,
+            missing: 0,
         };
         let extent = Extent {
             length: 100,
