@@ -11,6 +11,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::logging::LogFormat;
 
+mod metadata;
+
+pub(crate) use metadata::{
+    BackupArgs, InspectArgs, MetadataArgs, MetadataCommand, RestoreArgs, SourceArgs, VerifyArgs,
+};
+
 /// Cairn, a distributed object and file store.
 #[derive(Debug, Parser)]
 #[command(name = "cairn", version, about, propagate_version = true)]
@@ -30,6 +36,8 @@ pub(crate) enum Command {
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Looks into a store's metadata, verifies it, backs it up and restores it.
+    Metadata(Box<MetadataArgs>),
     /// Measures an S3 endpoint and verifies what it reads.
     Bench(Box<BenchArgs>),
 }

@@ -17,7 +17,7 @@ use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy,
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use cairn_metadata::{MetadataConfig, MetadataServer};
-use cairn_transport::{InProcess, Services, Transport};
+use cairn_transport::{InProcess, LocalServer, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -38,7 +38,12 @@ use crate::{
 const SERVER: NodeId = NodeId::new(1);
 
 /// What the metadata service answers.
-const METADATA_KINDS: [RequestKind; 2] = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
+const METADATA_KINDS: [RequestKind; 4] = [
+    RequestKind::MetadataWrite,
+    RequestKind::MetadataRead,
+    RequestKind::ReadCheckpoint,
+    RequestKind::BackUp,
+];
 
 /// Shard requests under way at once: more wait at their writers and readers.
 const SHARD_REQUESTS_MAX: usize = 4096;
@@ -72,9 +77,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let chunkserver_metrics = chunkserver_config.metrics.clone();
     let chunkserver = Arc::new(ChunkServer::start(chunkserver_config).await);
     let shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
-    let metadata_config = MetadataConfig::new(data.metadata(), SERVER);
-    let metadata = MetadataServer::start(metadata_config, Arc::new(shards.clone())).await;
-    let metadata = Arc::new(metadata.context("starting the metadata service")?);
+    let metadata = start_metadata(&data, &shards).await?;
     let all = shards.with_service(SERVER, &METADATA_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
     let transport: Arc<dyn Transport> = Arc::new(all);
 
@@ -99,6 +102,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());
     let outer = outer_services(&chunkserver, &metadata);
+    let operators = answer_operators(&data, outer.clone())?;
     let node = ClusterNode::start(data.root(), config.cluster_listen, outer, metrics.registry()).await?;
     let endpoint = format!("http://{}", gateway.local_addr());
     let parts = Parts {
@@ -123,11 +127,25 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
+    drop(operators);
     tokio::select! {
         stopped = stop(gateway, node.as_ref(), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn start_metadata(data: &DataDir, shards: &InProcess) -> anyhow::Result<Arc<MetadataServer>> {
+    let config = MetadataConfig::new(data.metadata(), SERVER);
+    let started = MetadataServer::start(config, Arc::new(shards.clone())).await;
+    Ok(Arc::new(started.context("starting the metadata service")?))
+}
+
+/// Answers the commands of whoever may read the directory.
+fn answer_operators(data: &DataDir, services: Services) -> anyhow::Result<LocalServer> {
+    let root = data.root();
+    LocalServer::start(root, SERVER, services)
+        .with_context(|| format!("listening for the operator in {}", root.display()))
 }
 
 /// What other nodes may ask of this one.

@@ -75,6 +75,20 @@ pub const PLAN_EXTENTS_MAX: usize = 256;
 /// Replies kept for each session so that a repeated command gets its first answer.
 pub const REPLY_WINDOW_MAX: usize = 4096;
 
+/// Bytes of a checkpoint's file that one request may ask for: enough to fill a line, few enough that a lost connection
+/// costs seconds.
+pub const CHECKPOINT_READ_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of a checkpoint that are read, sent and written at a time.
+pub const CHECKPOINT_PIECE_BYTES: usize = 1 << 20;
+
+/// Checkpoints of one metadata server that readers keep from being removed, whatever they are for: each may hold a whole
+/// state's worth of disk.
+pub const CHECKPOINTS_PINNED_MAX: usize = 2;
+
+/// How long a checkpoint is kept for a reader that asks nothing.
+pub const CHECKPOINT_PIN_MS: u64 = 120_000;
+
 /// How long a session lives without a heartbeat, counted on the leader's monotonic clock.
 pub const SESSION_LEASE_MS: u64 = 30_000;
 
@@ -168,6 +182,7 @@ pub const DEVICE_QUEUE_MAX: usize = 1024;
 pub const METADATA_RESERVE_BYTES: u64 = 48 << 20;
 
 const _: () = assert!(METADATA_RESERVE_BYTES < DEVICE_RESERVE_BYTES);
+const _: () = assert!(CHECKPOINT_PIECE_BYTES as u64 <= CHECKPOINT_READ_BYTES_MAX);
 const _: () = assert!(CHUNK_SIZE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);

@@ -27,7 +27,7 @@ pub struct WriteRequest {
     /// The command.
     #[prost(
         oneof = "Command",
-        tags = "10, 11, 12, 13, 20, 21, 30, 31, 40, 41, 42, 43, 50, 51, 52"
+        tags = "10, 11, 12, 13, 20, 21, 30, 31, 40, 41, 42, 43, 50, 51, 52, 53"
     )]
     pub command: Option<Command>,
 }
@@ -95,6 +95,9 @@ pub enum Command {
     /// Raises what all servers are known to understand.
     #[prost(message, tag = "52")]
     RaiseFeatureLevel(RaiseFeatureLevel),
+    /// Holds all deletion of data, or lets it go on.
+    #[prost(message, tag = "53")]
+    HoldDeletion(HoldDeletion),
 }
 
 /// Opens a session.
@@ -304,6 +307,18 @@ pub struct RaiseFeatureLevel {
     /// The new level.
     #[prost(uint32, tag = "1")]
     pub level: u32,
+}
+
+/// Holds all deletion of data, as after old metadata was restored, or lets it go on. May be sent again.
+#[derive(Clone, PartialEq, Message)]
+pub struct HoldDeletion {
+    /// Whether nothing may be released or deleted.
+    #[prost(bool, tag = "1")]
+    pub held: bool,
+    /// The generation of new session ids is raised to this; it never goes down, and 0 leaves it. A restore takes one that the
+    /// store never used, so that no chunk id comes twice.
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
 }
 
 /// The answer to a command: a log index and either a reply or an error.

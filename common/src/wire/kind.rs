@@ -28,6 +28,10 @@ pub enum RequestKind {
     RenewCertificate = 34,
     /// Asks for the newest list of revoked certificates ([`super::node::Revocations`]).
     Revocations = 35,
+    /// Reads a piece of a metadata checkpoint ([`super::checkpoint::ReadCheckpoint`]), bytes behind the answer.
+    ReadCheckpoint = 54,
+    /// Asks for a metadata checkpoint to back up ([`super::checkpoint::BackUp`]).
+    BackUp = 55,
 }
 
 /// Which of a peer's connections a request takes. Bulk bytes would make the rest wait on one connection.
@@ -41,7 +45,7 @@ pub enum TrafficClass {
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::MetadataWrite,
         Self::MetadataRead,
         Self::PutShard,
@@ -53,6 +57,8 @@ impl RequestKind {
         Self::Join,
         Self::RenewCertificate,
         Self::Revocations,
+        Self::ReadCheckpoint,
+        Self::BackUp,
     ];
 
     /// The number that goes over the wire.
@@ -79,6 +85,8 @@ impl RequestKind {
             Self::Join => "join",
             Self::RenewCertificate => "renew_certificate",
             Self::Revocations => "revocations",
+            Self::ReadCheckpoint => "read_checkpoint",
+            Self::BackUp => "back_up",
         }
     }
 
@@ -91,13 +99,14 @@ impl RequestKind {
             Self::ListShards => Roles::of(&[Role::Metadata, Role::Operator]),
             Self::DeviceStatus | Self::Hello | Self::RenewCertificate | Self::Revocations => Roles::MEMBER,
             Self::Join => Roles::of(&[Role::Joiner]),
+            Self::ReadCheckpoint | Self::BackUp => Roles::of(&[Role::Metadata, Role::Operator]),
         }
     }
 
     /// Which connection it takes.
     pub const fn class(self) -> TrafficClass {
         match self {
-            Self::PutShard | Self::GetShard => TrafficClass::Bulk,
+            Self::PutShard | Self::GetShard | Self::ReadCheckpoint => TrafficClass::Bulk,
             Self::MetadataWrite
             | Self::MetadataRead
             | Self::DeleteShard
@@ -106,7 +115,8 @@ impl RequestKind {
             | Self::Hello
             | Self::Join
             | Self::RenewCertificate
-            | Self::Revocations => TrafficClass::Control,
+            | Self::Revocations
+            | Self::BackUp => TrafficClass::Control,
         }
     }
 
@@ -122,7 +132,7 @@ impl RequestKind {
             | Self::Join
             | Self::RenewCertificate
             | Self::Revocations => 1,
-            Self::DeleteShard | Self::ListShards | Self::DeviceStatus => 0,
+            Self::DeleteShard | Self::ListShards | Self::DeviceStatus | Self::ReadCheckpoint | Self::BackUp => 0,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! All are protobuf messages by `prost` derive. Invariant: a tag, once used, keeps its meaning for ever; a field that goes
 //! leaves its tag reserved by a comment. Bulk bytes follow a message raw and are never a field of one.
 
+pub mod checkpoint;
 pub mod command;
 pub mod failure;
 pub mod head;

@@ -390,4 +390,10 @@ pub struct Summary {
     /// The feature level.
     #[prost(uint32, tag = "7")]
     pub feature_level: u32,
+    /// Whether all deletion of data is held.
+    #[prost(bool, tag = "9")]
+    pub deletion_held: bool,
+    /// The generation of session ids.
+    #[prost(uint32, tag = "10")]
+    pub generation: u32,
 }

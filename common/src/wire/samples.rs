@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
+mod checkpoints;
 mod commands;
 mod nodes;
 mod objects;
@@ -21,6 +22,7 @@ const NO_BYTES: &str = "-";
 
 /// Every module beside this one, so that none with messages is forgotten.
 const SOURCES: &[(&str, &str)] = &[
+    ("checkpoint", include_str!("checkpoint.rs")),
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
     ("head", include_str!("head.rs")),
@@ -55,6 +57,7 @@ fn sample<M: Message + Default + PartialEq + 'static>(name: &'static str, value:
 
 fn samples() -> Vec<Sample> {
     [
+        checkpoints::samples(),
         commands::samples(),
         commands::requests(),
         commands::replies(),

@@ -114,6 +114,7 @@ fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> R
         Command::ReleaseStep(step) => release::step(tx, step),
         Command::ForgetChunks(forget) => release::forget(tx, forget),
         Command::RaiseFeatureLevel(raise) => session::raise_feature_level(tx, raise.level),
+        Command::HoldDeletion(hold) => session::hold_deletion(tx, hold),
         Command::CreateBucket(_)
         | Command::DeleteBucket(_)
         | Command::PutObject(_)
@@ -145,7 +146,8 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
         | Command::InstallMap(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
+        | Command::RaiseFeatureLevel(_)
+        | Command::HoldDeletion(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
     }
 }
 

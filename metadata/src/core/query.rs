@@ -50,5 +50,7 @@ fn summary(view: &dyn View) -> Result<Summary, ViewError> {
         sessions: store.sessions,
         epoch: map::current(view)?.epoch,
         feature_level: store.feature_level,
+        deletion_held: store.deletion_held,
+        generation: store.generation,
     })
 }

@@ -59,6 +59,9 @@ pub(crate) fn queue(tx: &mut Tx<'_>, bucket: BucketId, release: Release) -> Resu
 
 /// Whether the release queue holds an entry that may be released now.
 pub fn release_pending(view: &dyn View) -> Result<bool, ViewError> {
+    if session::store(view)?.deletion_held {
+        return Ok(false);
+    }
     let oldest_read = session::oldest_read(view)?;
     Ok(next_entry(view)?.is_some_and(|(key, _)| may_release(&key, oldest_read)))
 }
@@ -84,6 +87,10 @@ fn next_entry(view: &dyn View) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewE
 
 /// Takes up to the given number of steps; each releases one record.
 pub(crate) fn step(tx: &mut Tx<'_>, step: &ReleaseStep) -> Result<Outcome, ApplyError> {
+    let store = session::store(tx)?;
+    if store.deletion_held {
+        return Ok(Outcome::ReleaseLeft(store.release_pending));
+    }
     let oldest_read = session::oldest_read(tx)?;
     let mut left = (step.steps as usize).min(limits::GARBAGE_STEP_MAX);
     while left > 0 {
@@ -241,6 +248,9 @@ fn drop_references<'b>(tx: &mut Tx<'_>, ids: impl Iterator<Item = &'b Bytes>) ->
 
 /// Up to `limit` chunks whose shards may be deleted now.
 pub fn deletable_chunks(view: &dyn View, limit: usize) -> Result<Vec<DeletableChunk>, ViewError> {
+    if session::store(view)?.deletion_held {
+        return Ok(Vec::new());
+    }
     let mut ids = Vec::new();
     scan_prefix(view, Family::Garbage, &[garbage::CHUNK_PREFIX], &[], &mut |key, _| {
         ids.extend(garbage::chunk_of(key));
@@ -285,7 +295,7 @@ pub(crate) fn forget(tx: &mut Tx<'_>, forget: &ForgetChunks) -> Result<Outcome, 
 
 /// Whether no record refers to a chunk and nobody can commit it any more.
 pub fn is_orphan(view: &dyn View, id: ChunkId) -> Result<bool, ViewError> {
-    if view.get(Family::Chunk, &chunk::key(id))?.is_some() {
+    if view.get(Family::Chunk, &chunk::key(id))?.is_some() || session::store(view)?.deletion_held {
         return Ok(false);
     }
     let session = read_record(view, Family::Session, &session_record::key(id.session))?;

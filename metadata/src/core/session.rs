@@ -5,7 +5,7 @@
 
 use cairn_common::{
     ids::SessionId,
-    wire::command::{ErrorCode, Heartbeat, Outcome},
+    wire::command::{ErrorCode, Heartbeat, HoldDeletion, Outcome},
 };
 
 use super::{
@@ -44,7 +44,9 @@ pub(crate) fn put_store(tx: &mut Tx<'_>, store: &StoreRecord) {
 pub(crate) fn was_opened(store: &StoreRecord, session: SessionId) -> bool {
     let generation = session.value() >> COUNTER_BITS;
     let counter = session.value() & ((1 << COUNTER_BITS) - 1);
-    generation == u64::from(store.generation) && (1..=store.last_session).contains(&counter)
+    // A store that was restored has lost sight of sessions of its former generations, and opens none in them again.
+    generation < u64::from(store.generation)
+        || generation == u64::from(store.generation) && (1..=store.last_session).contains(&counter)
 }
 
 pub(crate) fn open(tx: &mut Tx<'_>) -> Result<Outcome, ApplyError> {
@@ -96,6 +98,14 @@ pub(crate) fn end(tx: &mut Tx<'_>, session: SessionId) -> Result<Outcome, ApplyE
 pub(crate) fn raise_feature_level(tx: &mut Tx<'_>, level: u32) -> Result<Outcome, ApplyError> {
     let mut store = store(tx)?;
     store.feature_level = store.feature_level.max(level);
+    put_store(tx, &store);
+    Ok(done())
+}
+
+pub(crate) fn hold_deletion(tx: &mut Tx<'_>, hold: &HoldDeletion) -> Result<Outcome, ApplyError> {
+    let mut store = store(tx)?;
+    store.deletion_held = hold.held;
+    store.generation = store.generation.max(hold.generation);
     put_store(tx, &store);
     Ok(done())
 }

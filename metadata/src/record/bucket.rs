@@ -7,7 +7,10 @@
 use cairn_common::{envelope::Record, ids::BucketId};
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// A bucket.
 #[derive(Clone, PartialEq, Message)]
@@ -63,4 +66,14 @@ pub(crate) fn name_key(name: &str) -> Vec<u8> {
 /// The name in a name key.
 pub(crate) fn is_name_key(key: &[u8]) -> bool {
     key.first() == Some(&1)
+}
+
+/// A bucket's record for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let mut key = KeyReader::new(key);
+    match key.tag()? {
+        0 => key.u64("bucket")?.with::<BucketRecord>(value),
+        1 => key.name("name").with::<BucketName>(value),
+        tag => Err(Unreadable(format!("a key of unknown kind {tag}"))),
+    }
 }

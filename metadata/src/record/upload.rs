@@ -12,7 +12,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// An upload.
 #[derive(Clone, PartialEq, Message)]
@@ -52,4 +55,10 @@ pub(crate) fn scan_start(bucket: BucketId, prefix: &[u8]) -> Vec<u8> {
     let mut start = KeyWriter::new().u64(bucket.value()).bytes(prefix).finish();
     start.truncate(start.len() - 2);
     start
+}
+
+/// An upload for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("bucket")?.escaped("key")?.u64("upload")?;
+    key.with::<UploadRecord>(value)
 }

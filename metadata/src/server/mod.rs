@@ -10,6 +10,7 @@
 //! bounded and every wait has a deadline.
 
 mod barrier;
+mod checkpoints;
 mod config;
 mod deletion;
 mod garbage;

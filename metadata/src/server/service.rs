@@ -11,6 +11,7 @@ use cairn_common::{
     ids::SessionId,
     limits::METADATA_DEADLINE_MS,
     wire::{
+        checkpoint::{BackUp, ReadCheckpoint},
         command::{Command, WriteReply, WriteRequest},
         failure::{Failure, FailureCode},
         kind::RequestKind,
@@ -28,6 +29,7 @@ use tokio::{
 
 use super::{
     barrier::Barrier,
+    checkpoints::Checkpoints,
     config::MetadataConfig,
     garbage::GarbageWorker,
     health::Health,
@@ -59,6 +61,7 @@ struct Inner {
     sessions: Sessions,
     health: Arc<Health>,
     space: Space,
+    checkpoints: Checkpoints,
     metrics: Metrics,
     garbage_wake: Arc<Notify>,
     tasks: Mutex<Vec<AbortHandle>>,
@@ -109,6 +112,7 @@ impl MetadataServer {
         let (proposer, proposer_task) = Proposer::new(node.clone(), metrics.clone());
         let (barrier, barrier_task) = Barrier::new(node.clone(), metrics.clone());
         let inner = Inner {
+            checkpoints: Checkpoints::new(Arc::clone(node.state())),
             node,
             machine,
             proposer,
@@ -150,6 +154,14 @@ impl Service for MetadataServer {
                 let message = ReadRequest::decode(request.header).map_err(|error| malformed(&error))?;
                 let answer = timeout_at(deadline, self.inner.read(message)).await;
                 Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
+            }
+            RequestKind::ReadCheckpoint => {
+                let message = ReadCheckpoint::decode(request.header).map_err(|error| malformed(&error))?;
+                self.inner.checkpoints.read(message, request.deadline).await
+            }
+            RequestKind::BackUp => {
+                let message = BackUp::decode(request.header).map_err(|error| malformed(&error))?;
+                self.inner.back_up(message).await
             }
             RequestKind::PutShard
             | RequestKind::GetShard
@@ -195,6 +207,15 @@ impl Inner {
             self.garbage_wake.notify_one();
         }
         Ok(outcome)
+    }
+
+    /// A checkpoint of all that was acknowledged until now; or lets go of one.
+    async fn back_up(&self, request: BackUp) -> Result<Response, Failure> {
+        if let Some(number) = request.done_with {
+            return self.checkpoints.release(number).await;
+        }
+        self.barrier.pass().await.map_err(|error| self.submit_failure(&error))?;
+        self.checkpoints.make().await
     }
 
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, Failure> {
@@ -273,6 +294,7 @@ impl Inner {
             schedule: config.inventory,
         };
         self.run(inventory.run());
+        self.run(self.checkpoints.clone().remove_unread());
         let keeper = node.clone();
         self.run(async move { keeper.keep_log_short().await });
         let (watched, health) = (node.clone(), Arc::clone(&self.health));
@@ -304,6 +326,7 @@ fn may_free_chunks(command: &Command) -> bool {
         | Command::CompleteUpload(_)
         | Command::AbortUpload(_)
         | Command::EndSession(_)
+        | Command::HoldDeletion(_)
         | Command::Heartbeat(_) => true,
         Command::OpenSession(_)
         | Command::InstallMap(_)

@@ -59,7 +59,8 @@ fn adds_data(command: &Command) -> bool {
         | Command::AbortUpload(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => false,
+        | Command::RaiseFeatureLevel(_)
+        | Command::HoldDeletion(_) => false,
     }
 }
 

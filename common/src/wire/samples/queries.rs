@@ -221,5 +221,6 @@ fn summary() -> Summary {
         sessions: 5,
         epoch: 6,
         feature_level: 7,
+        ..Summary::default()
     }
 }
