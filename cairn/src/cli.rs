@@ -9,7 +9,14 @@ use cairn_common::{
 };
 use clap::{Args, Parser, Subcommand};
 
-use crate::{logging::LogFormat, metadata::MetadataArgs};
+use crate::logging::LogFormat;
+
+mod metadata;
+
+pub(crate) use metadata::{
+    AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
+    ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
+};
 
 /// Cairn, a distributed object and file store.
 #[derive(Debug, Parser)]
@@ -27,7 +34,8 @@ pub(crate) enum Command {
     Env(DataArgs),
     /// Tells health, devices and space of a store.
     Status(StatusArgs),
-    /// Runs one member of the metadata service; its subcommands tell and change who the members are.
+    /// Runs a metadata server in a process of its own; its subcommands change who the members of the group are, look into a
+    /// store's metadata, verify it, back it up and restore it.
     Metadata(Box<MetadataArgs>),
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]

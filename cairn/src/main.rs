@@ -12,6 +12,7 @@ mod logging;
 mod metadata;
 mod metrics;
 mod parts;
+mod progress;
 mod running;
 mod server;
 mod status;
@@ -47,8 +48,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Server(args) => server::run(*args),
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
-        Command::Metadata(args) => metadata::run(&args),
         Command::Cluster(command) => cluster::run(command),
+        Command::Metadata(args) => metadata::run(*args),
         Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -17,7 +17,7 @@ use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy}
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
-use cairn_transport::{InProcess, Services, Transport};
+use cairn_transport::{InProcess, LocalServer, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -105,6 +105,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());
     let outer = outer_services(&chunkserver, &metadata);
+    let operators = answer_operators(&data, outer.clone())?;
     let listener = node
         .as_ref()
         .map(|node| node.serve(config.cluster_listen, outer))
@@ -132,6 +133,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
+    drop(operators);
     tokio::select! {
         stopped = stop(gateway, listener.as_ref(), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
@@ -160,6 +162,13 @@ fn metadata_settings(
         }
     }
     (settings, surroundings)
+}
+
+/// Answers the commands of whoever may read the directory.
+fn answer_operators(data: &DataDir, services: Services) -> anyhow::Result<LocalServer> {
+    let root = data.root();
+    LocalServer::start(root, SERVER, services)
+        .with_context(|| format!("listening for the operator in {}", root.display()))
 }
 
 /// What other nodes may ask of this one.

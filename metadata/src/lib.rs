@@ -1,6 +1,7 @@
 //! The replicated namespace: a pure state machine, its store, Raft around it, and the server that answers for it.
 
 pub mod core;
+pub mod maintenance;
 mod raft;
 mod record;
 mod server;

@@ -10,6 +10,7 @@ mod faults;
 pub mod frame;
 pub mod identity;
 mod in_process;
+mod local;
 mod metrics;
 mod quic;
 mod services;
@@ -24,6 +25,7 @@ pub use call::{CallError, Peer, Request, Response, Service, Transport, call, fai
 pub use faults::{Fault, FaultId, FaultRule, Faults, FaultyTransport};
 pub use identity::{Identity, IdentityError};
 pub use in_process::InProcess;
+pub use local::{LocalServer, LocalTransport};
 pub use metrics::TransportMetrics;
 pub use quic::{BindError, NodeAddresses, QuicServer, QuicSettings, QuicTransport, ServeError};
 pub use services::Services;

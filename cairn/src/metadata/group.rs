@@ -25,8 +25,8 @@ use cairn_transport::{Addresses, Body, CallError, NodeAddresses, QuicSettings, Q
 use prost::Message;
 use serde::Serialize;
 
-use super::args::{AddArgs, GroupStatusArgs, MemberArgs, ReplaceArgs, TransferArgs};
 use crate::{
+    cli::{AddArgs, GroupStatusArgs, MemberArgs, ReplaceArgs, TransferArgs},
     cluster::{ClusterDir, alone},
     running::Running,
 };

@@ -15,12 +15,12 @@ use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use cairn_common::{limits, wire::role::Role};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock};
-use cairn_transport::{InProcess, Services};
+use cairn_transport::{InProcess, LocalServer, Services};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::MetadataServerArgs;
 use crate::{
     admin::{Admin, Observed},
+    cli::MetadataServerArgs,
     cluster::{ClusterDir, ClusterNode},
     config,
     data_dir::DataDir,
@@ -136,6 +136,8 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let services = Services::new()
         .with(CLIENT_KINDS, Arc::new(server.clone()), CLIENT_REQUESTS_MAX)
         .with(GROUP_KINDS, Arc::new(server.clone()), GROUP_REQUESTS_MAX);
+    let operators = LocalServer::start(data.root(), peer.node, services.clone())
+        .with_context(|| format!("listening for the operator in {}", data.root().display()))?;
     let listener = node.serve(settings.listen, services)?;
     let member = Arc::new(Member { server, metrics });
     let admin = Admin::start(settings.admin, Arc::clone(&member) as _).await?;
@@ -162,6 +164,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
             .context("stopping the metadata service")?;
         listener.shutdown(DRAIN_DEADLINE).await;
         node.close().await;
+        drop(operators);
         admin.stop();
         anyhow::Ok(())
     };

@@ -451,7 +451,35 @@ fn open_stores(
     // The log first: its lock keeps a second process from touching anything else.
     let log = LogStore::open(directory, server, &cache, Arc::clone(&flushed_index), observe_sync)?;
     let state = StateStore::open(directory, &cache, flushed_index)?;
+    check_together(&log, &state)?;
     Ok((log, Arc::new(state)))
+}
+
+/// Refuses a log and a state that leave entries out between them, or where the log has lost what the state goes on from.
+fn check_together(log: &LogStore, state: &StateStore) -> Result<(), StoreError> {
+    let bounds = log.bounds();
+    let (purged, last) = (bounds.purged.map(|at| at.index), bounds.last.map(|at| at.index));
+    let applied = state.applied().position.map(|at| at.index);
+    if applied < purged {
+        return Err(StoreError::Corrupt {
+            what: "the metadata state",
+            detail: format!(
+                "it holds the entries up to {applied:?}, and the log begins behind entry {purged:?}: those between are nowhere"
+            ),
+        });
+    }
+    // A snapshot that was installed just before a crash is ahead of the log, rightly so.
+    let is_installed = || {
+        let newest = state.newest_checkpoint()?.and_then(|newest| newest.applied.position);
+        Ok::<_, StoreError>(newest.map(|at| at.index) == applied)
+    };
+    if last < applied && !is_installed()? {
+        return Err(StoreError::Corrupt {
+            what: "the Raft log",
+            detail: format!("it ends at entry {last:?}, and the state holds entry {applied:?}: its end is lost"),
+        });
+    }
+    Ok(())
 }
 
 fn raft_config(timing: RaftTiming) -> Result<Config, StartError> {

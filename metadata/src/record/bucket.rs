@@ -9,7 +9,10 @@ use bytes::Bytes;
 use cairn_common::{envelope::Record, ids::BucketId, wire::query::BucketSettings};
 use prost::Message;
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 /// A bucket.
 #[derive(Clone, PartialEq, Message)]
@@ -105,4 +108,14 @@ pub(crate) fn document_key(bucket: BucketId, name: &str) -> Vec<u8> {
 /// The name in a document's key.
 pub(crate) fn document_name(key: &[u8]) -> Option<&str> {
     std::str::from_utf8(key.get(9..)?).ok()
+}
+
+/// A bucket's record for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let mut key = KeyReader::new(key);
+    match key.tag()? {
+        0 => key.u64("bucket")?.with::<BucketRecord>(value),
+        1 => key.name("name").with::<BucketName>(value),
+        tag => Err(Unreadable(format!("a key of unknown kind {tag}"))),
+    }
 }

@@ -13,7 +13,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// A chunk and how many extents refer to it.
 #[derive(Clone, PartialEq, Message)]
@@ -50,4 +53,10 @@ pub(crate) fn group_start(group: PlacementGroup, group_bits: u32) -> Vec<u8> {
     let shift = u64::BITS.saturating_sub(group_bits);
     let first = (group.index() as u64).checked_shl(shift).unwrap_or(0);
     KeyWriter::new().u64(first).finish()
+}
+
+/// A chunk's record for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("placement")?.chunk_id()?;
+    key.with::<ChunkRecord>(value)
 }

@@ -14,7 +14,11 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::{inode::InodeKind, key::KeyWriter};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    inode::InodeKind,
+    key::KeyWriter,
+};
 
 /// What a name stands for.
 #[derive(Clone, PartialEq, Message)]
@@ -41,4 +45,10 @@ pub(crate) fn key(bucket: BucketId, parent: InodeId, component: &[u8]) -> Vec<u8
 /// Whether a component names a sub-directory.
 pub(crate) fn is_directory(component: &[u8]) -> bool {
     component.ends_with(b"/")
+}
+
+/// A name for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("bucket")?.u64("parent")?.name("component");
+    key.with::<DentryRecord>(value)
 }

@@ -14,7 +14,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// A byte range of a file mapped to a range of one chunk.
 #[derive(Clone, PartialEq, Message)]
@@ -113,4 +116,14 @@ pub(crate) fn key(bucket: BucketId, inode: InodeId, end: u64) -> Vec<u8> {
 
 pub(crate) fn manifest_key(bucket: BucketId, inode: InodeId) -> Vec<u8> {
     key(bucket, inode, MANIFEST_END)
+}
+
+/// An extent or manifest for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let is_manifest = key.ends_with(&MANIFEST_END.to_be_bytes());
+    let key = KeyReader::new(key).u64("bucket")?.u64("inode")?;
+    if is_manifest {
+        return key.u64("manifest")?.with::<ManifestRecord>(value);
+    }
+    key.u64("end")?.with::<ExtentRecord>(value)
 }

@@ -12,7 +12,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 /// A change.
 #[derive(Clone, PartialEq, Message)]
@@ -68,4 +71,18 @@ pub(crate) fn position_of(key: &[u8]) -> Option<FeedPosition> {
         log_index: u64_at(key, 9)?,
         number: u32::from_be_bytes(key.get(17..)?.try_into().ok()?),
     })
+}
+
+/// A change, or the state of a feed, for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let mut key = KeyReader::new(key);
+    match key.tag()? {
+        0 => key
+            .u64("bucket")?
+            .u64("log index")?
+            .u32("number")?
+            .with::<FeedRecord>(value),
+        1 => key.u64("bucket")?.with::<FeedState>(value),
+        tag => Err(Unreadable(format!("a key of unknown kind {tag}"))),
+    }
 }

@@ -13,7 +13,10 @@ use cairn_common::{
 };
 use prost::{Message, Oneof};
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 /// One entry of the release queue.
 #[derive(Clone, PartialEq, Message)]
@@ -118,4 +121,17 @@ pub(crate) fn chunk_key(id: ChunkId) -> Vec<u8> {
 /// The chunk id in a garbage chunk's key.
 pub(crate) fn chunk_of(key: &[u8]) -> Option<ChunkId> {
     ChunkId::from_bytes(key.strip_prefix(&[CHUNK_PREFIX])?)
+}
+
+/// An entry of the queue, or a chunk to be deleted, for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let mut key = KeyReader::new(key);
+    match key.tag()? {
+        QUEUE_PREFIX => key.u64("index")?.u32("number")?.with::<ReleaseRecord>(value),
+        CHUNK_PREFIX if value.is_empty() => key.chunk_id()?.with_text("shards to be deleted".to_owned()),
+        CHUNK_PREFIX => Err(Unreadable(
+            "a garbage chunk with a value, which should be empty".to_owned(),
+        )),
+        tag => Err(Unreadable(format!("a key of unknown kind {tag}"))),
+    }
 }

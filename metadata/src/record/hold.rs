@@ -10,7 +10,10 @@ use cairn_common::{
     wire::file::FileId,
 };
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 const FILE_PREFIX: u8 = 1;
 const SESSION_PREFIX: u8 = 2;
@@ -48,4 +51,15 @@ pub(crate) fn keys(session: SessionId, file: FileId) -> [Vec<u8>; 2] {
 pub(crate) fn file_of(key: &[u8]) -> Option<FileId> {
     let (bucket, inode) = (u64_at(key, 9)?, u64_at(key, 17)?);
     (key.first() == Some(&SESSION_PREFIX)).then_some(FileId { bucket, inode })
+}
+
+/// A hold for a person.
+pub(crate) fn describe(key: &[u8]) -> Result<Description, Unreadable> {
+    let mut key = KeyReader::new(key);
+    let key = match key.tag()? {
+        1 => key.u64("bucket")?.u64("inode")?.u64("session")?,
+        2 => key.u64("session")?.u64("bucket")?.u64("inode")?,
+        tag => return Err(Unreadable(format!("a key of unknown kind {tag}"))),
+    };
+    key.with_text("held open".to_owned())
 }

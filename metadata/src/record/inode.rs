@@ -12,7 +12,11 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::{extent::ExtentRecord, key::KeyWriter};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    extent::ExtentRecord,
+    key::KeyWriter,
+};
 
 /// What an inode is.
 pub(crate) use cairn_common::wire::file::FileKind as InodeKind;
@@ -213,4 +217,12 @@ pub(crate) fn ns(time_ms: u64) -> i64 {
 
 pub(crate) fn key(bucket: BucketId, inode: InodeId) -> Vec<u8> {
     KeyWriter::new().u64(bucket.value()).u64(inode.value()).finish()
+}
+
+/// An inode for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    KeyReader::new(key)
+        .u64("bucket")?
+        .u64("inode")?
+        .with::<InodeRecord>(value)
 }

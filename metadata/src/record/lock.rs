@@ -14,7 +14,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 /// A lock, beside what its key says.
 #[derive(Clone, PartialEq, Message)]
@@ -124,4 +127,24 @@ pub(crate) fn session_prefix(session: SessionId) -> Vec<u8> {
 
 pub(crate) fn count_key(session: SessionId) -> Vec<u8> {
     KeyWriter::new().u8(2).u64(session.value()).finish()
+}
+
+/// A lock, or a session's count of them, for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let mut reader = KeyReader::new(key);
+    match reader.tag()? {
+        0 => {
+            let reader = reader.u64("bucket")?.u64("inode")?.u8("kind")?.u64("first")?;
+            reader.u64("session")?.u64("owner")?.with::<LockRecord>(value)
+        }
+        1 => {
+            let reader = reader.u64("session")?.u64("bucket")?.u64("inode")?.u8("kind")?;
+            reader
+                .u64("first")?
+                .u64("owner")?
+                .with_text("of the session".to_owned())
+        }
+        2 => reader.u64("session")?.with::<LockCount>(value),
+        tag => Err(Unreadable(format!("a key of unknown kind {tag}"))),
+    }
 }

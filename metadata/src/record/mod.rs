@@ -6,6 +6,7 @@
 pub(crate) mod bucket;
 pub(crate) mod chunk;
 pub(crate) mod dentry;
+pub(crate) mod description;
 pub(crate) mod extent;
 pub(crate) mod feed;
 pub(crate) mod garbage;

@@ -8,7 +8,11 @@
 
 use cairn_common::ids::ChunkId;
 
-use super::{chunk, key::KeyWriter};
+use super::{
+    chunk,
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 pub(crate) fn key(priority: u8, id: ChunkId) -> Vec<u8> {
     KeyWriter::new().u8(priority).tail(&chunk::key(id))
@@ -18,4 +22,13 @@ pub(crate) fn key(priority: u8, id: ChunkId) -> Vec<u8> {
 pub(crate) fn parts_of(key: &[u8]) -> Option<(u8, ChunkId)> {
     let (priority, rest) = key.split_first()?;
     Some((*priority, chunk::id_of(rest)?))
+}
+
+/// An entry of the repair queue for a person.
+pub(crate) fn describe(key: &[u8]) -> Result<Description, Unreadable> {
+    let mut key = KeyReader::new(key);
+    let priority = key.tag()?;
+    key.u64("placement")?
+        .chunk_id()?
+        .with_text(format!("priority {priority}"))
 }

@@ -10,7 +10,10 @@
 use cairn_common::{envelope::Record, ids::SessionId, limits::REPLY_WINDOW_MAX, wire::command::WriteReply};
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 const _: () = assert!(REPLY_WINDOW_MAX <= 1 << 16);
 
@@ -30,4 +33,12 @@ impl Record for ReplyRecord {
 pub(crate) fn key(session: SessionId, sequence: u64) -> Vec<u8> {
     let slot = sequence % REPLY_WINDOW_MAX as u64;
     KeyWriter::new().u64(session.value()).u16(slot as u16).finish()
+}
+
+/// A kept reply for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    KeyReader::new(key)
+        .u64("session")?
+        .u64("sequence")?
+        .with::<WriteReply>(value)
 }

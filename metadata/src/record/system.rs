@@ -4,8 +4,13 @@
 //! family system   key "store" → StoreRecord   key "map" → MapMessage
 //! ```
 
-use cairn_common::envelope::Record;
+use cairn_common::{
+    envelope::{Record, open},
+    wire::map::MapMessage,
+};
 use prost::Message;
+
+use super::description::{Description, KeyReader, Unreadable};
 
 /// Key of [`StoreRecord`].
 pub(crate) const STORE_KEY: &[u8] = b"store";
@@ -71,4 +76,28 @@ pub(crate) struct MapHead {
 
 impl Record for StoreRecord {
     const VERSION: u8 = 1;
+}
+
+/// A record of the whole store for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let reader = KeyReader::new(key).name("key");
+    match key {
+        STORE_KEY => reader.with::<StoreRecord>(value),
+        MAP_KEY => {
+            let map: MapMessage = open(value).map_err(|error| Unreadable(error.to_string()))?;
+            let widths: Vec<_> = map
+                .widths
+                .iter()
+                .map(|width| (width.width, width.slots.len()))
+                .collect();
+            let (epoch, bits, devices) = (map.epoch, map.group_bits, map.devices);
+            // The rows themselves are thousands of numbers.
+            reader.with_text(format!(
+                "map of epoch {epoch}, 2^{bits} groups, (width, slots) {widths:?}, devices {devices:?}"
+            ))
+        }
+        _ => Err(Unreadable(
+            "a record of the store that this program does not know".to_owned(),
+        )),
+    }
 }

@@ -13,7 +13,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 /// An upload.
 #[derive(Clone, PartialEq, Message)]
@@ -100,4 +103,10 @@ pub(crate) fn activity_prefix(bucket: BucketId) -> Vec<u8> {
 /// The time and the upload in an activity key.
 pub(crate) fn activity_of(key: &[u8]) -> Option<(u64, UploadId)> {
     Some((u64_at(key, 16)?, UploadId::new(u64_at(key, 24)?)))
+}
+
+/// An upload for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("bucket")?.escaped("key")?.u64("upload")?;
+    key.with::<UploadRecord>(value)
 }

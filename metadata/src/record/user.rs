@@ -12,7 +12,10 @@ use bytes::Bytes;
 use cairn_common::{envelope::Record, ids::BucketId, wire::account::Rights};
 use prost::Message;
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 /// A user.
 #[derive(Clone, PartialEq, Message)]
@@ -126,4 +129,17 @@ pub(crate) fn bucket_behind(key: &[u8], prefix: &[u8]) -> Option<BucketId> {
 /// The text behind `prefix` in a key.
 pub(crate) fn text_behind(key: &[u8], prefix: &[u8]) -> Option<String> {
     String::from_utf8(key.get(prefix.len()..)?.to_vec()).ok()
+}
+
+/// A user, an access key or a right for a person. Secrets are left out.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let mut key = KeyReader::new(key);
+    match key.tag()? {
+        0 => key.name("user").with::<UserRecord>(value),
+        1 => key.name("key").with::<AccessKeyRecord>(value),
+        2 => key.escaped("user")?.name("key").with_text("of the user".to_owned()),
+        3 => key.escaped("key")?.u64("bucket")?.with::<GrantRecord>(value),
+        4 => key.u64("bucket")?.name("key").with::<GrantRecord>(value),
+        tag => Err(Unreadable(format!("a key of unknown kind {tag}"))),
+    }
 }

@@ -11,7 +11,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// The value of an extended attribute.
 #[derive(Clone, PartialEq, Message)]
@@ -29,4 +32,10 @@ pub(crate) const PREFIX_LEN: usize = 16;
 
 pub(crate) fn key(bucket: BucketId, inode: InodeId, name: &[u8]) -> Vec<u8> {
     KeyWriter::new().u64(bucket.value()).u64(inode.value()).tail(name)
+}
+
+/// An extended attribute for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("bucket")?.u64("inode")?.name("name");
+    key.with::<XattrRecord>(value)
 }

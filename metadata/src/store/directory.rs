@@ -63,6 +63,33 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The state directory of a store: that of its highest generation.
+pub(crate) fn newest_generation(directory: &Path) -> Result<PathBuf, StoreError> {
+    let generations = directory.join("state");
+    let newest = numbered(&generations)?.pop();
+    newest.map(|(_, path)| path).ok_or_else(|| StoreError::Corrupt {
+        what: "the metadata state",
+        detail: format!("{} holds no generation of it", generations.display()),
+    })
+}
+
+/// Where generation `number` of the state lies in a store's directory.
+pub(crate) fn generation_path(directory: &Path, number: u64) -> PathBuf {
+    path_of(&directory.join("state"), number)
+}
+
+/// Refuses a database's directory without its `CURRENT` file: RocksDB would take it for a new one and clear it.
+pub(super) fn check_present(what: &'static str, path: &Path) -> Result<(), StoreError> {
+    let holds_data = |name: &String| name.ends_with(".sst") || name.ends_with(".log");
+    if path.join("CURRENT").exists() || !path.exists() || !names(path)?.iter().any(holds_data) {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        what,
+        detail: format!("{} is missing", path.join("CURRENT").display()),
+    })
+}
+
 /// The path of number `number` under `parent`.
 pub(super) fn path_of(parent: &Path, number: u64) -> PathBuf {
     parent.join(format!("{number:020}"))

@@ -300,7 +300,7 @@ impl Patience {
             Some(FailureCode::NotFound) => return Err(FetchError::Gone(error.to_string())),
             Some(FailureCode::Corrupt) => return Err(FetchError::Damaged(error.to_string())),
             Some(
-                FailureCode::Malformed | FailureCode::Forbidden | FailureCode::WrongGroup | FailureCode::Unsupported,
+                FailureCode::Malformed | FailureCode::Forbidden | FailureCode::Unsupported | FailureCode::WrongGroup,
             ) => {
                 return Err(FetchError::Unanswered(error));
             }

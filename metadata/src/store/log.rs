@@ -23,17 +23,18 @@ use rocksdb::{DB, Direction, IteratorMode, WriteBatch};
 
 use super::{
     StoreError,
-    directory::create_directory,
+    directory::{check_present, create_directory, newest_generation},
     options::{SharedCache, log_options},
     record::{EntryRecord, IdentityRecord, LogPosition, VoteRecord, decode},
     syncer::{Callback, SyncObserver, Syncer, blocking_callback},
+    watermark::Watermark,
 };
 
 const IDENTITY: &[u8] = b"midentity";
 const VOTE: &[u8] = b"mvote";
 const COMMITTED: &[u8] = b"mcommitted";
 const PURGED: &[u8] = b"mpurged";
-const ENTRY_TAG: u8 = b'e';
+pub(super) const ENTRY_TAG: u8 = b'e';
 const WHAT_ENTRY: &str = "an entry of the Raft log";
 
 /// Where the log begins and ends.
@@ -53,10 +54,13 @@ pub(crate) struct LogStore {
 
 struct Shared {
     db: RwLock<Option<Arc<DB>>>,
-    bounds: Mutex<LogBounds>,
+    bounds: Arc<Mutex<LogBounds>>,
     syncer: Syncer,
     /// Up to this index the state is on disk: beyond it no entry may go.
     flushed_index: Arc<AtomicU64>,
+    /// Where the log would end if it ended at its newest synced entry, plus one.
+    synced_end: Arc<AtomicU64>,
+    watermark: Watermark,
 }
 
 impl LogStore {
@@ -70,23 +74,32 @@ impl LogStore {
     ) -> Result<Self, StoreError> {
         let path = directory.join("log");
         create_directory(&path)?;
+        check_present("the Raft log", &path)?;
         let db = DB::open(&log_options(cache), &path)
             .map_err(|error| StoreError::from_opening("the Raft log", &path, &error))?;
-        check_identity(&db, server)?;
+        check_identity(&db, server, directory)?;
         let bounds = find_bounds(&db)?;
+        let watermark = Watermark::open(directory)?;
+        check_end(&bounds, watermark.noted())?;
         let db = Arc::new(db);
-        let synced = Arc::clone(&db);
+        let bounds = Arc::new(Mutex::new(bounds));
+        let synced_end = Arc::new(AtomicU64::new(0));
+        let (synced, appended, reached) = (Arc::clone(&db), Arc::clone(&bounds), Arc::clone(&synced_end));
         let sync = move || {
-            synced
-                .flush_wal(true)
-                .map_err(|error| StoreError::from_rocksdb("syncing the log", &error))
+            let end = appended.lock().last.map_or(0, |last| last.index + 1);
+            let done = synced.flush_wal(true);
+            done.map_err(|error| StoreError::from_rocksdb("syncing the log", &error))?;
+            reached.store(end, Ordering::Release);
+            Ok(())
         };
         let syncer = Syncer::start(sync, observe_sync)?;
         let shared = Shared {
             db: RwLock::new(Some(db)),
-            bounds: Mutex::new(bounds),
+            bounds,
             syncer,
             flushed_index,
+            synced_end,
+            watermark,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -180,7 +193,7 @@ impl LogStore {
 
     /// The newest vote.
     pub(crate) fn vote(&self) -> Result<Option<VoteRecord>, StoreError> {
-        self.read(VOTE, "the Raft vote")
+        vote_of(&*self.db()?)
     }
 
     /// Writes the vote; durable only after a sync.
@@ -195,6 +208,10 @@ impl LogStore {
 
     /// Notes how far the log is committed; not synced by itself.
     pub(crate) fn put_committed(&self, committed: &LogPosition) -> Result<(), StoreError> {
+        let synced_end = self.shared.synced_end.load(Ordering::Acquire);
+        if let Some(synced) = synced_end.checked_sub(1) {
+            self.shared.watermark.note(committed.index.min(synced));
+        }
         self.put(COMMITTED, committed, "writing the log's committed position")
     }
 
@@ -239,13 +256,13 @@ fn entry_key(index: u64) -> [u8; 9] {
     key
 }
 
-fn entry_index(key: &[u8]) -> Option<u64> {
+pub(super) fn entry_index(key: &[u8]) -> Option<u64> {
     let (tag, index) = key.split_first()?;
     (*tag == ENTRY_TAG).then_some(())?;
     Some(u64::from_be_bytes(index.try_into().ok()?))
 }
 
-fn read_entry(index: u64, value: Bytes) -> Result<EntryRecord, StoreError> {
+pub(super) fn read_entry(index: u64, value: Bytes) -> Result<EntryRecord, StoreError> {
     let entry: EntryRecord = open_entry(&value)?;
     if entry.position.index != index {
         let detail = format!("under index {index} stands the entry of index {}", entry.position.index);
@@ -282,23 +299,55 @@ fn read_record<R: Record>(db: &DB, key: &[u8], what: &'static str) -> Result<Opt
     stored.map(|bytes| decode(what, &bytes)).transpose()
 }
 
-fn check_identity(db: &DB, server: NodeId) -> Result<(), StoreError> {
+/// Whose log `db` holds.
+pub(super) fn server_of(db: &DB) -> Result<Option<NodeId>, StoreError> {
     let found: Option<IdentityRecord> = read_record(db, IDENTITY, "the log's identity")?;
-    match found {
-        Some(found) if found.server == server.value() => Ok(()),
-        Some(found) => Err(StoreError::OtherServer {
-            found: NodeId::new(found.server),
-            asked: server,
-        }),
+    Ok(found.map(|found| NodeId::new(found.server)))
+}
+
+/// The newest vote in `db`.
+pub(super) fn vote_of(db: &DB) -> Result<Option<VoteRecord>, StoreError> {
+    read_record(db, VOTE, "the Raft vote")
+}
+
+/// Refuses a log that ends before an entry that was acknowledged.
+fn check_end(bounds: &LogBounds, noted: Option<u64>) -> Result<(), StoreError> {
+    let last = bounds.last.map(|last| last.index);
+    match noted {
+        Some(noted) if last < Some(noted) => {
+            let end = last.map_or_else(|| "is empty".to_owned(), |last| format!("ends at entry {last}"));
+            Err(StoreError::Corrupt {
+                what: "the Raft log",
+                detail: format!("it {end}, and entry {noted} was synced and acknowledged: its end is lost"),
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_identity(db: &DB, server: NodeId, directory: &Path) -> Result<(), StoreError> {
+    match server_of(db)? {
+        Some(found) if found == server => Ok(()),
+        Some(found) => Err(StoreError::OtherServer { found, asked: server }),
         None => {
+            let state = newest_generation(directory);
+            if let Ok(state) = state {
+                return Err(StoreError::Corrupt {
+                    what: "the Raft log",
+                    detail: format!("it is missing or empty, though {} holds a state", state.display()),
+                });
+            }
             let record = IdentityRecord { server: server.value() };
+            // Synced, so that a state is never there without it.
             db.put(IDENTITY, seal(&record))
+                .and_then(|()| db.flush_wal(true))
                 .map_err(|error| StoreError::from_rocksdb("writing the log's identity", &error))
         }
     }
 }
 
-fn find_bounds(db: &DB) -> Result<LogBounds, StoreError> {
+/// Where the log in `db` begins and ends.
+pub(super) fn find_bounds(db: &DB) -> Result<LogBounds, StoreError> {
     let purged: Option<LogPosition> = read_record(db, PURGED, "the log's purged position")?;
     let mut newest = db.iterator(IteratorMode::From(&entry_key(u64::MAX), Direction::Reverse));
     let last = match newest

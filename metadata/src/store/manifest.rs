@@ -78,9 +78,19 @@ pub(super) fn make(path: &Path, number: u64, each: impl Fn()) -> Result<Checkpoi
     Ok(manifest)
 }
 
+/// The manifest of the checkpoint at `path`, kept or made.
+pub(crate) fn load_or_make(path: &Path, number: u64) -> Result<CheckpointManifest, StoreError> {
+    load(path)?.map_or_else(|| make(path, number, || {}), Ok)
+}
+
 /// Decodes a manifest that came from elsewhere, and checks what its reader relies on.
 pub(super) fn decode_foreign(bytes: &[u8]) -> Result<CheckpointManifest, String> {
     let manifest: CheckpointManifest = decode(WHAT_MANIFEST, bytes).map_err(|error| error.to_string())?;
+    check(&manifest).map(|()| manifest)
+}
+
+/// Checks what the reader of a manifest relies on; the error says what is wrong with it.
+pub(crate) fn check(manifest: &CheckpointManifest) -> Result<(), String> {
     let ascending = manifest.files.windows(2).all(|pair| pair[0].name < pair[1].name);
     if manifest.files.is_empty() || manifest.files.len() > FILES_MAX || !ascending {
         return Err("the manifest names no files, too many, or one twice".to_owned());
@@ -91,7 +101,7 @@ pub(super) fn decode_foreign(bytes: &[u8]) -> Result<CheckpointManifest, String>
             "the manifest names {:?}, which is no file of a checkpoint",
             file.name
         )),
-        None => Ok(manifest),
+        None => Ok(()),
     }
 }
 

@@ -21,6 +21,7 @@ mod fetch;
 mod hot;
 mod log;
 mod manifest;
+mod offline;
 mod options;
 mod pins;
 mod record;
@@ -28,15 +29,20 @@ mod state;
 mod syncer;
 mod transfer;
 mod view;
+mod watermark;
 
+pub(crate) use directory::{generation_path, newest_generation};
 pub use error::StoreError;
-pub(crate) use fetch::fetch;
 pub use fetch::{FetchError, Progress};
+pub(crate) use fetch::{fetch, fetch_checkpoint};
 pub(crate) use log::LogStore;
+pub(crate) use manifest::{check as check_manifest, load_or_make as checkpoint_manifest};
+pub(crate) use offline::{OFFLINE_MEMORY_BYTES, OfflineLog, OfflineState, Records};
 pub(crate) use options::SharedCache;
-pub(crate) use pins::PinError;
+pub(crate) use pins::{CheckpointName, PinError};
 pub(crate) use record::{
-    BlankRecord, EntryKind, EntryRecord, LogPosition, MemberRecord, MembershipRecord, VoteRecord, VoterSet,
+    AppliedRecord, BlankRecord, EntryKind, EntryRecord, LogPosition, MemberRecord, MembershipRecord, VoteRecord,
+    VoterSet,
 };
 pub(crate) use state::{Checkpoint, StateStore};
 pub(crate) use syncer::SyncObserver;

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::core::view::{Family, View, Write};
 
-const META: &str = "meta";
+pub(super) const META: &str = "meta";
 const APPLIED: &[u8] = b"applied";
 const MEMBERSHIP: &[u8] = b"membership";
 const WHAT_STATE: &str = "the metadata state";
@@ -218,6 +218,19 @@ impl StateStore {
         self.remove_snapshots_below(index)
     }
 
+    /// Makes the state that of a group of its own, as a restore does: `writes` and the members take effect at the position that
+    /// is applied already. For a store that no server uses.
+    pub(crate) fn begin_anew(&self, writes: &[Write], membership: &MembershipRecord) -> Result<(), StoreError> {
+        let before = self.applied();
+        let applied = AppliedRecord {
+            chain: chain_hash(before.chain_hash()?, writes).as_bytes().to_vec(),
+            ..before
+        };
+        self.current()?.write(writes, &applied, Some(membership))?;
+        *self.applied.lock() = applied;
+        self.flush()
+    }
+
     /// Flushes and closes the state. Whatever is asked of it then is answered with [`StoreError::Closed`].
     pub(crate) fn close(&self) -> Result<(), StoreError> {
         let flushed = self.flush();
@@ -240,6 +253,7 @@ impl StateStore {
 
 impl Generation {
     fn open(path: &Path, number: u64, cache: &SharedCache) -> Result<Self, StoreError> {
+        directory::check_present(WHAT_STATE, path)?;
         let names = Family::ALL.iter().map(|family| family.name()).chain([META]);
         let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(cache)));
         let db = DB::open_cf_descriptors(&state_options(cache), path, families)
@@ -248,11 +262,11 @@ impl Generation {
     }
 
     fn applied(&self) -> Result<AppliedRecord, StoreError> {
-        Ok(read_meta(&self.db, APPLIED)?.unwrap_or_else(AppliedRecord::start))
+        applied_of(&self.db)
     }
 
     fn membership(&self) -> Result<MembershipRecord, StoreError> {
-        Ok(read_meta(&self.db, MEMBERSHIP)?.unwrap_or_default())
+        membership_of(&self.db)
     }
 
     fn write(
@@ -305,12 +319,10 @@ impl Checkpoint {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let db = DB::open_cf_for_read_only(&Options::default(), path, ["default", META], false)
             .map_err(|error| StoreError::from_opening("a snapshot of the metadata", path, &error))?;
-        let applied = read_meta(&db, APPLIED)?.unwrap_or_else(AppliedRecord::start);
-        let membership = read_meta(&db, MEMBERSHIP)?.unwrap_or_default();
         Ok(Self {
             path: path.to_owned(),
-            applied,
-            membership,
+            applied: applied_of(&db)?,
+            membership: membership_of(&db)?,
         })
     }
 }
@@ -321,6 +333,16 @@ pub(super) fn family_handle<'a>(db: &'a DB, name: &'static str) -> Result<&'a Co
         what: WHAT_STATE,
         detail: format!("the column family {name} is missing"),
     })
+}
+
+/// How far the state in `db` is.
+pub(super) fn applied_of(db: &DB) -> Result<AppliedRecord, StoreError> {
+    Ok(read_meta(db, APPLIED)?.unwrap_or_else(AppliedRecord::start))
+}
+
+/// The newest applied membership in `db`.
+pub(super) fn membership_of(db: &DB) -> Result<MembershipRecord, StoreError> {
+    Ok(read_meta(db, MEMBERSHIP)?.unwrap_or_default())
 }
 
 fn read_meta<R: Record>(db: &DB, key: &[u8]) -> Result<Option<R>, StoreError> {

@@ -1,7 +1,9 @@
 //! The server over a real store, with chunkservers that are recorded.
 
+mod backups;
 mod bounds;
 mod cluster;
+mod damage;
 mod group;
 mod housekeeping;
 mod requests;

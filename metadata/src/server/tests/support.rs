@@ -34,11 +34,17 @@ use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
 
-use crate::{InventorySchedule, MetadataConfig, MetadataServer, Surroundings};
+use crate::{InventorySchedule, MetadataConfig, MetadataServer, StartError, Surroundings};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const METADATA: NodeId = NodeId::new(1);
-const CHUNKS: NodeId = NodeId::new(2);
+pub(super) const METADATA_KINDS: [RequestKind; 4] = [
+    RequestKind::MetadataWrite,
+    RequestKind::MetadataRead,
+    RequestKind::ReadCheckpoint,
+    RequestKind::BackUp,
+];
+pub(super) const CHUNKS: NodeId = NodeId::new(2);
 pub(super) const BUCKET: &str = "bucket";
 const DEVICES: u32 = 3;
 const GROUP_BITS: u8 = 4;
@@ -144,8 +150,8 @@ pub(super) struct Rig {
     pub(super) session: u64,
     sequence: AtomicU64,
     counter: AtomicU64,
-    carrier: InProcess,
-    _directory: TempDir,
+    pub(super) carrier: InProcess,
+    pub(super) directory: TempDir,
 }
 
 impl Rig {
@@ -155,29 +161,41 @@ impl Rig {
 
     pub(super) async fn with(change: impl FnOnce(&mut MetadataConfig)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let chunkserver = Arc::new(FakeChunkserver::default());
+        let mut rig = Self::on(directory, Arc::default(), change).await.expect("a start");
+        rig.prepare().await;
+        rig
+    }
+
+    /// A server on what is in `directory` already, without a session.
+    pub(super) async fn on(
+        directory: TempDir,
+        chunkserver: Arc<FakeChunkserver>,
+        change: impl FnOnce(&mut MetadataConfig),
+    ) -> Result<Self, StartError> {
         let service: Arc<dyn Service> = Arc::clone(&chunkserver) as Arc<dyn Service>;
         let kinds = [RequestKind::DeleteShard, RequestKind::ListShards];
         let chunks = InProcess::new().with_service(CHUNKS, &kinds, service, 1000);
         let mut config = config(directory.path());
         change(&mut config);
-        let server = MetadataServer::start(config, Surroundings::new(Arc::new(chunks.clone())))
-            .await
-            .expect("a start");
-        let kinds = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
-        let carrier = chunks.with_service(METADATA, &kinds, Arc::new(server.clone()), 10_000);
+        let server = MetadataServer::start(config, Surroundings::new(Arc::new(chunks.clone()))).await?;
+        let carrier = chunks.with_service(METADATA, &METADATA_KINDS, Arc::new(server.clone()), 10_000);
         let (sequence, counter) = (AtomicU64::new(0), AtomicU64::new(0));
-        let mut rig = Self {
+        Ok(Self {
             server,
             chunkserver,
             session: 0,
             sequence,
             counter,
             carrier,
-            _directory: directory,
-        };
-        rig.prepare().await;
-        rig
+            directory,
+        })
+    }
+
+    /// Goes on with a session that is open already, from this sequence and chunk number on.
+    pub(super) fn go_on_with(&mut self, session: u64, from: u64) {
+        self.session = session;
+        self.sequence.store(from, Ordering::SeqCst);
+        self.counter.store(from, Ordering::SeqCst);
     }
 
     async fn prepare(&mut self) {

@@ -1,0 +1,599 @@
+//! Backups of a running server: made, verified, looked into, restored; checkpoints fetched with interruptions.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cairn_common::{
+    envelope::seal,
+    ids::{BucketId, InodeId, NodeId, SessionId, UploadId},
+    wire::{
+        checkpoint::{BackUp, BackUpReply, ReadCheckpoint},
+        command::{Command, CompleteUpload, CreateUpload, HoldDeletion, Outcome, PutPart},
+        kind::RequestKind,
+        object::{Body as ObjectBody, PartSize},
+        query::Answer,
+    },
+};
+use cairn_transport::{Body, CallError, Request, Response, Transport, call};
+use parking_lot::Mutex;
+use prost::Message;
+
+use super::support::{BUCKET, DEADLINE, METADATA, Rig, is_done};
+use crate::{
+    FetchError, Progress,
+    core::view::{Family, Write},
+    maintenance::{About, Filter, Finding, Source, back_up, fetch_live, inspect, restore, summarize, verify},
+    record::{bucket, chunk, dentry, extent, garbage, inode, part, reply, session, system, upload},
+    store::{CheckpointName, SharedCache, StateStore, fetch_checkpoint, tests::copy_tree},
+};
+
+/// Something of each kind: inline and chunked objects, directories, an upload, a multipart object, garbage.
+async fn filled() -> Rig {
+    let rig = Rig::new().await;
+    for key in ["a", "d/", "d/e/f", "d/g", "x//y"] {
+        rig.put_inline(key).await;
+    }
+    rig.put_chunk("c").await;
+    rig.put_chunk("d/c").await;
+    let under_way = create_upload(&rig, "m1").await;
+    put_part(&rig, "m1", under_way, 1).await;
+    let completed = create_upload(&rig, "m2").await;
+    put_part(&rig, "m2", completed, 1).await;
+    put_part(&rig, "m2", completed, 2).await;
+    let complete = CompleteUpload {
+        bucket: BUCKET.to_owned(),
+        key: Bytes::from_static(b"m2"),
+        upload: completed,
+        revision: 2,
+        parts: vec![PartSize { number: 1, size: 4 }, PartSize { number: 2, size: 4 }],
+        etag: "etag".to_owned(),
+        ..CompleteUpload::default()
+    };
+    let reply = rig.run(Command::CompleteUpload(complete)).await;
+    assert!(matches!(reply.outcome, Some(Outcome::CommittedMs(_))), "{reply:?}");
+    rig
+}
+
+async fn create_upload(rig: &Rig, key: &'static str) -> u64 {
+    let create = CreateUpload {
+        bucket: BUCKET.to_owned(),
+        key: Bytes::from_static(key.as_bytes()),
+        ..CreateUpload::default()
+    };
+    let reply = rig.run(Command::CreateUpload(create)).await;
+    let Some(Outcome::Upload(upload)) = reply.outcome else {
+        panic!("no upload: {reply:?}")
+    };
+    upload
+}
+
+async fn put_part(rig: &Rig, key: &'static str, upload: u64, number: u32) {
+    let body = ObjectBody {
+        size: 4,
+        inline: Bytes::from_static(b"part"),
+        extents: Vec::new(),
+    };
+    let put = PutPart {
+        bucket: BUCKET.to_owned(),
+        key: Bytes::from_static(key.as_bytes()),
+        upload,
+        number,
+        body: Some(body),
+        ..PutPart::default()
+    };
+    let reply = rig.run(Command::PutPart(put)).await;
+    assert!(matches!(reply.outcome, Some(Outcome::CommittedMs(_))), "{reply:?}");
+}
+
+fn findings(source: &Source) -> Vec<String> {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut found = Vec::new();
+    let mut report = |finding: &Finding| found.push(format!("{} {}: {}", finding.family, finding.record, finding.what));
+    let verified = verify(source, scratch.path(), &mut report, &mut |_, _| {}).expect("verified");
+    assert_eq!(verified.findings, found.len() as u64);
+    assert!(verified.records > 0);
+    found
+}
+
+const NO_FINDINGS: [&str; 0] = [];
+
+#[tokio::test]
+async fn a_restored_backup_has_what_was_acknowledged_and_deletes_nothing_until_told() {
+    let rig = filled().await;
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("backup");
+    let about = About {
+        store: "the store".to_owned(),
+        settings: "its settings".to_owned(),
+    };
+    let progress = Mutex::new(Progress::default());
+    let show = |now: Progress| *progress.lock() = now;
+    let info = back_up(&rig.carrier, METADATA, &file, about, &show)
+        .await
+        .expect("backed up");
+    let progress = *progress.lock();
+    assert_eq!(
+        (progress.bytes_done, progress.files_done),
+        (progress.bytes_total, progress.files_total)
+    );
+    assert_eq!(info.bytes, progress.bytes_total);
+    assert!(
+        !rig.directory
+            .path()
+            .join("backups")
+            .read_dir()
+            .expect("a listing")
+            .any(|_| true)
+    );
+    let again = back_up(&rig.carrier, METADATA, &file, About::default(), &|_| {}).await;
+    assert!(again.expect_err("nothing is replaced").to_string().contains("already"));
+
+    rig.put_inline("later").await;
+    assert!(is_done(&rig.delete("a").await));
+    rig.server.shutdown().await.expect("stopped");
+    assert_eq!(findings(&Source::find(&file).expect("a backup")), NO_FINDINGS);
+    assert_eq!(
+        findings(&Source::find(rig.directory.path()).expect("a store")),
+        NO_FINDINGS
+    );
+
+    let target = place.path().join("restored");
+    let restored = restore(&file, &target, METADATA).expect("restored");
+    assert_eq!((restored.generation, restored.backup), (1, info));
+    assert!(restore(&file, &target, METADATA).is_err(), "a store is never replaced");
+    assert_eq!(findings(&Source::Store(target.clone())), NO_FINDINGS);
+    serve_restored(&target, &rig).await;
+}
+
+async fn serve_restored(target: &Path, old: &Rig) {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::remove_dir(directory.path()).expect("an empty directory");
+    std::fs::rename(target, directory.path()).expect("moved");
+    let mut rig = Rig::on(directory, Arc::clone(&old.chunkserver), |_| {})
+        .await
+        .expect("a start");
+    assert!(
+        matches!(rig.object("a").await, Answer::Object(_)),
+        "what was deleted after the backup is back"
+    );
+    assert!(
+        !matches!(rig.object("later").await, Answer::Object(_)),
+        "what was put after the backup is not there"
+    );
+    let session = rig.open_session().await;
+    assert_eq!(session >> 48, 1, "the generation of session ids is a new one");
+    rig.go_on_with(session, 1);
+    assert!(is_done(&rig.delete("c").await));
+    // No session reads what was deleted, so it could go.
+    let before = rig.summary_index().await;
+    rig.heartbeat(old.session, before).await;
+    rig.heartbeat(session, before).await;
+    for _ in 0..20 {
+        assert_eq!(rig.summary().await.release_pending, 1, "nothing is released");
+    }
+    assert_eq!(rig.chunkserver.deletes.load(Ordering::SeqCst), 0);
+    assert!(rig.summary().await.deletion_held);
+    let release = HoldDeletion {
+        held: false,
+        generation: 0,
+    };
+    assert!(is_done(&rig.send(0, 0, Command::HoldDeletion(release)).await));
+    rig.eventually("the deleted object is released", |summary| summary.release_pending == 0)
+        .await;
+    while rig.chunkserver.deletes.load(Ordering::SeqCst) == 0 {
+        rig.summary().await;
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_refused_and_leaves_nothing() {
+    let rig = filled().await;
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("backup");
+    back_up(&rig.carrier, METADATA, &file, About::default(), &|_| {})
+        .await
+        .expect("backed up");
+    let good = std::fs::read(&file).expect("read");
+    let target = place.path().join("restored");
+    let flips = (0..good.len()).step_by(997).chain([good.len() - 1]);
+    for at in flips {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&file, bad).expect("written");
+        assert!(restore(&file, &target, METADATA).is_err(), "byte {at}");
+        assert!(!target.exists(), "byte {at}");
+    }
+    for length in [0, 11, 100, good.len() / 2, good.len() - 1] {
+        std::fs::write(&file, &good[..length]).expect("written");
+        assert!(restore(&file, &target, METADATA).is_err(), "{length} bytes");
+    }
+    std::fs::write(&file, good).expect("written");
+    assert!(restore(&file, &target, METADATA).is_ok());
+}
+
+#[tokio::test]
+async fn records_are_shown_and_filtered() {
+    let rig = filled().await;
+    let place = tempfile::tempdir().expect("a directory");
+    let source = fetch_live(&rig.carrier, METADATA, &place.path().join("live"), &|_| {})
+        .await
+        .expect("fetched");
+    let shown = |filter: Filter| {
+        let mut lines = Vec::new();
+        let damaged = inspect(&source, place.path(), &filter, &mut |line| {
+            lines.push(format!(
+                "{} {} {}",
+                line.family,
+                line.key,
+                line.value.expect("undamaged")
+            ));
+            true
+        });
+        assert_eq!(damaged.expect("inspected"), 0);
+        lines
+    };
+    let all = shown(Filter::default());
+    for family in Family::ALL.iter().filter(|family| **family != Family::Garbage) {
+        assert!(
+            all.iter().any(|line| line.starts_with(family.name())),
+            "{}",
+            family.name()
+        );
+    }
+    let named = shown(Filter {
+        family: Some("dentry".to_owned()),
+        bucket: Some(BUCKET.to_owned()),
+        name_prefix: b"d".to_vec(),
+        ..Filter::default()
+    });
+    assert_eq!(
+        named,
+        ["dentry bucket=1 parent=1 component=\"d/\" DentryRecord { inode: 4 }"]
+    );
+    let limit = Some(3);
+    assert_eq!(
+        shown(Filter {
+            limit,
+            ..Filter::default()
+        })
+        .len(),
+        3
+    );
+    let summary = summarize(&source, place.path()).expect("a summary");
+    assert_eq!(
+        summary.families.iter().map(|family| family.records).sum::<u64>(),
+        all.len() as u64
+    );
+    assert_eq!(summary.members, [METADATA.value()]);
+}
+
+/// A change that breaks a state, and a part of the finding that must come of it.
+type Breakage = (&'static str, fn() -> Vec<Write>);
+
+fn put(family: Family, key: Vec<u8>, value: Vec<u8>) -> Write {
+    Write {
+        family,
+        key,
+        value: Some(value),
+    }
+}
+
+fn gone(family: Family, key: Vec<u8>) -> Write {
+    Write {
+        family,
+        key,
+        value: None,
+    }
+}
+
+const FIRST: BucketId = BucketId::new(1);
+
+fn an_extent(offset: u64) -> extent::ExtentRecord {
+    extent::ExtentRecord {
+        file_offset: offset,
+        length: 1,
+        chunk_offset: 0,
+        chunk_id: Bytes::from_static(&[9; 16]),
+        ..extent::ExtentRecord::default()
+    }
+}
+
+fn lone_file(size: u64, extents: Vec<extent::ExtentRecord>) -> Vec<u8> {
+    seal(&inode::InodeRecord {
+        kind: inode::InodeKind::File.into(),
+        size,
+        extents,
+        ..inode::InodeRecord::default()
+    })
+}
+
+const BREAKAGES: &[Breakage] = &[
+    ("checksum does not match", || {
+        vec![put(
+            Family::Inode,
+            inode::key(FIRST, InodeId::new(2)),
+            b"rubbish".to_vec(),
+        )]
+    }),
+    ("has no inode 2", || {
+        vec![gone(Family::Inode, inode::key(FIRST, InodeId::new(2)))]
+    }),
+    ("no name leads to it", || {
+        vec![put(
+            Family::Inode,
+            inode::key(FIRST, InodeId::new(350)),
+            lone_file(0, vec![]),
+        )]
+    }),
+    ("directory 99 is not there", || {
+        let record = seal(&dentry::DentryRecord { inode: 2, kind: 0 });
+        vec![put(
+            Family::Dentry,
+            dentry::key(FIRST, InodeId::new(99), b"lost"),
+            record,
+        )]
+    }),
+    ("names lead to it, not 1", || {
+        let record = seal(&dentry::DentryRecord { inode: 2, kind: 0 });
+        vec![put(Family::Dentry, dentry::key(FIRST, InodeId::ROOT, b"twice"), record)]
+    }),
+    ("names, ", || {
+        vec![gone(Family::Dentry, dentry::key(FIRST, InodeId::ROOT, b"a"))]
+    }),
+    ("lies within itself", || {
+        let record = |parent| {
+            seal(&inode::InodeRecord {
+                kind: inode::InodeKind::Directory.into(),
+                parent,
+                children: 1,
+                ..inode::InodeRecord::default()
+            })
+        };
+        let name = |parent, inode| {
+            let key = dentry::key(FIRST, InodeId::new(parent), b"loop/");
+            put(Family::Dentry, key, seal(&dentry::DentryRecord { inode, kind: 0 }))
+        };
+        let directory = |number, parent| put(Family::Inode, inode::key(FIRST, InodeId::new(number)), record(parent));
+        vec![directory(500, 501), directory(501, 500), name(500, 501), name(501, 500)]
+    }),
+    ("given out numbers up to", || {
+        vec![put(
+            Family::Inode,
+            inode::key(FIRST, InodeId::new(500)),
+            lone_file(0, vec![]),
+        )]
+    }),
+    ("lies over the one before it", || {
+        vec![put(
+            Family::Inode,
+            inode::key(FIRST, InodeId::new(2)),
+            lone_file(5, vec![an_extent(1), an_extent(1)]),
+        )]
+    }),
+    ("behind the end at", || {
+        vec![put(
+            Family::Inode,
+            inode::key(FIRST, InodeId::new(2)),
+            lone_file(1, vec![an_extent(1)]),
+        )]
+    }),
+    ("the file that it is of is not there", || {
+        vec![put(
+            Family::Extent,
+            extent::key(FIRST, InodeId::new(700), 1),
+            seal(&an_extent(0)),
+        )]
+    }),
+    ("extents refer to it, and its record is not there", || {
+        vec![put(
+            Family::Inode,
+            inode::key(FIRST, InodeId::new(2)),
+            lone_file(2, vec![an_extent(0)]),
+        )]
+    }),
+    ("no references, and its shards are not queued", || {
+        let id = cairn_common::ids::ChunkId {
+            session: SessionId::new(1),
+            counter: 900,
+        };
+        vec![put(Family::Chunk, chunk::key(id), seal(&chunk::ChunkRecord::default()))]
+    }),
+    ("queued for deletion, and its record is not there", || {
+        let id = cairn_common::ids::ChunkId {
+            session: SessionId::new(1),
+            counter: 900,
+        };
+        vec![put(Family::Garbage, garbage::chunk_key(id), Vec::new())]
+    }),
+    ("queued for release, and a name leads to it", || {
+        let release = garbage::ReleaseRecord {
+            bucket: 1,
+            release: Some(garbage::Release::Inode(2)),
+        };
+        vec![put(Family::Garbage, garbage::queue_key(1, 1), seal(&release))]
+    }),
+    ("queued releases", || {
+        let release = garbage::ReleaseRecord {
+            bucket: 1,
+            release: Some(garbage::Release::Upload(77)),
+        };
+        vec![put(Family::Garbage, garbage::queue_key(1, 1), seal(&release))]
+    }),
+    ("neither an upload, nor an object", || {
+        vec![put(
+            Family::Part,
+            part::key(FIRST, UploadId::new(77), 1),
+            seal(&part::PartRecord::default()),
+        )]
+    }),
+    ("part 2 of upload 2, which is not there", || {
+        vec![gone(Family::Part, part::key(FIRST, UploadId::new(2), 2))]
+    }),
+    ("it counts 1 uploads, there are 0", || {
+        vec![gone(Family::Upload, upload::key(FIRST, b"m1", UploadId::new(1)))]
+    }),
+    ("objects, there are", || {
+        vec![put(
+            Family::Bucket,
+            bucket::key(FIRST),
+            seal(&bucket::BucketRecord {
+                name: BUCKET.to_owned(),
+                last_inode: 400,
+                ..bucket::BucketRecord::default()
+            }),
+        )]
+    }),
+    ("does not lead to it", || {
+        vec![gone(Family::Bucket, bucket::name_key(BUCKET))]
+    }),
+    ("its bucket is not there", || {
+        vec![gone(Family::Bucket, bucket::key(FIRST))]
+    }),
+    ("the session that it is kept for", || {
+        let reply = cairn_common::wire::command::WriteReply::default();
+        vec![put(Family::Reply, reply::key(SessionId::new(999), 1), seal(&reply))]
+    }),
+    ("never opened this session", || {
+        vec![put(
+            Family::Session,
+            session::key(SessionId::new(999)),
+            seal(&session::SessionRecord::default()),
+        )]
+    }),
+    ("it counts 1 sessions, there are 0", || {
+        vec![gone(Family::Session, session::key(SessionId::new(1)))]
+    }),
+    ("the store's own record is missing", || {
+        vec![gone(Family::System, system::STORE_KEY.to_vec())]
+    }),
+];
+
+#[tokio::test]
+async fn every_broken_rule_is_found() {
+    let rig = filled().await;
+    rig.server.shutdown().await.expect("stopped");
+    assert_eq!(findings(&Source::Store(rig.directory.path().to_owned())), NO_FINDINGS);
+    let mut missed = Vec::new();
+    for (expected, writes) in BREAKAGES {
+        let copy = tempfile::tempdir().expect("a directory");
+        copy_tree(rig.directory.path(), copy.path());
+        let state = StateStore::open(copy.path(), &SharedCache::new(64 << 20), Arc::default()).expect("opened");
+        let members = state.membership().expect("members");
+        state.begin_anew(&writes(), &members).expect("written");
+        state.close().expect("closed");
+        let found = findings(&Source::Store(copy.path().to_owned()));
+        if !found.iter().any(|finding| finding.contains(expected)) {
+            missed.push((expected, found));
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// Cuts the bodies of some answers, and counts the bytes that came.
+struct Cutting {
+    inner: Arc<dyn Transport>,
+    /// Bytes until the next cut.
+    cut_every: u64,
+    asked: Mutex<Vec<(String, u64)>>,
+    bytes: AtomicU64,
+}
+
+#[async_trait]
+impl Transport for Cutting {
+    async fn send(&self, node: NodeId, request: Request) -> Result<Response, CallError> {
+        if request.kind != RequestKind::ReadCheckpoint {
+            return self.inner.send(node, request).await;
+        }
+        let asked = ReadCheckpoint::decode(request.header.clone()).expect("a message");
+        let is_manifest = asked.file.is_empty();
+        self.asked.lock().push((asked.file, asked.offset));
+        let mut response = self.inner.send(node, request).await?;
+        if is_manifest {
+            return Ok(response);
+        }
+        let (sender, body) = Body::channel(1000);
+        let mut left = self.cut_every;
+        while let Some(piece) = response.body.next().await {
+            let piece = piece.expect("a piece");
+            let part = piece.slice(..piece.len().min(usize::try_from(left).expect("few bytes")));
+            left -= part.len() as u64;
+            self.bytes.fetch_add(part.len() as u64, Ordering::SeqCst);
+            let is_cut = part.len() < piece.len();
+            sender.send(part).await.expect("room");
+            if is_cut {
+                response.body = body;
+                return Ok(response);
+            }
+        }
+        sender.finish();
+        response.body = body;
+        Ok(response)
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_fetch_goes_on_where_it_was() {
+    let rig = filled().await;
+    for number in 0..300 {
+        rig.put_inline(&format!("many/{number}")).await;
+    }
+    let cutting = |cut_every| Cutting {
+        inner: Arc::new(rig.carrier.clone()),
+        cut_every,
+        asked: Mutex::default(),
+        bytes: AtomicU64::new(0),
+    };
+    let place = tempfile::tempdir().expect("a directory");
+    let into = place.path().join("fetched");
+    let kind = RequestKind::BackUp;
+    let asking = call(
+        &rig.carrier,
+        METADATA,
+        kind,
+        &BackUp { done_with: None },
+        Body::empty(),
+        DEADLINE,
+    );
+    let (made, _): (BackUpReply, _) = asking.await.expect("made");
+    let name = CheckpointName {
+        number: made.number,
+        backup: true,
+    };
+
+    // Every request brings a few KiB only; each next one goes on from there, and nothing comes twice.
+    let cut = cutting(6_000);
+    let total = AtomicU64::new(0);
+    let show = |now: Progress| total.store(now.bytes_total, Ordering::SeqCst);
+    let fetched = fetch_checkpoint(&cut, METADATA, name, &into, &show)
+        .await
+        .expect("fetched");
+    assert_eq!(cut.bytes.load(Ordering::SeqCst), total.load(Ordering::SeqCst));
+    assert!(cut.asked.lock().iter().any(|(_, offset)| *offset > 0));
+    assert_eq!(findings(&Source::Checkpoint(fetched.path)), NO_FINDINGS);
+
+    // What is there is not fetched again, but for what was damaged meanwhile; what is none of it goes.
+    let again = cutting(u64::MAX);
+    std::fs::write(into.join("CURRENT"), "rubbish").expect("written");
+    std::fs::write(into.join("999999.sst"), "of another checkpoint").expect("written");
+    fetch_checkpoint(&again, METADATA, name, &into, &|_| {})
+        .await
+        .expect("fetched");
+    let files: Vec<_> = again.asked.lock().iter().map(|(file, _)| file.clone()).collect();
+    assert_eq!(files, ["", "CURRENT"]);
+    assert!(!into.join("999999.sst").exists());
+
+    // One that is not there is told from one that cannot be reached.
+    let name = CheckpointName {
+        number: made.number + 1,
+        ..name
+    };
+    let gone = fetch_checkpoint(&again, METADATA, name, &into, &|_| {}).await;
+    assert!(matches!(gone, Err(FetchError::Gone(_))), "{gone:?}");
+}
