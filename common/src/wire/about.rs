@@ -1,8 +1,13 @@
-//! Which bucket a command or query is about: what decides the Raft group that it goes to.
+//! Which bucket a command or query is about, which decides the Raft group that it goes to; and who may give a command.
 //!
-//! Invariant: everything that reads or changes a bucket's records names that bucket; the rest goes to the first group.
+//! Invariant: everything that reads or changes a bucket's records names that bucket; the rest goes to the first group. What
+//! could let data be forgotten that is still there is given by the metadata service alone.
 
-use super::{command::Command, query::Query};
+use super::{
+    command::Command,
+    query::Query,
+    role::{Role, Roles},
+};
 use crate::ids::BucketId;
 
 /// How a request names its bucket.
@@ -46,6 +51,39 @@ impl Command {
             | Self::RaiseFeatureLevel(_) => return None,
         };
         Some(AboutBucket::Name(name))
+    }
+}
+
+/// Who changes what concerns the whole store.
+const OPERATORS: Roles = Roles::of(&[Role::Operator, Role::Metadata]);
+
+impl Command {
+    /// Who may give the command; where that is nobody, the metadata service gives it by itself.
+    pub fn senders(&self) -> Roles {
+        match self {
+            Self::ForgetChunks(_) | Self::ReleaseStep(_) | Self::ExpireUploads(_) => Roles::NONE,
+            Self::Chunk(command) if command.is_internal() => Roles::NONE,
+            Self::InstallMap(_) | Self::RaiseFeatureLevel(_) | Self::HoldDeletion(_) | Self::Account(_) => OPERATORS,
+            // Whoever reads or stores shards finds out about them.
+            Self::Chunk(_)
+            | Self::OpenSession(_)
+            | Self::Heartbeat(_)
+            | Self::EndSession(_)
+            | Self::CreateBucket(_)
+            | Self::DeleteBucket(_)
+            | Self::UpdateBucket(_)
+            | Self::PutBucketDocument(_)
+            | Self::PutObject(_)
+            | Self::DeleteObject(_)
+            | Self::CopyObject(_)
+            | Self::CreateUpload(_)
+            | Self::PutPart(_)
+            | Self::CopyPart(_)
+            | Self::CompleteUpload(_)
+            | Self::AbortUpload(_)
+            | Self::File(_)
+            | Self::Lock(_) => Roles::MEMBER,
+        }
     }
 }
 

@@ -233,7 +233,7 @@ impl Service for MetadataServer {
             RequestKind::MetadataWrite => {
                 self.inner.health.check()?;
                 let message = decode::<WriteRequest>(&request)?;
-                let answer = timeout_at(deadline, self.inner.write(message)).await;
+                let answer = timeout_at(deadline, self.inner.write(from, message)).await;
                 Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
             }
             RequestKind::MetadataRead => {
@@ -284,19 +284,14 @@ impl Service for MetadataServer {
 }
 
 impl Inner {
-    async fn write(self: &Arc<Self>, request: WriteRequest) -> Result<WriteReply, Failure> {
+    async fn write(self: &Arc<Self>, from: Peer, request: WriteRequest) -> Result<WriteReply, Failure> {
         let Some(command) = &request.command else {
             return Err(failure(
                 FailureCode::Malformed,
                 "the request holds no command that this server knows",
             ));
         };
-        if is_internal(command) {
-            return Err(failure(
-                FailureCode::Malformed,
-                "only the metadata server itself gives this command",
-            ));
-        }
+        check_sender(from, command)?;
         check_group(request.group)?;
         if let Some(refusal) = self.above_level(command).await? {
             return Ok(refusal);
@@ -430,33 +425,23 @@ pub(super) fn check_group(group: u32) -> Result<(), Failure> {
     Err(failure(FailureCode::WrongGroup, text))
 }
 
-/// Commands that only the server itself gives: from outside they could make garbage be forgotten that is still there.
-fn is_internal(command: &Command) -> bool {
-    match command {
-        Command::ForgetChunks(_) | Command::ReleaseStep(_) | Command::ExpireUploads(_) => true,
-        Command::Chunk(chunk) => chunk.is_internal(),
-        Command::OpenSession(_)
-        | Command::Heartbeat(_)
-        | Command::EndSession(_)
-        | Command::InstallMap(_)
-        | Command::CreateBucket(_)
-        | Command::DeleteBucket(_)
-        | Command::UpdateBucket(_)
-        | Command::PutBucketDocument(_)
-        | Command::PutObject(_)
-        | Command::DeleteObject(_)
-        | Command::CopyObject(_)
-        | Command::CreateUpload(_)
-        | Command::PutPart(_)
-        | Command::CopyPart(_)
-        | Command::CompleteUpload(_)
-        | Command::AbortUpload(_)
-        | Command::RaiseFeatureLevel(_)
-        | Command::HoldDeletion(_)
-        | Command::File(_)
-        | Command::Lock(_)
-        | Command::Account(_) => false,
+/// Refuses a command that its sender may not give.
+fn check_sender(from: Peer, command: &Command) -> Result<(), Failure> {
+    let senders = command.senders();
+    if senders.is_empty() {
+        return Err(failure(
+            FailureCode::Malformed,
+            "only the metadata server itself gives this command",
+        ));
     }
+    if !from.roles.has_any(senders) {
+        let text = format!(
+            "node {} has the roles [{}], and this command may be given by [{senders}] only",
+            from.node, from.roles
+        );
+        return Err(failure(FailureCode::Forbidden, text));
+    }
+    Ok(())
 }
 
 /// Commands after which chunks may have become garbage, or garbage may have become deletable.
