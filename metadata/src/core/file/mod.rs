@@ -74,7 +74,7 @@ pub(crate) fn answer(view: &dyn View, query: &FileQuery) -> Result<FileAnswer, A
 
 /// The record of an inode that a mount names; it may have lost its last name.
 fn require_inode(view: &dyn View, bucket: BucketId, inode: InodeId) -> Result<InodeRecord, ApplyError> {
-    path::find_inode(view, bucket, inode)?.ok_or_else(|| {
+    path::find_readable(view, bucket, inode)?.ok_or_else(|| {
         refuse(
             ErrorCode::NoSuchInode,
             format!("inode {inode} of bucket {bucket} is gone"),

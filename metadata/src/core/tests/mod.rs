@@ -1,5 +1,7 @@
 //! Tests of the state machine over the in-memory view.
 
+mod files;
+mod files_extents;
 mod harness;
 mod model;
 mod namespace;
