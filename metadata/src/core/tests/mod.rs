@@ -2,6 +2,8 @@
 
 mod files;
 mod files_extents;
+mod files_names;
+mod files_times;
 mod harness;
 mod model;
 mod namespace;
