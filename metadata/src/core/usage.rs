@@ -13,7 +13,14 @@ use super::{
 /// Accounts for `bytes` more, if the quota has room for them.
 pub(crate) fn grow(bucket: &mut Bucket, bytes: u64) -> Result<(), ApplyError> {
     let quota = bucket.record.quota_bytes;
-    let used = bucket.record.object_bytes.saturating_add(bytes);
+    // Sparse files can be so large that a few would pass what can be counted.
+    let Some(used) = bucket.record.object_bytes.checked_add(bytes) else {
+        let detail = format!(
+            "files of bucket {:?} would be over 2^64 bytes together",
+            bucket.record.name
+        );
+        return Err(refuse(ErrorCode::QuotaExceeded, detail));
+    };
     if quota > 0 && bytes > 0 && used > quota {
         let detail = format!(
             "bucket {:?} may hold {quota} bytes and would hold {used}",

@@ -34,7 +34,7 @@ pub enum Family {
     /// Extended attributes.
     Xattr = 20,
     /// Files without a name that mount sessions hold open.
-    Hold = 21,
+    Hold = 25,
 }
 
 impl Family {

@@ -401,6 +401,25 @@ fn sizes_are_bounded_and_only_files_have_them() {
     let far = vec![inline(u64::MAX - 3, name("abc"))];
     assert_eq!(scene.machine.write(scene.f, far), Err(ErrorCode::FileTooLarge));
     assert!(scene.machine.truncate(scene.f, limits::FILE_SIZE_BYTES_MAX).is_ok());
+    // What all files hold together is counted exactly, or refused.
+    let used = scene.machine.used();
+    let large: Vec<u64> = ["x", "y"]
+        .map(|file| scene.machine.create(ROOT, file).expect("a file"))
+        .into();
+    assert!(
+        scene
+            .machine
+            .truncate(large[0], limits::FILE_SIZE_BYTES_MAX - 10)
+            .is_ok()
+    );
+    assert_eq!(
+        scene.machine.truncate(large[1], limits::FILE_SIZE_BYTES_MAX),
+        Err(ErrorCode::QuotaExceeded)
+    );
+    for file in ["x", "y"] {
+        scene.machine.unlink(ROOT, file).expect("a file");
+    }
+    assert_eq!(scene.machine.used(), used);
 }
 
 #[test]
