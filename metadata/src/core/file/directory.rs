@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// A component and what it stands for.
+type Named = (Vec<u8>, Entry);
+
 /// A page of a directory.
 pub(super) fn page(view: &dyn View, bucket: BucketId, query: &DirectoryQuery) -> Result<DirectoryPage, ApplyError> {
     let directory = InodeId::new(query.inode);
@@ -69,7 +72,7 @@ fn read(
     directory: InodeId,
     after: &[u8],
     limit: usize,
-) -> Result<(Vec<(Vec<u8>, Entry)>, Bytes), ViewError> {
+) -> Result<(Vec<Named>, Bytes), ViewError> {
     let prefix = dentry::key(bucket, directory, b"");
     // The least key behind a component is the one with a zero byte more.
     let start = dentry::key(bucket, directory, &[after, b"\0"].concat());

@@ -47,7 +47,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) 
         FileAction::Write(write) => data::write(tx, &mut bucket, session, write),
         FileAction::ChangeSpace(change) => space::change(tx, &mut bucket, change),
         FileAction::CloneRange(clone) => space::clone_range(tx, &mut bucket, clone),
-        FileAction::Merge(merge) => data::merge(tx, &mut bucket, session, merge),
+        FileAction::Merge(merge) => data::merge(tx, &bucket, session, merge),
     }?;
     bucket.save(tx);
     Ok(Outcome::File(outcome))
