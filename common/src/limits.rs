@@ -90,6 +90,12 @@ pub const INODE_EXTENTS_MAX: usize = 4;
 /// Extents in one read plan page: 2 GiB of 8 MiB chunks.
 pub const PLAN_EXTENTS_MAX: usize = 256;
 
+/// Inline bytes in one read plan page, beyond which it ends with the extent at hand: small writes to a large file lie inline.
+pub const PLAN_INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of names and symbolic links' targets in one directory page, beyond which it ends with the entry at hand.
+pub const DIRECTORY_PAGE_BYTES_MAX: usize = 512 << 10;
+
 /// Longest name that a mount may give or see, in bytes: NAME_MAX of Linux.
 pub const NAME_LEN_MAX: usize = 255;
 
@@ -300,6 +306,8 @@ const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);
 const _: () = assert!(SMALL_CHUNK_SIZE_BYTES <= CHUNK_SIZE_BYTES);
 const _: () = assert!(SESSION_HEARTBEAT_MS * 3 <= SESSION_LEASE_MS);
 const _: () = assert!(COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
+const _: () = assert!(PLAN_INLINE_BYTES_MAX + INLINE_SIZE_BYTES + COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
+const _: () = assert!(DIRECTORY_PAGE_BYTES_MAX + LIST_PAGE_MAX * 256 <= HEADER_BYTES_MAX);
 const _: () = assert!(WIDTH_MAX <= 255);
 const _: () = assert!(
     WIDTH_MAX <= u32::BITS as usize,

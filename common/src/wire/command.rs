@@ -532,6 +532,10 @@ impl Record for WriteReply {
 
 /// What a command came to.
 #[derive(Clone, PartialEq, Oneof)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most outcomes of a mount are the large one; a box for each would cost more than it saves"
+)]
 pub enum Outcome {
     /// It was refused and changed nothing.
     #[prost(message, tag = "2")]

@@ -424,7 +424,8 @@ pub struct MergeExtents {
     /// Bytes of the range.
     #[prost(uint64, tag = "3")]
     pub length: u64,
-    /// The new extents, in order, within the range; what they leave out is a hole.
+    /// The new extents, at least one, in order, within the range; what they leave out is a hole. (A range without a byte
+    /// that is not zero is punched instead.)
     #[prost(message, repeated, tag = "4")]
     pub extents: Vec<Extent>,
     /// The data version that the sender read.

@@ -34,7 +34,15 @@ pub(crate) fn list(view: &dyn View, query: &ListQuery) -> Result<ListPage, Apply
     let limit = (query.limit as usize).min(limits::LIST_PAGE_MAX);
     let mut page = ListPage::default();
     let mut walk = Walk::new(view, &bucket);
-    walk.seek(query.from.as_ref().max(query.prefix.as_ref()))?;
+    if query.prefix.len() > limits::KEY_LEN_MAX {
+        return Ok(page);
+    }
+    // No key lies between a longer one and the first bytes of it with a zero byte behind them.
+    let from: Vec<u8> = match query.from.get(..limits::KEY_LEN_MAX) {
+        Some(first) if query.from.len() > limits::KEY_LEN_MAX => [first, b"\0"].concat(),
+        Some(_) | None => query.from.to_vec(),
+    };
+    walk.seek(from.as_slice().max(query.prefix.as_ref()))?;
     let mut visits = 0;
     while let Some(step) = walk.next()? {
         visits += 1;

@@ -116,7 +116,7 @@ pub(crate) fn enter(
         }
         None => path::enter(tx, bucket, &place, entry)?,
     }
-    usage::grow(bucket, record.size);
+    usage::grow(bucket, record.size)?;
     Ok(inode)
 }
 

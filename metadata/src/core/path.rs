@@ -106,6 +106,10 @@ pub(crate) fn lookup(
 
 /// What `key` stands for.
 pub(crate) fn resolve(view: &dyn View, bucket: &Bucket, key: &[u8]) -> Result<Option<Entry>, ViewError> {
+    // A mount can make longer ones; no request of S3 leads there.
+    if key.len() > limits::KEY_LEN_MAX {
+        return Ok(None);
+    }
     let (directories, component) = split_key(key);
     let mut parent = InodeId::ROOT;
     for directory in directories {
@@ -120,6 +124,15 @@ pub(crate) fn resolve(view: &dyn View, bucket: &Bucket, key: &[u8]) -> Result<Op
 /// An inode's record, where there is one.
 pub(crate) fn find_inode(view: &dyn View, bucket: BucketId, inode: InodeId) -> Result<Option<InodeRecord>, ViewError> {
     read_record(view, Family::Inode, &inode::key(bucket, inode))
+}
+
+/// An inode's record, unless the inode is gone or is being taken apart.
+pub(crate) fn find_readable(
+    view: &dyn View,
+    bucket: BucketId,
+    inode: InodeId,
+) -> Result<Option<InodeRecord>, ViewError> {
+    Ok(find_inode(view, bucket, inode)?.filter(|record| !record.releasing))
 }
 
 /// An inode's record, which must be there.

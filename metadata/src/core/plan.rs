@@ -80,7 +80,7 @@ fn info(inode: InodeId, record: InodeRecord, parts: Vec<PartSize>) -> ObjectInfo
 /// A further page of the plan of an inode, whether or not it still has a name.
 pub(crate) fn further(view: &dyn View, query: &PlanQuery) -> Result<Plan, ApplyError> {
     let (bucket, inode) = (BucketId::new(query.bucket_id), InodeId::new(query.inode));
-    let record = path::find_inode(view, bucket, inode)?;
+    let record = path::find_readable(view, bucket, inode)?;
     let record = record.ok_or_else(|| refuse(ErrorCode::NoSuchKey, "the object was deleted while it was read"))?;
     require_version(&record, query.data_version)?;
     Ok(page(view, bucket, inode, &record, query.from)?)

@@ -23,7 +23,7 @@ use crate::record::{
     chunk::{self, ChunkRecord},
     extent::{self, ExtentRecord, ManifestRecord},
     garbage::{self, Cut, Release, ReleaseRecord, Unselected},
-    inode,
+    inode::{self, InodeRecord},
     key::KeyWriter,
     part::{self, PartRecord},
     session as session_record, xattr,
@@ -145,11 +145,24 @@ fn release_entry(tx: &mut Tx<'_>, key: &[u8], record: ReleaseRecord, left: &mut 
                 tx.put(Family::Garbage, garbage::held_key(bucket, inode), &waiting);
                 return Ok(false);
             }
-            release_inode(tx, bucket, inode, left)
+            let Some(record) = path::find_inode(tx, bucket, inode)? else {
+                return Ok(true);
+            };
+            let is_done = release_inode(tx, bucket, inode, &record, left)?;
+            if !is_done && !record.releasing {
+                // What is gone of it would read as holes to someone whose session has ended.
+                let releasing = InodeRecord {
+                    releasing: true,
+                    ..record
+                };
+                path::put_inode(tx, bucket, inode, &releasing)?;
+            }
+            Ok(is_done)
         }
         Release::Upload(upload) => release_parts(tx, bucket, UploadId::new(upload), left),
         Release::Unselected(unselected) => release_unselected(tx, key, bucket, &unselected, left),
         Release::Chunks(chunks) => {
+            *left = left.saturating_sub(chunks.ids.len());
             drop_references(tx, chunks.ids.iter())?;
             Ok(true)
         }
@@ -161,10 +174,13 @@ fn release_entry(tx: &mut Tx<'_>, key: &[u8], record: ReleaseRecord, left: &mut 
 
 /// Releases further extents, then parts, then extended attributes, then what the inode itself holds. `true` once all is
 /// gone.
-fn release_inode(tx: &mut Tx<'_>, bucket: BucketId, inode: InodeId, left: &mut usize) -> Result<bool, ViewError> {
-    let Some(record) = path::find_inode(tx, bucket, inode)? else {
-        return Ok(true);
-    };
+fn release_inode(
+    tx: &mut Tx<'_>,
+    bucket: BucketId,
+    inode: InodeId,
+    record: &InodeRecord,
+    left: &mut usize,
+) -> Result<bool, ViewError> {
     if record.more_extents {
         let prefix = inode::key(bucket, inode);
         let extents: Vec<(Vec<u8>, ExtentRecord)> = first_records(tx, Family::Extent, &prefix, *left)?;

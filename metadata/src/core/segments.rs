@@ -4,6 +4,7 @@
 
 use cairn_common::{
     ids::{BucketId, InodeId, UploadId},
+    limits,
     wire::object::Extent,
 };
 
@@ -83,16 +84,17 @@ fn stored(
         list: Vec::new(),
         reached: to,
     };
-    let (mut visited, mut last_end) = (0, from);
+    let (mut visited, mut last_end, mut inline_bytes) = (0, from, 0);
     visit_stored(view, bucket, inode, record, from.saturating_add(1), &mut |extent| {
         if extent.file_offset >= to {
             return false;
         }
-        if visited == limit {
+        if visited == limit || inline_bytes >= limits::PLAN_INLINE_BYTES_MAX {
             page.reached = last_end;
             return false;
         }
         visited += 1;
+        inline_bytes += extent.inline.len();
         last_end = extent.end();
         page.list
             .extend(live(record, &extent).filter(|extent| extent.end() > from));
@@ -115,19 +117,20 @@ fn parts(
         list: Vec::new(),
         reached: to,
     };
-    let mut start = 0_u64;
+    let (mut start, mut inline_bytes) = (0_u64, 0);
     for (number, size) in manifest.numbers.iter().zip(&manifest.sizes) {
         let end = start + size;
         if start >= to {
             break;
         }
-        if page.list.len() >= limit {
+        if page.list.len() >= limit || inline_bytes >= limits::PLAN_INLINE_BYTES_MAX {
             page.reached = start;
             break;
         }
         if end > from {
             let part: PartRecord = read_record(view, Family::Part, &part::key(bucket, upload, *number))?
                 .ok_or_else(|| missing(Family::Part, format!("part {number} of upload {upload}")))?;
+            inline_bytes += part.inline.len();
             let within = |extent: &ExtentRecord| extent.end() > from && extent.file_offset < to;
             let extents = part_extents(part, start).filter(within);
             page.list.extend(extents.filter_map(|extent| extent.clipped(0, to)));

@@ -34,15 +34,15 @@ pub enum Family {
     /// Extended attributes.
     Xattr = 20,
     /// Files without a name that mount sessions hold open.
-    Hold = 21,
+    Hold = 25,
     /// Locks of files, by inode and by session.
-    Lock = 22,
+    Lock = 21,
     /// Users, access keys and rights.
-    User = 23,
+    User = 22,
     /// Chunks that wait for repair.
-    Repair = 24,
+    Repair = 23,
     /// Change feeds of buckets.
-    Feed = 25,
+    Feed = 24,
 }
 
 impl Family {

@@ -68,6 +68,9 @@ pub(crate) struct InodeRecord {
     /// Sub-directories of a directory that a mount shows.
     #[prost(uint32, tag = "14")]
     pub(crate) subdirectories: u32,
+    /// Whether some of what it holds was released already: nobody may read it any more.
+    #[prost(bool, tag = "15")]
+    pub(crate) releasing: bool,
 }
 
 impl Record for InodeRecord {

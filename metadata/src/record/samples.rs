@@ -100,6 +100,7 @@ fn changed_file() -> inode::InodeRecord {
         posix: Some(posix),
         changes: Some(changes),
         unlinked_at: 10,
+        releasing: true,
         ..inode::InodeRecord::default()
     }
 }
@@ -183,7 +184,7 @@ fn inodes_and_extents_are_stored_as_version_1_wrote_them() {
     check(&directory, "01685b2de3080248025001");
     check(
         &changed_file(),
-        "01b56681e108015a1c08a4031001180220032804300538faffffffffffffffff0140074808620b0809120508081080201800680a",
+        "013467858008015a1c08a4031001180220032804300538faffffffffffffffff0140074808620b0809120508081080201800680a7801",
     );
     let shown = inode::InodeRecord {
         subdirectories: 3,

@@ -22,6 +22,7 @@ use crate::{
         chunk::malformed,
         path::{self, Entry, Place},
         tx::{ApplyError, Tx, refuse},
+        usage,
     },
     record::inode::{InodeKind, InodeRecord, PosixRecord},
 };
@@ -67,6 +68,7 @@ pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) 
         }),
         ..InodeRecord::default()
     };
+    usage::grow(bucket, record.size)?;
     path::make_explicit(tx, bucket, parent)?;
     let inode = path::new_inode(tx, bucket, &record);
     let place = Place {

@@ -48,7 +48,7 @@ pub(super) fn write(
     let mut references = commit(tx, bucket, session, &write.extents)?;
     begin(&mut file);
     let size = file.record.size.max(end);
-    account(bucket, &file.record, size);
+    account(bucket, &file.record, size)?;
     let is_inline = write.extents.iter().all(|extent| extent.chunk.is_none());
     if is_inline && file.record.is_inline() && size <= limits::INLINE_SIZE_BYTES as u64 {
         let patches = write.extents.iter().map(|extent| (extent.file_offset, &extent.inline));
@@ -220,10 +220,11 @@ pub(super) fn finish(
 }
 
 /// Accounts for a file's new size. One without a name counts no more.
-pub(super) fn account(bucket: &mut Bucket, record: &InodeRecord, size: u64) {
-    if record.unlinked_at == 0 {
-        usage::resize(bucket, record.size, size);
+pub(super) fn account(bucket: &mut Bucket, record: &InodeRecord, size: u64) -> Result<(), ApplyError> {
+    if record.unlinked_at > 0 {
+        return Ok(());
     }
+    usage::resize(bucket, record.size, size)
 }
 
 /// A small body of `size` bytes with `patches` at their offsets, all of them within it.
@@ -263,7 +264,7 @@ pub(super) fn resize(
     if size == file.record.size {
         return Ok(());
     }
-    account(bucket, &file.record, size);
+    account(bucket, &file.record, size)?;
     begin(file);
     if !file.record.inline.is_empty() {
         if size <= limits::INLINE_SIZE_BYTES as u64 {

@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// A component and what it stands for.
+type Named = (Vec<u8>, Entry);
+
 /// A page of a directory.
 pub(super) fn page(view: &dyn View, bucket: BucketId, query: &DirectoryQuery) -> Result<DirectoryPage, ApplyError> {
     let directory = InodeId::new(query.inode);
@@ -36,7 +39,12 @@ pub(super) fn page(view: &dyn View, bucket: BucketId, query: &DirectoryQuery) ->
         entries: Vec::with_capacity(found.len()),
         next_after,
     };
+    let mut bytes = 0;
     for (component, entry) in found {
+        if bytes >= limits::DIRECTORY_PAGE_BYTES_MAX {
+            page.next_after = page.entries.last().map(DirectoryEntry::cookie).unwrap_or_default();
+            break;
+        }
         let is_directory = entry.kind == InodeKind::Directory;
         if !is_directory && record.subdirectories > 0 && is_hidden(view, bucket, directory, &component)? {
             continue;
@@ -46,6 +54,7 @@ pub(super) fn page(view: &dyn View, bucket: BucketId, query: &DirectoryQuery) ->
             .then(|| path::inode_record(view, bucket, entry.inode))
             .transpose()?
             .map(|record| attributes::of(entry.inode, &record));
+        bytes += component.len() + attributes.as_ref().map_or(0, |attributes| attributes.target.len());
         page.entries.push(DirectoryEntry {
             name: Bytes::copy_from_slice(name_of(&component)),
             inode: entry.inode.value(),
@@ -63,7 +72,7 @@ fn read(
     directory: InodeId,
     after: &[u8],
     limit: usize,
-) -> Result<(Vec<(Vec<u8>, Entry)>, Bytes), ViewError> {
+) -> Result<(Vec<Named>, Bytes), ViewError> {
     let prefix = dentry::key(bucket, directory, b"");
     // The least key behind a component is the one with a zero byte more.
     let start = dentry::key(bucket, directory, &[after, b"\0"].concat());

@@ -47,7 +47,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) 
         FileAction::Write(write) => data::write(tx, &mut bucket, session, write),
         FileAction::ChangeSpace(change) => space::change(tx, &mut bucket, change),
         FileAction::CloneRange(clone) => space::clone_range(tx, &mut bucket, clone),
-        FileAction::Merge(merge) => data::merge(tx, &mut bucket, session, merge),
+        FileAction::Merge(merge) => data::merge(tx, &bucket, session, merge),
     }?;
     bucket.save(tx)?;
     Ok(Outcome::File(outcome))
@@ -74,7 +74,7 @@ pub(crate) fn answer(view: &dyn View, query: &FileQuery) -> Result<FileAnswer, A
 
 /// The record of an inode that a mount names; it may have lost its last name.
 fn require_inode(view: &dyn View, bucket: BucketId, inode: InodeId) -> Result<InodeRecord, ApplyError> {
-    path::find_inode(view, bucket, inode)?.ok_or_else(|| {
+    path::find_readable(view, bucket, inode)?.ok_or_else(|| {
         refuse(
             ErrorCode::NoSuchInode,
             format!("inode {inode} of bucket {bucket} is gone"),

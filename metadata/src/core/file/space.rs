@@ -83,7 +83,7 @@ pub(super) fn clone_range(tx: &mut Tx<'_>, bucket: &mut Bucket, clone: &CloneRan
     let pieces = source_pieces(tx, &source, clone.source_offset, source_end)?;
     begin(&mut file);
     let size = file.record.size.max(end);
-    account(bucket, &file.record, size);
+    account(bucket, &file.record, size)?;
     let generation = file.record.data_version();
     let new: Vec<ExtentRecord> = pieces
         .into_iter()

@@ -95,7 +95,7 @@ impl Machine {
         }
     }
 
-    fn file(&mut self, key: &[u8], chunks: u64) -> u64 {
+    fn file_of_key(&mut self, key: &[u8], chunks: u64) -> u64 {
         self.put(key, chunks).expect("a put");
         self.object(key).expect("the object").info.expect("an info").inode
     }
@@ -149,7 +149,7 @@ proptest! {
         steps in proptest::collection::vec((0_usize..2, 1_u64..3, 0_u8..3, 0..BYTES, 0..BYTES + 2), 1..60),
     ) {
         let mut machine = Machine::new();
-        let inode = machine.file(b"locked", 1);
+        let inode = machine.file_of_key(b"locked", 1);
         let first = machine.session;
         machine.open_session();
         let sessions = [first, machine.session];
@@ -179,7 +179,7 @@ proptest! {
 #[test]
 fn neighbouring_ranges_become_one_and_split_again() {
     let mut machine = Machine::new();
-    let inode = machine.file(b"f", 0);
+    let inode = machine.file_of_key(b"f", 0);
     for (first, last) in [(0, 9), (20, 29), (10, 19)] {
         assert_eq!(
             machine.lock(inode, LockAction::Set(range(1, true, first, last))),
@@ -203,7 +203,7 @@ fn neighbouring_ranges_become_one_and_split_again() {
 #[test]
 fn the_kinds_do_not_see_each_other_and_a_failed_upgrade_keeps_what_was_held() {
     let mut machine = Machine::new();
-    let inode = machine.file(b"f", 0);
+    let inode = machine.file_of_key(b"f", 0);
     assert_eq!(machine.lock(inode, LockAction::Set(whole(1, false))), Ok(true));
     assert_eq!(
         machine.lock(inode, LockAction::Set(range(2, true, 0, u64::MAX))),
@@ -235,7 +235,7 @@ fn the_kinds_do_not_see_each_other_and_a_failed_upgrade_keeps_what_was_held() {
 #[test]
 fn locks_of_an_ended_session_are_nobodys_at_once_and_are_released() {
     let mut machine = Machine::new();
-    let inode = machine.file(b"f", 0);
+    let inode = machine.file_of_key(b"f", 0);
     for byte in 0..300 {
         assert_eq!(
             machine.lock(inode, LockAction::Set(range(1, true, byte * 2, byte * 2))),
@@ -260,7 +260,7 @@ fn locks_of_an_ended_session_are_nobodys_at_once_and_are_released() {
 fn locks_of_an_inode_go_with_it() {
     let mut machine = Machine::new();
     for chunks in [0, 1] {
-        let inode = machine.file(b"f", chunks);
+        let inode = machine.file_of_key(b"f", chunks);
         assert_eq!(machine.lock(inode, LockAction::Set(whole(1, true))), Ok(true));
         assert_eq!(machine.lock(inode, LockAction::Set(range(1, true, 3, 4))), Ok(true));
         machine.delete(b"f").expect("a delete");
@@ -274,7 +274,7 @@ fn locks_of_an_inode_go_with_it() {
 #[test]
 fn an_inode_has_as_many_locks_as_each_command_can_look_at() {
     let mut machine = Machine::new();
-    let inode = machine.file(b"f", 0);
+    let inode = machine.file_of_key(b"f", 0);
     // What as many commands would leave, each of which would look at all before it.
     for number in 0..limits::LOCKS_PER_INODE_MAX as u64 {
         let place = LockPlace {

@@ -92,6 +92,16 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// An object of a part of 600 bytes and one of 4.
+    pub(super) fn upload_of_two_parts(&mut self, key: &'static [u8]) {
+        let upload = self.start(key);
+        self.part(key, upload, 1, 6).expect("a part");
+        self.part(key, upload, 2, 0).expect("a part");
+        self.complete(key, upload, &[1, 2]).expect("completed");
+    }
+}
+
 #[test]
 fn chosen_parts_become_the_object_and_the_others_garbage() {
     let mut machine = Machine::new();
