@@ -40,6 +40,9 @@ pub enum ClientError {
     /// A mount made something under the name that is no object.
     #[error("{0}")]
     NotAnObject(String),
+    /// One command cannot share that much: the bytes are to be read and written.
+    #[error("the object cannot be copied by reference in one step")]
+    CopyInSteps,
     /// A limit is reached.
     #[error("{0}")]
     LimitExceeded(String),
@@ -77,7 +80,8 @@ impl From<Refusal> for ClientError {
             ErrorCode::NoSuchUpload => Self::NoSuchUpload,
             ErrorCode::UploadChanged => Self::UploadChanged,
             ErrorCode::NotAnObject => Self::NotAnObject(detail),
-            ErrorCode::LimitExceeded | ErrorCode::QuotaExceeded | ErrorCode::CopyInSteps => Self::LimitExceeded(detail),
+            ErrorCode::LimitExceeded | ErrorCode::QuotaExceeded => Self::LimitExceeded(detail),
+            ErrorCode::CopyInSteps => Self::CopyInSteps,
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
             ErrorCode::NotLeader | ErrorCode::NotSupportedYet | ErrorCode::DataChanged => Self::Unavailable(detail),
             ErrorCode::OutcomeUnknown => Self::OutcomeUnknown(detail),

@@ -47,6 +47,8 @@ pub(crate) fn from_client(error: ClientError) -> S3Error {
                 format!("Stored data is damaged beyond its redundancy: {text}"),
             )
         }
+        // The caller copies by itself then.
+        error @ ClientError::CopyInSteps => answer(S3ErrorCode::InternalError, error.to_string()),
         ClientError::Internal(text) => {
             tracing::error!(%text, "a request failed for an internal reason");
             answer(S3ErrorCode::InternalError, text)

@@ -81,11 +81,13 @@ enum Once {
 }
 
 fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyError> {
-    let Some(command) = &request.command else {
-        return Err(refuse(ErrorCode::Malformed, "a command without content"));
+    let command = || {
+        let command = request.command.as_ref();
+        command.ok_or_else(|| refuse(ErrorCode::Malformed, "a command without content"))
     };
-    feature::check(tx, command)?;
     if request.sequence == 0 {
+        let command = command()?;
+        feature::check(tx, command)?;
         return apply_unnumbered(tx, SessionId::new(request.session), command).map(Once::Now);
     }
     let session = SessionId::new(request.session);
@@ -105,6 +107,8 @@ fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyErro
             "the session has too many commands without an answer",
         ));
     }
+    let command = command()?;
+    feature::check(tx, command)?;
     apply_numbered(tx, session, command).map(Once::Now)
 }
 

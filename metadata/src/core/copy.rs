@@ -17,8 +17,8 @@ use cairn_common::{
 use super::{
     bucket::{self, Bucket},
     chunk::{self, malformed},
-    object::{Existing, check_attributes, check_condition, enter, existing},
-    plan,
+    object::{Existing, check_attributes, check_condition, enter, entity_tag, existing},
+    path, plan,
     tx::{ApplyError, Tx, missing, refuse},
     upload,
     view::Family,
@@ -47,10 +47,6 @@ pub(crate) fn object(tx: &mut Tx<'_>, copy: &CopyObject) -> Result<Outcome, Appl
     let size = source.record.size;
     let shared = share(tx, &bucket, &source, (0, size), limits::COPY_EXTENTS_MAX)?;
     let attributes = copy.attributes.clone().or(source.record.attributes);
-    let etag = attributes
-        .as_ref()
-        .map(|attributes| attributes.etag.clone())
-        .unwrap_or_default();
     let record = InodeRecord {
         kind: InodeKind::File.into(),
         modified_ms: tx.time_ms,
@@ -59,7 +55,8 @@ pub(crate) fn object(tx: &mut Tx<'_>, copy: &CopyObject) -> Result<Outcome, Appl
         inline: shared.inline,
         ..InodeRecord::default()
     };
-    enter(tx, &mut bucket, &copy.key, old, record, shared.extents)?;
+    let inode = enter(tx, &mut bucket, &copy.key, old, record, shared.extents)?;
+    let etag = entity_tag(inode, &path::inode_record(tx, bucket.id, inode)?);
     bucket.save(tx)?;
     let committed_ms = tx.time_ms;
     Ok(Outcome::Copied(Copied {
@@ -99,7 +96,11 @@ pub(crate) fn part(tx: &mut Tx<'_>, copy: &CopyPart) -> Result<Outcome, ApplyErr
 /// The object that is copied, which must be as its reader found it.
 fn source(tx: &Tx<'_>, bucket: &Bucket, source: Option<&CopySource>) -> Result<Existing, ApplyError> {
     let source = source.ok_or_else(|| malformed("no source"))?;
-    let object = existing(tx, bucket, &source.key)?;
+    let object = match existing(tx, bucket, &source.key) {
+        // S3 does not see it.
+        Err(ApplyError::Refused(refusal)) if refusal.code() == ErrorCode::NotAnObject => None,
+        found => found?,
+    };
     let object = object.ok_or_else(|| refuse(ErrorCode::NoSuchKey, "there is no object to copy under the key"))?;
     let condition = WriteCondition {
         must_be_absent: false,

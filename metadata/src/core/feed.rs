@@ -61,6 +61,7 @@ pub(crate) fn changing(
             record.inline.clone(),
             record.extents.clone(),
             record.upload,
+            record.data_version(),
         )
     };
     let kind = if data(before) != data(after) {
@@ -175,17 +176,13 @@ pub(crate) fn set_bound(tx: &mut Tx<'_>, bucket: BucketId, entries_max: u64) -> 
     Ok(())
 }
 
-/// The position in front of the next change of the command at hand.
-fn now(tx: &Tx<'_>) -> FeedPosition {
-    match tx.noted.checked_sub(1) {
-        Some(number) => FeedPosition {
-            log_index: tx.log_index,
-            number,
-        },
-        None => FeedPosition {
-            log_index: tx.log_index.saturating_sub(1),
-            number: u32::MAX,
-        },
+/// A position of its own behind every change so far: those that were made while no feed was kept lie before it too.
+fn now(tx: &mut Tx<'_>) -> FeedPosition {
+    let number = tx.noted;
+    tx.noted += 1;
+    FeedPosition {
+        log_index: tx.log_index,
+        number,
     }
 }
 
