@@ -22,6 +22,7 @@ use crate::{
         chunk::malformed,
         path::{self, Entry, Place},
         tx::{ApplyError, Tx, refuse},
+        usage,
     },
     record::inode::{InodeKind, InodeRecord, PosixRecord},
 };
@@ -75,6 +76,7 @@ pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) 
     };
     let kind = create.kind();
     path::enter(tx, bucket, &place, Entry { inode, kind })?;
+    usage::grow(bucket, record.size);
     Ok(FileOutcome {
         created: true,
         ..outcome(inode, &record)
