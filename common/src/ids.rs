@@ -40,7 +40,7 @@ id_u64!(
     InodeId
 );
 id_u64!(
-    /// A client's leased identity: 16 bits of store generation, then a 48-bit counter.
+    /// A client's leased identity: 24 bits of store generation, then a 40-bit counter.
     SessionId
 );
 id_u64!(

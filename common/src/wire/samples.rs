@@ -27,14 +27,14 @@ const NO_BYTES: &str = "-";
 /// Every module beside this one, so that none with messages is forgotten.
 const SOURCES: &[(&str, &str)] = &[
     ("about", include_str!("about.rs")),
-    ("checkpoint", include_str!("checkpoint.rs")),
     ("account", include_str!("account.rs")),
+    ("checkpoint", include_str!("checkpoint.rs")),
     ("chunk", include_str!("chunk.rs")),
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
-    ("group", include_str!("group.rs")),
-    ("file", include_str!("file.rs")),
     ("feed", include_str!("feed.rs")),
+    ("file", include_str!("file.rs")),
+    ("group", include_str!("group.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),
     ("lock", include_str!("lock.rs")),

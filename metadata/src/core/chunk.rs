@@ -149,6 +149,12 @@ fn placed(view: &dyn View, map: &MapHead, id: ChunkId, chunk: &Chunk) -> Result<
         let detail = format!("no rows of {width} devices were in force at epoch {}", chunk.epoch);
         return Err(refuse(ErrorCode::EpochMismatch, detail));
     }
+    if chunk.epoch < map.first_epoch {
+        let detail = format!(
+            "chunk {id} was written under a map from before the metadata was restored: fetch the map and send the data again"
+        );
+        return Err(refuse(ErrorCode::EpochMismatch, detail));
+    }
     if !chunk.explicit_devices.is_empty() {
         let devices = map::checked(view)?.devices;
         let known = chunk

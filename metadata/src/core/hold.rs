@@ -2,6 +2,7 @@
 //!
 //! A mount tells with its heartbeats; opening a file writes nothing. Invariant: what a live mount session holds is not
 //! released; what no session holds any more goes back into the release queue.
+//! A hold is of an inode that is there.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::record::{
     garbage::{self, Release, ReleaseRecord},
-    hold,
+    hold, inode,
 };
 
 /// Lets `session` hold just these files.
@@ -36,6 +37,11 @@ pub(crate) fn set(tx: &mut Tx<'_>, session: SessionId, files: &[FileId]) -> Resu
     let wanted: BTreeSet<FileId> = files.iter().copied().collect();
     let held = held_by(tx, session)?;
     for file in wanted.difference(&held) {
+        // What is released already is no longer held by anything.
+        let key = inode::key(BucketId::new(file.bucket), InodeId::new(file.inode));
+        if tx.get(Family::Inode, &key)?.is_none() {
+            continue;
+        }
         for key in hold::keys(session, *file) {
             tx.put_raw(Family::Hold, key, Vec::new());
         }

@@ -51,10 +51,12 @@ pub(crate) fn install(tx: &mut Tx<'_>, install: &InstallMap) -> Result<Outcome, 
     }
     tx.put(Family::System, MAP_KEY.to_vec(), message);
     let mut store = session::store(tx)?;
+    let first_epoch = store.map.map_or(0, |map| map.first_epoch);
     store.map = Some(MapHead {
         epoch: map.epoch.value(),
         group_bits: message.group_bits,
         widths: message.widths.iter().map(|rows| rows.width).collect(),
+        first_epoch,
     });
     session::put_store(tx, &store);
     Ok(done())

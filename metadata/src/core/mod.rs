@@ -35,8 +35,12 @@ pub mod view;
 mod tests;
 
 pub use apply::{Applied, apply};
+pub(crate) use extents::live as live_extent;
 pub use feature::{feature_level, refused_at, required_level};
+pub(crate) use path::{Entry, is_shown};
 pub use query::answer;
 pub use release::{DeletableChunk, deletable_chunks, is_orphan, release_pending};
+pub(crate) use repair::priority as repair_priority;
 pub use session::live_sessions;
+pub(crate) use session::{GENERATION_MAX, parts_of as session_parts};
 pub use upload::buckets_to_expire;

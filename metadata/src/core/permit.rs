@@ -26,7 +26,7 @@ pub(crate) fn deletion(view: &dyn View) -> Result<Option<DeletionPermit>, ViewEr
 pub(crate) fn hold_deletion(tx: &mut Tx<'_>, hold: &HoldDeletion) -> Result<Outcome, ApplyError> {
     let mut store = session::store(tx)?;
     if hold.generation > session::GENERATION_MAX {
-        return Err(super::chunk::malformed("a generation of more than 16 bits"));
+        return Err(super::chunk::malformed("a generation of more than 24 bits"));
     }
     store.deletion_held = hold.held;
     store.generation = store.generation.max(hold.generation);

@@ -38,7 +38,7 @@ const PLACED_BY_WRITER: u8 = 128;
 const BEYOND_REPAIR: u8 = 192;
 
 /// The place of a chunk in the queue; none where all is well, or nothing refers to it.
-fn priority(record: &ChunkRecord) -> Option<u8> {
+pub(crate) fn priority(record: &ChunkRecord) -> Option<u8> {
     let chunk = record.chunk.as_ref().filter(|_| record.references > 0)?;
     if chunk.missing != 0 {
         let left = chunk.parity_shards.checked_sub(chunk.missing.count_ones());

@@ -20,11 +20,11 @@ use crate::record::{
     system::{STORE_KEY, StoreRecord},
 };
 
-/// Sessions per generation: the counter part of a session id.
-const COUNTER_BITS: u32 = 48;
+/// Sessions per generation: the counter part of a session id. A thousand a second fill it in 34 years.
+const COUNTER_BITS: u32 = 40;
 
 /// The highest generation: what a session id has room for.
-pub(crate) const GENERATION_MAX: u32 = u16::MAX as u32;
+pub(crate) const GENERATION_MAX: u32 = u32::MAX >> (COUNTER_BITS - u32::BITS);
 
 /// The record of a session that must be alive.
 pub(crate) fn require(view: &dyn View, session: SessionId) -> Result<SessionRecord, ApplyError> {
@@ -34,6 +34,14 @@ pub(crate) fn require(view: &dyn View, session: SessionId) -> Result<SessionReco
             "the session has ended; what it had not committed is given up: send it again",
         )
     })
+}
+
+/// The generation of a session id, and its counter.
+pub(crate) fn parts_of(session: SessionId) -> (u64, u64) {
+    (
+        session.value() >> COUNTER_BITS,
+        session.value() & ((1 << COUNTER_BITS) - 1),
+    )
 }
 
 pub(crate) fn store(view: &dyn View) -> Result<StoreRecord, ViewError> {
@@ -47,8 +55,7 @@ pub(crate) fn put_store(tx: &mut Tx<'_>, store: &StoreRecord) {
 /// Whether a session with this id was opened, or can never be. Of an older generation none can be any more; which ones
 /// were, metadata that was restored does not know.
 pub(crate) fn was_opened(store: &StoreRecord, session: SessionId) -> bool {
-    let generation = session.value() >> COUNTER_BITS;
-    let counter = session.value() & ((1 << COUNTER_BITS) - 1);
+    let (generation, counter) = parts_of(session);
     let present = u64::from(store.generation);
     generation < present || (generation == present && (1..=store.last_session).contains(&counter))
 }

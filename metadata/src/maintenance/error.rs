@@ -40,6 +40,9 @@ pub enum MaintenanceError {
     /// The target is there already.
     #[error("{path} is there already, and nothing is replaced: name another place, or move it away", path = .0.display())]
     Exists(PathBuf),
+    /// No generation of session ids is left.
+    #[error("generation {0} is the last that session ids have room for: make a new store, and copy the data into it")]
+    NoGeneration(u32),
     /// A file could not be read or written.
     #[error("{path}: {error}", path = .path.display())]
     Io {

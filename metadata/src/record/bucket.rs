@@ -101,6 +101,11 @@ pub(crate) fn is_name_key(key: &[u8]) -> bool {
     key.first() == Some(&1)
 }
 
+/// Whether a key is that of a settings document.
+pub(crate) fn is_document_key(key: &[u8]) -> bool {
+    key.first() == Some(&2)
+}
+
 pub(crate) fn document_key(bucket: BucketId, name: &str) -> Vec<u8> {
     KeyWriter::new().u8(2).u64(bucket.value()).tail(name.as_bytes())
 }
@@ -116,6 +121,7 @@ pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadab
     match key.tag()? {
         0 => key.u64("bucket")?.with::<BucketRecord>(value),
         1 => key.name("name").with::<BucketName>(value),
+        2 => key.u64("bucket")?.name("document").with::<DocumentRecord>(value),
         tag => Err(Unreadable(format!("a key of unknown kind {tag}"))),
     }
 }

@@ -114,6 +114,11 @@ pub(crate) fn queued_at(key: &[u8]) -> Option<u64> {
     (key.first() == Some(&QUEUE_PREFIX)).then(|| u64_at(key, 1))?
 }
 
+/// Whether a key is that of an inode that is held open.
+pub(crate) fn is_held_key(key: &[u8]) -> bool {
+    key.first() == Some(&HELD_PREFIX)
+}
+
 pub(crate) fn chunk_key(id: ChunkId) -> Vec<u8> {
     KeyWriter::new().u8(CHUNK_PREFIX).tail(&id.to_bytes())
 }
@@ -128,6 +133,7 @@ pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadab
     let mut key = KeyReader::new(key);
     match key.tag()? {
         QUEUE_PREFIX => key.u64("index")?.u32("number")?.with::<ReleaseRecord>(value),
+        HELD_PREFIX => key.u64("bucket")?.u64("inode")?.with::<ReleaseRecord>(value),
         CHUNK_PREFIX if value.is_empty() => key.chunk_id()?.with_text("shards to be deleted".to_owned()),
         CHUNK_PREFIX => Err(Unreadable(
             "a garbage chunk with a value, which should be empty".to_owned(),

@@ -39,6 +39,6 @@ pub(crate) fn key(session: SessionId, sequence: u64) -> Vec<u8> {
 pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
     KeyReader::new(key)
         .u64("session")?
-        .u64("sequence")?
-        .with::<WriteReply>(value)
+        .u16("slot")?
+        .with::<ReplyRecord>(value)
 }

@@ -11,7 +11,10 @@ use bytes::Bytes;
 use cairn_common::envelope::Record;
 use prost::Message;
 
-use super::key::{KeyWriter, u64_at};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::{KeyWriter, u64_at},
+};
 
 /// A row that was in force up to an epoch.
 #[derive(Clone, PartialEq, Message)]
@@ -53,4 +56,13 @@ pub(crate) fn parts_of(key: &[u8]) -> Option<(u32, u32, u64)> {
         u32::try_from(both & u64::from(u32::MAX)).ok()?,
     );
     Some((width, group, u64_at(rest, 8)?))
+}
+
+/// A former row for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let rest = key
+        .strip_prefix(PREFIX)
+        .ok_or_else(|| Unreadable("no key of a row".to_owned()))?;
+    let key = KeyReader::new(rest).u32("width")?.u32("group")?;
+    key.u64("last epoch")?.with::<FormerRow>(value)
 }

@@ -121,7 +121,7 @@ fn store_buckets_and_names_are_stored_as_version_1_wrote_them() {
             deletion_held: true,
             ..system::StoreRecord::default()
         },
-        "PENDING",
+        "01d1c69cbb080110021803200128043005380640075001a00108",
     );
     let record = bucket::BucketRecord {
         name: "ab".to_owned(),
@@ -277,7 +277,7 @@ fn sessions_and_garbage_are_stored_as_version_1_wrote_them() {
             mounts: true,
             orphans_seen: 5,
         },
-        "PENDING",
+        "018ec73abb080110021803200428053006a00101a80105",
     );
     let reply = WriteReply {
         log_index: 2,
@@ -321,6 +321,7 @@ fn settings_and_rows_are_stored_as_version_1_wrote_them() {
             epoch: 2,
             group_bits: 10,
             widths: vec![1, 6],
+            first_epoch: 1,
         }),
         ..system::StoreRecord::default()
     };

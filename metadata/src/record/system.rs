@@ -1,7 +1,7 @@
 //! The one record of the whole store.
 //!
 //! ```text
-//! family system   key "store" → StoreRecord   key "map" → MapMessage
+//! family system   key "store" → StoreRecord   key "map" → MapMessage   key "row" … → FormerRow, see there
 //! ```
 
 use cairn_common::{
@@ -10,7 +10,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::description::{Description, KeyReader, Unreadable};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    row,
+};
 
 /// Key of [`StoreRecord`].
 pub(crate) const STORE_KEY: &[u8] = b"store";
@@ -33,7 +36,7 @@ pub(crate) struct StoreRecord {
     /// What all servers are known to understand.
     #[prost(uint32, tag = "4")]
     pub(crate) feature_level: u32,
-    /// Grows with every restore of old metadata; the top 16 bits of new session ids.
+    /// Grows with every restore of old metadata; the top 24 bits of new session ids.
     #[prost(uint32, tag = "5")]
     pub(crate) generation: u32,
     /// Buckets.
@@ -72,6 +75,10 @@ pub(crate) struct MapHead {
     /// Widths that have rows.
     #[prost(uint32, repeated, tag = "3")]
     pub(crate) widths: Vec<u32>,
+    /// The first epoch since the metadata was last restored: what was written under an earlier one may lie on rows that nobody
+    /// knows, and is refused.
+    #[prost(uint64, tag = "4")]
+    pub(crate) first_epoch: u64,
 }
 
 impl Record for StoreRecord {
@@ -96,6 +103,7 @@ pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadab
                 "map of epoch {epoch}, 2^{bits} groups, (width, slots) {widths:?}, devices {devices:?}"
             ))
         }
+        _ if key.starts_with(row::PREFIX) => row::describe(key, value),
         _ => Err(Unreadable(
             "a record of the store that this program does not know".to_owned(),
         )),

@@ -105,8 +105,17 @@ pub(crate) fn activity_of(key: &[u8]) -> Option<(u64, UploadId)> {
     Some((u64_at(key, 16)?, UploadId::new(u64_at(key, 24)?)))
 }
 
-/// An upload for a person.
+/// Whether a key is of the order in which uploads were gone on with.
+pub(crate) fn is_activity(key: &[u8]) -> bool {
+    u64_at(key, 0) == Some(ACTIVITY)
+}
+
+/// An upload, or its place in the order of activity, for a person.
 pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    if is_activity(key) {
+        let key = KeyReader::new(key).u64("activity")?.u64("bucket")?;
+        return key.u64("time")?.u64("upload")?.with::<UploadActivity>(value);
+    }
     let key = KeyReader::new(key).u64("bucket")?.escaped("key")?.u64("upload")?;
     key.with::<UploadRecord>(value)
 }

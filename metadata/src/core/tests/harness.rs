@@ -6,11 +6,12 @@ use bytes::Bytes;
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
     ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId},
+    limits,
     planner::plan_rows,
     wire::{
         command::{
             Command, CreateBucket, DeleteObject, EntryBatch, ErrorCode, Heartbeat, InstallMap, OpenSession, Outcome,
-            PutObject, WriteCondition, WriteReply, WriteRequest,
+            PutObject, RaiseFeatureLevel, WriteCondition, WriteReply, WriteRequest,
         },
         map::MapMessage,
         object::{Body, Chunk, Extent, ObjectAttributes},
@@ -70,6 +71,10 @@ impl Machine {
         };
         let map = Some(MapMessage::from(&map()));
         machine.send(0, 0, 0, Command::InstallMap(InstallMap { map }));
+        let level = RaiseFeatureLevel {
+            level: limits::FEATURE_LEVEL,
+        };
+        machine.send(0, 0, 0, Command::RaiseFeatureLevel(level));
         machine.open_session();
         let create = CreateBucket {
             name: BUCKET.to_owned(),

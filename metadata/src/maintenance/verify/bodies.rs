@@ -5,7 +5,7 @@ use super::{
     check::{Check, Claim, Cursor, Gathered, pair_of},
 };
 use crate::{
-    core::view::Family,
+    core::{live_extent, view::Family},
     record::{
         extent::{self, ExtentRecord, ManifestRecord},
         inode::InodeRecord,
@@ -54,12 +54,11 @@ pub(super) fn of_file(
     extents: &mut Cursor<'_>,
     at: (u64, u64),
     record: &InodeRecord,
-    queued: bool,
 ) -> Result<(), MaintenanceError> {
     let inode_key = crate::record::inode::key(BucketId::new(at.0), InodeId::new(at.1));
     let mut order = Order::new(record.size);
     for extent in &record.extents {
-        if let Some(what) = order.next(extent) {
+        if let Some(what) = order.next(extent, record) {
             check.wrong(Family::Inode, &inode_key, what);
         }
         if !gathered.refer_extent(extent)? {
@@ -81,26 +80,22 @@ pub(super) fn of_file(
         let Some(extent) = check.open::<ExtentRecord>(FAMILY, &key, &value) else {
             continue;
         };
-        if u64_at(&key, 16) != Some(extent.end()) {
-            check.wrong(
-                FAMILY,
-                &key,
-                format!("the extent ends at {}, not where its key says", extent.end()),
-            );
+        if u64_at(&key, 16) != extent.file_offset.checked_add(extent.length) {
+            check.wrong(FAMILY, &key, "the extent does not end where its key says");
         }
-        if let Some(what) = order.next(&extent) {
+        if let Some(what) = order.next(&extent, record) {
             check.wrong(FAMILY, &key, what);
         }
         if !gathered.refer_extent(&extent)? {
             check.wrong(FAMILY, &key, "it names a chunk whose id has not 16 bytes");
         }
     }
-    shape(check, &inode_key, record, further, queued);
-    of_object(check, gathered, at, record, manifest, queued)
+    shape(check, &inode_key, record, further);
+    of_object(check, gathered, at, record, manifest)
 }
 
 /// How the parts of a body go together.
-fn shape(check: &mut Check<'_>, key: &[u8], record: &InodeRecord, further: u64, queued: bool) {
+fn shape(check: &mut Check<'_>, key: &[u8], record: &InodeRecord, further: u64) {
     let inline = record.inline.len() as u64;
     if inline > 0 && (inline != record.size || !record.extents.is_empty() || record.upload != 0) {
         let what = format!(
@@ -109,8 +104,9 @@ fn shape(check: &mut Check<'_>, key: &[u8], record: &InodeRecord, further: u64, 
         );
         check.wrong(Family::Inode, key, what);
     }
-    // A body that is being released loses its further extents first.
-    if (further > 0 && !record.more_extents) || (further == 0 && record.more_extents && !queued) {
+    // A body that is being released loses its further extents first, and a truncation may take them all.
+    let may_have_none = record.unlinked_at > 0 || record.changes.is_some();
+    if (further > 0 && !record.more_extents) || (further == 0 && record.more_extents && !may_have_none) {
         let what = format!("{further} extents have records of their own, which its record does not say");
         check.wrong(Family::Inode, key, what);
     }
@@ -123,7 +119,6 @@ fn of_object(
     at: (u64, u64),
     record: &InodeRecord,
     manifest: Option<ManifestRecord>,
-    queued: bool,
 ) -> Result<(), MaintenanceError> {
     let key = crate::record::inode::key(BucketId::new(at.0), InodeId::new(at.1));
     match (record.upload, manifest) {
@@ -136,7 +131,9 @@ fn of_object(
         (_, Some(manifest)) => {
             let ascending = manifest.numbers.windows(2).all(|pair| pair[0] < pair[1]);
             let sum: u64 = manifest.sizes.iter().sum();
-            if !ascending || manifest.numbers.len() != manifest.sizes.len() || sum != record.size {
+            // A mount may cut parts off, and write behind them.
+            let is_whole = sum == record.size || record.changes.is_some();
+            if !ascending || manifest.numbers.len() != manifest.sizes.len() || !is_whole {
                 let what = format!(
                     "its list of parts, {sum} bytes together, does not make {} bytes",
                     record.size
@@ -145,7 +142,11 @@ fn of_object(
             }
         }
     }
-    let how = if queued { Claim::Released } else { Claim::Object };
+    let how = if record.unlinked_at > 0 {
+        Claim::Released
+    } else {
+        Claim::Object
+    };
     gathered.claim(at.0, record.upload, how, at.1)
 }
 
@@ -161,8 +162,8 @@ impl Order {
         Self { size, end: 0 }
     }
 
-    /// What is wrong with the next extent.
-    pub(super) fn next(&mut self, extent: &ExtentRecord) -> Option<String> {
+    /// What is wrong with the next extent of a file. What a truncation cut off may lie behind the end until it is released.
+    pub(super) fn next(&mut self, extent: &ExtentRecord, record: &InodeRecord) -> Option<String> {
         let (start, end) = (extent.file_offset, extent.file_offset.checked_add(extent.length));
         let Some(end) = end.filter(|end| *end > start) else {
             return Some("an extent is empty, or ends behind all numbers".to_owned());
@@ -172,6 +173,12 @@ impl Order {
         if overlaps {
             return Some(format!("the extent from {start} to {end} lies over the one before it"));
         }
+        if !extent.inline.is_empty() && (extent.inline.len() as u64 != extent.length || !extent.chunk_id.is_empty()) {
+            return Some(format!(
+                "the extent from {start} to {end} has other bytes inline than it says"
+            ));
+        }
+        let end = live_extent(record, extent).map_or(0, |live| live.end());
         (end > self.size).then(|| format!("an extent ends at {end}, behind the end at {}", self.size))
     }
 }

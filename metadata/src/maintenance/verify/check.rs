@@ -1,6 +1,10 @@
 //! What all passes share: the state, where findings go, and what one pass gathers for another.
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+};
 
 use cairn_common::{
     envelope::{self, Record},
@@ -16,7 +20,7 @@ use super::{
 };
 use crate::{
     core::view::Family,
-    record::{bucket::BucketRecord, description::hex, extent::ExtentRecord, key::KeyWriter},
+    record::{bucket::BucketRecord, description::hex, extent::ExtentRecord, inode::InodeKind, key::KeyWriter},
     store::{OfflineState, Records},
 };
 
@@ -68,8 +72,14 @@ pub(super) struct Gathered {
     pub(super) claims: Sorter<LINK_LEN>,
     /// placement u64 | chunk id 16 | how u8 | end u32
     pub(super) references: Sorter<REFERENCE_LEN>,
-    /// Entries of the release queue.
+    /// Entries of the release queue, and inodes that are held open.
     pub(super) queued: u64,
+    /// Ended sessions whose locks are queued for release.
+    pub(super) ended_sessions: BTreeSet<u64>,
+    /// Buckets of which a feed that was ended is queued for release.
+    pub(super) ended_feeds: BTreeSet<u64>,
+    /// Chunks that should wait for repair.
+    pub(super) to_repair: u64,
     scratch: PathBuf,
 }
 
@@ -83,18 +93,45 @@ pub(super) struct BucketFacts {
     pub(super) objects: u64,
     pub(super) object_bytes: u64,
     pub(super) uploads: u64,
+    pub(super) upload_bytes: u64,
+    pub(super) inodes: u64,
 }
 
-/// How something leads to an inode. The order is that in which the sorter gives them.
+/// How something leads to an inode.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(super) enum Link {
     /// It is queued for release.
-    Queued = 0,
-    /// A file's name.
-    Name = 1,
+    Queued,
+    /// It waits for a mount to close it.
+    Held,
+    /// What a truncation cut off is queued for release.
+    Cut,
     /// A directory's name.
-    Directory = 2,
+    Directory,
+    /// A name of something of this kind.
+    Name(InodeKind),
+}
+
+impl Link {
+    fn code(self) -> u8 {
+        match self {
+            Self::Queued => 0,
+            Self::Held => 1,
+            Self::Cut => 2,
+            Self::Directory => 3,
+            Self::Name(kind) => u8::try_from(i32::from(kind)).map_or(u8::MAX, |kind| 4 + kind),
+        }
+    }
+
+    fn of(code: u8) -> Self {
+        match code {
+            0 => Self::Queued,
+            1 => Self::Held,
+            2 => Self::Cut,
+            3 => Self::Directory,
+            name => Self::Name(InodeKind::try_from(i32::from(name) - 4).unwrap_or_default()),
+        }
+    }
 }
 
 /// Whose the parts of an upload are.
@@ -236,13 +273,16 @@ impl Gathered {
             claims: Sorter::new(scratch),
             references: Sorter::new(scratch),
             queued: 0,
+            ended_sessions: BTreeSet::new(),
+            ended_feeds: BTreeSet::new(),
+            to_repair: 0,
             scratch: scratch.to_owned(),
         }
     }
 
-    /// Something leads to an inode.
-    pub(super) fn link(&mut self, bucket: u64, inode: u64, how: Link, parent: u64) -> Result<(), MaintenanceError> {
-        let record = link_record(bucket, inode, how as u8, parent);
+    /// Something leads to an inode: a name in directory `other`, or a truncation of generation `other`.
+    pub(super) fn link(&mut self, bucket: u64, inode: u64, how: Link, other: u64) -> Result<(), MaintenanceError> {
+        let record = link_record(bucket, inode, how.code(), other);
         let pushed = self.links.push(record);
         pushed.map_err(|error| self.failed(error))
     }
@@ -269,8 +309,11 @@ impl Gathered {
         Ok(true)
     }
 
-    /// An extent refers to its chunk; `false` where it names none.
+    /// An extent refers to its chunk; `false` where it names none. One without a chunk refers to nothing.
     pub(super) fn refer_extent(&mut self, extent: &ExtentRecord) -> Result<bool, MaintenanceError> {
+        if extent.chunk_id.is_empty() {
+            return Ok(true);
+        }
         let end = u64::from(extent.chunk_offset).saturating_add(extent.length);
         self.refer(
             &extent.chunk_id,
@@ -288,6 +331,12 @@ impl Gathered {
 fn link_record(bucket: u64, number: u64, how: u8, other: u64) -> [u8; LINK_LEN] {
     let key = KeyWriter::new().u64(bucket).u64(number).u8(how).u64(other).finish();
     key.try_into().expect("three numbers and a byte")
+}
+
+/// A link: where it leads to, how, and from where.
+pub(super) fn link_of(record: &[u8; LINK_LEN]) -> ((u64, u64), Link, u64) {
+    let (to, how, other) = link_parts(record);
+    (to, Link::of(how), other)
 }
 
 /// The numbers of a link or claim: (first, second), how, other.

@@ -2,13 +2,17 @@
 
 use super::{
     super::error::MaintenanceError,
-    check::{Check, REFERENCE_LEN, Reference},
+    check::{Check, Gathered, REFERENCE_LEN, Reference},
     sort::Sorted,
 };
 use crate::{
-    core::view::Family,
-    record::chunk::{self, ChunkRecord},
+    core::{repair_priority, view::Family},
+    record::{
+        chunk::{self, ChunkRecord},
+        repair,
+    },
 };
+use cairn_common::envelope;
 
 const FAMILY: Family = Family::Chunk;
 const KEY_LEN: usize = 24;
@@ -22,7 +26,11 @@ struct Found {
     end: u32,
 }
 
-pub(super) fn pass(check: &mut Check<'_>, mut references: Sorted<REFERENCE_LEN>) -> Result<(), MaintenanceError> {
+pub(super) fn pass(
+    check: &mut Check<'_>,
+    gathered: &mut Gathered,
+    mut references: Sorted<REFERENCE_LEN>,
+) -> Result<(), MaintenanceError> {
     let mut cursor = check.cursor(FAMILY)?;
     loop {
         let referred: Option<[u8; KEY_LEN]> = references.peek().map(key_of);
@@ -37,6 +45,7 @@ pub(super) fn pass(check: &mut Check<'_>, mut references: Sorted<REFERENCE_LEN>)
                 let found = take(&mut references, &key)?;
                 if let Some(record) = check.open::<ChunkRecord>(FAMILY, &key, &value) {
                     compare(check, &key, &record, &found);
+                    queued(check, gathered, &key, &record)?;
                 }
             }
             None => {
@@ -50,6 +59,45 @@ pub(super) fn pass(check: &mut Check<'_>, mut references: Sorted<REFERENCE_LEN>)
             }
         }
     }
+}
+
+/// A chunk that is not as it should be waits for repair.
+fn queued(
+    check: &mut Check<'_>,
+    gathered: &mut Gathered,
+    key: &[u8],
+    record: &ChunkRecord,
+) -> Result<(), MaintenanceError> {
+    let (Some(priority), Some(id)) = (repair_priority(record), chunk::id_of(key)) else {
+        return Ok(());
+    };
+    gathered.to_repair += 1;
+    if check.state.value(Family::Repair, &repair::key(priority, id))?.is_none() {
+        let what = format!("it needs repair, and is not queued for it under priority {priority}");
+        check.wrong(FAMILY, key, what);
+    }
+    Ok(())
+}
+
+/// Checks that what waits for repair needs it.
+pub(super) fn repairs(check: &mut Check<'_>) -> Result<(), MaintenanceError> {
+    let mut cursor = check.cursor(Family::Repair)?;
+    while let Some((key, _)) = cursor.take(check) {
+        let Some((priority, id)) = repair::parts_of(&key) else {
+            check.damaged(Family::Repair, &key, "the key is too short for a priority and a chunk");
+            continue;
+        };
+        let stored = check.state.value(FAMILY, &chunk::key(id))?;
+        let record = stored.and_then(|value| envelope::open::<ChunkRecord>(&value).ok());
+        if record.and_then(|record| repair_priority(&record)) != Some(priority) {
+            check.wrong(
+                Family::Repair,
+                &key,
+                "it is queued for repair, and its chunk needs none of this priority",
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Takes all references to the chunk of this key.

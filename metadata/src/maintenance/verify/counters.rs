@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use cairn_common::envelope;
+use cairn_common::{envelope, ids::BucketId};
 
 use super::{
     super::{describe::describe, error::MaintenanceError},
     check::{BucketFacts, Check, Gathered},
+    rows,
 };
 use crate::{
     core::view::Family,
     record::{
-        bucket::{self, BucketName, BucketRecord},
+        bucket::{self, BucketName, BucketRecord, DocumentRecord},
         key::u64_at,
+        row,
         system::{STORE_KEY, StoreRecord},
     },
 };
@@ -26,6 +28,10 @@ pub(super) fn buckets(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<
             if let Some(name) = check.open::<BucketName>(Family::Bucket, &key, &value) {
                 names.insert(String::from_utf8_lossy(&key[1..]).into_owned(), name.bucket);
             }
+            continue;
+        }
+        if bucket::is_document_key(&key) {
+            document(check, &key, &value)?;
             continue;
         }
         let Some(number) = u64_at(&key, 1) else {
@@ -42,7 +48,7 @@ pub(super) fn buckets(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<
     }
     for (number, facts) in &gathered.buckets {
         if names.remove(&facts.record.name) != Some(*number) {
-            let key = bucket::key(cairn_common::ids::BucketId::new(*number));
+            let key = bucket::key(BucketId::new(*number));
             let what = format!("its name {:?} does not lead to it", facts.record.name);
             check.wrong(Family::Bucket, &key, what);
         }
@@ -50,6 +56,16 @@ pub(super) fn buckets(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<
     for (name, number) in names {
         let what = format!("the name leads to bucket {number}, which is not there or has another name");
         check.wrong(Family::Bucket, &bucket::name_key(&name), what);
+    }
+    Ok(())
+}
+
+/// A settings document: of a bucket that is there.
+fn document(check: &mut Check<'_>, key: &[u8], value: &[u8]) -> Result<(), MaintenanceError> {
+    check.open::<DocumentRecord>(Family::Bucket, key, value);
+    let of = bucket::key(BucketId::new(u64_at(key, 1).unwrap_or_default()));
+    if check.state.value(Family::Bucket, &of)?.is_none() {
+        check.wrong(Family::Bucket, key, "the bucket of the document is not there");
     }
     Ok(())
 }
@@ -62,9 +78,11 @@ pub(super) fn totals(check: &mut Check<'_>, gathered: &Gathered) -> Result<(), M
             ("objects", record.objects, facts.objects),
             ("bytes of objects", record.object_bytes, facts.object_bytes),
             ("uploads", record.uploads, facts.uploads),
+            ("bytes of uploads", record.upload_bytes, facts.upload_bytes),
+            ("inodes", record.inodes, facts.inodes),
         ];
         for (what, says, are) in counters.into_iter().filter(|(_, says, are)| says != are) {
-            let key = bucket::key(cairn_common::ids::BucketId::new(*number));
+            let key = bucket::key(BucketId::new(*number));
             check.wrong(
                 Family::Bucket,
                 &key,
@@ -77,6 +95,8 @@ pub(super) fn totals(check: &mut Check<'_>, gathered: &Gathered) -> Result<(), M
     while let Some((key, value)) = cursor.take(check) {
         if let Err(error) = describe(Family::System, &key, &value) {
             check.damaged(Family::System, &key, &error.to_string());
+        } else if key.starts_with(row::PREFIX) {
+            rows::former(check, &key, &value)?;
         } else if key == STORE_KEY {
             store = envelope::open::<StoreRecord>(&value).ok();
         }
@@ -87,10 +107,12 @@ pub(super) fn totals(check: &mut Check<'_>, gathered: &Gathered) -> Result<(), M
         }
         return Ok(());
     };
+    rows::head(check, &store)?;
     let last_bucket = gathered.buckets.keys().next_back().copied().unwrap_or_default();
     let counters = [
         ("buckets", store.buckets, gathered.buckets.len() as u64),
         ("queued releases", store.release_pending, gathered.queued),
+        ("chunks that wait for repair", store.repair_pending, gathered.to_repair),
     ];
     for (what, says, are) in counters.into_iter().filter(|(_, says, are)| says != are) {
         check.wrong(

@@ -1,7 +1,8 @@
 //! Verifies that a state is what it should be: every record readable, and all of them in agreement.
 //!
 //! ```text
-//! buckets → queue → names → inodes with extents → uploads → parts → chunks → sessions → counters → log
+//! buckets → queue → names → inodes with extents and attributes → uploads → parts → chunks → repairs → sessions → holds
+//! → locks → accounts → feeds → counters → log
 //! ```
 //!
 //! Each pass walks families in the order of their keys, two or more side by side where their orders agree. What has to be
@@ -10,17 +11,24 @@
 //! bucket at hand, and the buckets; 10 million objects take about 200 MiB. Invariant: nothing is changed, and every finding
 //! names the record.
 
+mod accounts;
 mod bodies;
 mod check;
 mod chunks;
 mod counters;
+mod feeds;
+mod holds;
+mod leading;
+mod locks;
 mod log;
 mod names;
 mod queue;
+mod rows;
 mod sessions;
 mod sort;
 mod tree;
 mod uploads;
+mod xattrs;
 
 use std::{path::Path, time::Duration};
 
@@ -83,8 +91,13 @@ pub fn verify(
     let claims = std::mem::replace(&mut gathered.claims, Sorter::new(scratch));
     uploads::parts(&mut check, &mut gathered, claims.finish().map_err(&failed)?)?;
     let references = std::mem::replace(&mut gathered.references, Sorter::new(scratch));
-    chunks::pass(&mut check, references.finish().map_err(&failed)?)?;
+    chunks::pass(&mut check, &mut gathered, references.finish().map_err(&failed)?)?;
+    chunks::repairs(&mut check)?;
     sessions::pass(&mut check)?;
+    holds::pass(&mut check)?;
+    locks::pass(&mut check, &gathered)?;
+    accounts::pass(&mut check)?;
+    feeds::pass(&mut check, &gathered)?;
     counters::totals(&mut check, &gathered)?;
     if let Some(log) = &opened.log {
         log::pass(&mut check, log)?;

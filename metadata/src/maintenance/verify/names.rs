@@ -5,8 +5,11 @@ use super::{
     check::{Check, Gathered, Link, pair_of},
 };
 use crate::{
-    core::view::Family,
-    record::dentry::{self, DentryRecord},
+    core::{Entry, view::Family},
+    record::{
+        dentry::{self, DentryRecord},
+        inode::InodeKind,
+    },
 };
 
 const FAMILY: Family = Family::Dentry;
@@ -21,13 +24,22 @@ pub(super) fn pass(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<(),
         let Some(record) = check.open::<DentryRecord>(FAMILY, &key, &value) else {
             continue;
         };
-        if !gathered.buckets.contains_key(&bucket) {
-            check.wrong(FAMILY, &key, "its bucket is not there");
+        let component = &key[dentry::PREFIX_LEN..];
+        let entry = Entry::of(&record, component);
+        match gathered.buckets.get_mut(&bucket) {
+            Some(facts) => facts.objects += u64::from(entry.is_object(component)),
+            None => check.wrong(FAMILY, &key, "its bucket is not there"),
         }
-        let how = if dentry::is_directory(&key[dentry::PREFIX_LEN..]) {
-            Link::Directory
-        } else {
-            Link::Name
+        let how = match entry.kind {
+            InodeKind::Directory if dentry::is_directory(component) => Link::Directory,
+            InodeKind::Directory => {
+                // The directory itself, where a mount made it explicit: no name of it.
+                if !component.is_empty() || record.inode != parent {
+                    check.wrong(FAMILY, &key, "it says to be its directory itself, and is not");
+                }
+                continue;
+            }
+            kind => Link::Name(kind),
         };
         gathered.link(bucket, record.inode, how, parent)?;
     }

@@ -6,8 +6,12 @@ use super::{
 };
 use crate::{
     core::view::Family,
-    record::garbage::{self, Release, ReleaseRecord},
+    record::{
+        garbage::{self, Release, ReleaseRecord},
+        hold,
+    },
 };
+use cairn_common::ids::{BucketId, InodeId};
 
 const FAMILY: Family = Family::Garbage;
 
@@ -18,7 +22,8 @@ pub(super) fn pass(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<(),
             gathered.refer(&id.to_bytes(), Reference::Garbage, 0)?;
             continue;
         }
-        if garbage::queued_at(&key).is_none() {
+        let is_held = garbage::is_held_key(&key);
+        if !is_held && garbage::queued_at(&key).is_none() {
             check.damaged(FAMILY, &key, "the key is of no known kind");
             continue;
         }
@@ -26,9 +31,36 @@ pub(super) fn pass(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<(),
         let Some(record) = check.open::<ReleaseRecord>(FAMILY, &key, &value) else {
             continue;
         };
-        release(check, gathered, &key, record)?;
+        if is_held {
+            held(check, gathered, &key, &record)?;
+        } else {
+            release(check, gathered, &key, record)?;
+        }
     }
     Ok(())
+}
+
+/// An inode that waits for mounts to close it: one of them at least holds it.
+fn held(
+    check: &mut Check<'_>,
+    gathered: &mut Gathered,
+    key: &[u8],
+    record: &ReleaseRecord,
+) -> Result<(), MaintenanceError> {
+    let Some(Release::Inode(inode)) = record.release else {
+        check.wrong(FAMILY, key, "only inodes are held open, and it is none");
+        return Ok(());
+    };
+    let (bucket, number) = (BucketId::new(record.bucket), InodeId::new(inode));
+    if key != garbage::held_key(bucket, number) {
+        check.wrong(FAMILY, key, "its key names another inode than its record");
+    }
+    let prefix = hold::file_prefix(bucket, number);
+    let first = check.state.records(Family::Hold, &prefix)?.next().transpose()?;
+    if !first.is_some_and(|(key, _)| key.starts_with(&prefix)) {
+        check.wrong(FAMILY, key, "it waits to be closed, and no session holds it");
+    }
+    gathered.link(record.bucket, inode, Link::Held, 0)
 }
 
 fn release(
@@ -50,8 +82,13 @@ fn release(
                 }
             }
         }
-        // What these release is not looked for elsewhere.
-        Some(Release::Cut(_) | Release::Locks(_) | Release::Feed(_)) => {}
+        Some(Release::Cut(cut)) => gathered.link(record.bucket, cut.inode, Link::Cut, cut.generation)?,
+        Some(Release::Locks(session)) => {
+            gathered.ended_sessions.insert(session);
+        }
+        Some(Release::Feed(_)) => {
+            gathered.ended_feeds.insert(record.bucket);
+        }
         None => check.wrong(FAMILY, key, "it releases nothing that this program knows"),
     }
     Ok(())

@@ -5,8 +5,10 @@ use cairn_common::ids::{BucketId, InodeId};
 use super::{
     super::error::MaintenanceError,
     bodies,
-    check::{Check, Cursor, Gathered, LINK_LEN, Link, link_parts, pair_of},
+    check::{Check, Gathered, LINK_LEN, pair_of},
+    leading::{Children, Links, links_to, names_in},
     sort::Sorted,
+    xattrs,
 };
 use crate::{
     core::view::Family,
@@ -14,15 +16,6 @@ use crate::{
 };
 
 const FAMILY: Family = Family::Inode;
-
-/// What leads to one inode.
-#[derive(Default)]
-struct Links {
-    names: u64,
-    directory_names: u64,
-    queued: bool,
-    parent: u64,
-}
 
 /// The directories of one bucket, in order: number and parent.
 #[derive(Default)]
@@ -39,6 +32,7 @@ pub(super) fn pass(
     let mut inodes = check.cursor(FAMILY)?;
     let mut names = check.cursor(Family::Dentry)?;
     let mut extents = check.cursor(Family::Extent)?;
+    let mut xattrs = check.cursor(Family::Xattr)?;
     let mut directories = Directories::default();
     let mut last_of: Option<(u64, u64)> = None;
     while let Some((key, value)) = inodes.take(check) {
@@ -55,17 +49,24 @@ pub(super) fn pass(
         }
         let leading = links_to(check, gathered, &mut links, Some(at))?;
         let children = names_in(check, &mut names, Some(at));
+        let xattr_bytes = xattrs::bytes_of(check, &mut xattrs, Some(at));
         bodies::without_inode(check, gathered, &mut extents, Some(at))?;
         last_of = Some(at);
         let Some(record) = check.open::<InodeRecord>(FAMILY, &key, &value) else {
             bodies::skip(check, &mut extents, at);
             continue;
         };
-        number(check, gathered, &key, at);
+        number(check, gathered, &key, at, &record);
+        // What is released loses its attributes first.
+        let says = record.xattr_bytes() as u64;
+        if xattr_bytes > says || (xattr_bytes < says && record.unlinked_at == 0) {
+            let what = format!("it counts {says} bytes of extended attributes, there are {xattr_bytes}");
+            check.wrong(FAMILY, &key, what);
+        }
         match record.kind() {
             InodeKind::Directory => {
                 directories.list.push((at.1, record.parent));
-                directory(check, &key, at, &record, &leading, children);
+                directory(check, gathered, &key, at, &record, &leading, &children);
                 bodies::without_inode(check, gathered, &mut extents, Some((at.0, at.1.saturating_add(1))))?;
             }
             InodeKind::File
@@ -75,9 +76,10 @@ pub(super) fn pass(
             | InodeKind::CharacterDevice
             | InodeKind::BlockDevice => {
                 file(check, gathered, &key, at, &record, &leading);
-                bodies::of_file(check, gathered, &mut extents, at, &record, leading.queued)?;
-                if children > 0 {
-                    check.wrong(FAMILY, &key, format!("it is a file, and {children} names are in it"));
+                bodies::of_file(check, gathered, &mut extents, at, &record)?;
+                if children.names > 0 {
+                    let what = format!("it is a file, and {} names are in it", children.names);
+                    check.wrong(FAMILY, &key, what);
                 }
             }
             InodeKind::Unspecified => check.wrong(FAMILY, &key, "it is of no kind that this program knows"),
@@ -86,68 +88,16 @@ pub(super) fn pass(
     directories.check(check);
     links_to(check, gathered, &mut links, None)?;
     names_in(check, &mut names, None);
+    xattrs::bytes_of(check, &mut xattrs, None);
     bodies::without_inode(check, gathered, &mut extents, None)?;
     roots(check, gathered, last_of.is_some());
     Ok(())
 }
 
-/// What leads to inode `at`. What leads to inodes before it leads nowhere, and is reported; all of it, without `at`.
-fn links_to(
-    check: &mut Check<'_>,
-    gathered: &Gathered,
-    links: &mut Sorted<LINK_LEN>,
-    at: Option<(u64, u64)>,
-) -> Result<Links, MaintenanceError> {
-    let mut found = Links::default();
-    while let Some(next) = links.peek() {
-        let (to, how, parent) = link_parts(next);
-        if at.is_some_and(|at| to > at) {
-            break;
-        }
-        links.next().map_err(|error| gathered.failed(error))?;
-        let queued = how == Link::Queued as u8;
-        if Some(to) != at {
-            // What is queued may be gone: another entry of the queue released it.
-            if !queued {
-                let what = format!(
-                    "bucket {} has no inode {}, and a name in directory {parent} leads to it",
-                    to.0, to.1
-                );
-                let key = inode::key(BucketId::new(to.0), InodeId::new(to.1));
-                check.wrong(FAMILY, &key, what);
-            }
-            continue;
-        }
-        found.queued |= queued;
-        found.names += u64::from(how == Link::Name as u8);
-        found.directory_names += u64::from(how == Link::Directory as u8);
-        if !queued {
-            found.parent = parent;
-        }
-    }
-    Ok(found)
-}
-
-/// How many names are in directory `at`. Names in directories before it are in none.
-fn names_in(check: &mut Check<'_>, names: &mut Cursor<'_>, at: Option<(u64, u64)>) -> u64 {
-    let mut count = 0;
-    while let Some(next) = names.key() {
-        let parent = pair_of(next);
-        if at.is_some_and(|at| parent.is_some_and(|parent| parent > at)) {
-            break;
-        }
-        let Some((key, _)) = names.take(check) else { break };
-        if parent.is_some() && parent == at {
-            count += 1;
-        } else if let Some((_, directory)) = parent {
-            check.wrong(Family::Dentry, &key, format!("directory {directory} is not there"));
-        }
-    }
-    count
-}
-
-fn number(check: &mut Check<'_>, gathered: &Gathered, key: &[u8], at: (u64, u64)) {
+fn number(check: &mut Check<'_>, gathered: &Gathered, key: &[u8], at: (u64, u64), record: &InodeRecord) {
     match gathered.buckets.get(&at.0) {
+        // What is left of a bucket waits for release.
+        None if record.unlinked_at > 0 => {}
         None => check.wrong(FAMILY, key, "its bucket is not there"),
         Some(bucket) if at.1 > bucket.record.last_inode.max(InodeId::ROOT.value()) => {
             let what = format!(
@@ -160,30 +110,50 @@ fn number(check: &mut Check<'_>, gathered: &Gathered, key: &[u8], at: (u64, u64)
     }
 }
 
-fn directory(check: &mut Check<'_>, key: &[u8], at: (u64, u64), record: &InodeRecord, leading: &Links, children: u64) {
+fn directory(
+    check: &mut Check<'_>,
+    gathered: &mut Gathered,
+    key: &[u8],
+    at: (u64, u64),
+    record: &InodeRecord,
+    leading: &Links,
+    children: &Children,
+) {
     let is_root = at.1 == InodeId::ROOT.value();
-    if record.children != children {
-        let what = format!("it counts {} names, {children} are in it", record.children);
+    let is_named = is_root && record.unlinked_at == 0 || leading.directory_names > 0;
+    if let Some(facts) = gathered.buckets.get_mut(&at.0).filter(|_| is_named) {
+        facts.inodes += 1;
+    }
+    if record.children != children.names {
+        let what = format!("it counts {} names, {} are in it", record.children, children.names);
+        check.wrong(FAMILY, key, what);
+    }
+    if record.subdirectories != children.subdirectories {
+        let what = format!(
+            "it counts {} sub-directories, {} are in it",
+            record.subdirectories, children.subdirectories
+        );
         check.wrong(FAMILY, key, what);
     }
     if leading.names > 0 {
         check.wrong(FAMILY, key, "it is a directory, and a file's name leads to it");
     }
-    let expected = u64::from(!is_root);
+    let expected = u64::from(!is_root && record.unlinked_at == 0);
     if leading.directory_names != expected {
         let what = format!(
             "{} names lead to the directory, not {expected}",
             leading.directory_names
         );
         check.wrong(FAMILY, key, what);
-    } else if !is_root && leading.parent != record.parent {
+    } else if expected > 0 && leading.parent != record.parent {
         let what = format!(
             "it says to be in directory {}, its name is in directory {}",
             record.parent, leading.parent
         );
         check.wrong(FAMILY, key, what);
     }
-    if !is_root && children == 0 && !leading.queued {
+    waiting(check, key, record, leading);
+    if !is_root && children.names == 0 && record.unlinked_at == 0 {
         check.wrong(FAMILY, key, "the directory holds no name, not even its own");
     }
 }
@@ -199,26 +169,43 @@ fn file(
     if leading.directory_names > 0 {
         check.wrong(FAMILY, key, "it is a file, and a directory's name leads to it");
     }
-    match (leading.names, leading.queued) {
-        (0, false) => check.wrong(FAMILY, key, "no name leads to it, and it is not queued for release"),
-        (0, true) => {}
-        (_, true) => check.wrong(FAMILY, key, "it is queued for release, and a name leads to it"),
-        (names, false) => {
-            if names != links_expected(record) {
-                let what = format!("{names} names lead to it, not {}", links_expected(record));
-                check.wrong(FAMILY, key, what);
-            }
-            if let Some(bucket) = gathered.buckets.get_mut(&at.0) {
-                bucket.objects += 1;
-                bucket.object_bytes += record.size;
-            }
-        }
+    if leading.kinds.iter().any(|kind| *kind != record.kind()) {
+        let what = format!("it is a {:?}, and its names say {:?}", record.kind(), leading.kinds);
+        check.wrong(FAMILY, key, what);
+    }
+    waiting(check, key, record, leading);
+    if leading.names == 0 && record.unlinked_at == 0 && !leading.waits {
+        check.wrong(FAMILY, key, "no name leads to it, and it is not queued for release");
+    } else if leading.names != record.links() {
+        let what = format!("{} names lead to it, not {}", leading.names, record.links());
+        check.wrong(FAMILY, key, what);
+    }
+    if let Some(bucket) = gathered.buckets.get_mut(&at.0).filter(|_| leading.names > 0) {
+        bucket.inodes += 1;
+        bucket.object_bytes += record.size;
     }
 }
 
-/// How many names a file says to have: one, since none can be given another yet.
-fn links_expected(_record: &InodeRecord) -> u64 {
-    1
+/// What lost its last name waits for release, and nothing else does.
+fn waiting(check: &mut Check<'_>, key: &[u8], record: &InodeRecord, leading: &Links) {
+    let is_named = leading.names > 0 || leading.directory_names > 0;
+    if leading.waits && is_named {
+        check.wrong(FAMILY, key, "it is queued for release, and a name leads to it");
+    } else if leading.waits && record.unlinked_at == 0 {
+        check.wrong(FAMILY, key, "it is queued for release, and did not lose its last name");
+    } else if record.unlinked_at > 0 && !leading.waits {
+        let what = format!(
+            "it lost its last name at log index {}, and is not queued for release",
+            record.unlinked_at
+        );
+        check.wrong(FAMILY, key, what);
+    }
+    for cut in record.cuts() {
+        if !leading.cuts.contains(&cut.generation) {
+            let what = format!("what its truncation at {} cut off is not queued for release", cut.from);
+            check.wrong(FAMILY, key, what);
+        }
+    }
 }
 
 fn roots(check: &mut Check<'_>, gathered: &Gathered, any: bool) {

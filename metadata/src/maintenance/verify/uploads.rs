@@ -15,15 +15,18 @@ use crate::{
     core::view::Family,
     record::{
         extent::{self, ManifestRecord},
+        inode::InodeRecord,
+        key::u64_at,
         part::{self, PartRecord},
-        upload::{self, UploadRecord},
+        upload::{self, UploadActivity, UploadRecord},
     },
 };
 
 /// Whose the parts of one upload are.
 #[derive(Default)]
 struct Owners {
-    under_way: bool,
+    /// Bytes that the upload counts, where it is under way.
+    under_way: Option<u64>,
     queued: bool,
     unselected: bool,
     released: bool,
@@ -34,18 +37,54 @@ struct Owners {
 pub(super) fn pass(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<(), MaintenanceError> {
     let mut cursor = check.cursor(Family::Upload)?;
     while let Some((key, value)) = cursor.take(check) {
+        if upload::is_activity(&key) {
+            activity(check, &key, &value)?;
+            continue;
+        }
         let Some(record) = check.open::<UploadRecord>(Family::Upload, &key, &value) else {
             continue;
         };
-        let bucket = crate::record::key::u64_at(&key, 0).unwrap_or_default();
+        let bucket = u64_at(&key, 0).unwrap_or_default();
         if key != upload::key(BucketId::new(bucket), &record.key, UploadId::new(record.upload)) {
             check.wrong(Family::Upload, &key, "its key names another upload than its record");
         }
         match gathered.buckets.get_mut(&bucket) {
-            Some(facts) => facts.uploads += 1,
+            Some(facts) => {
+                facts.uploads += 1;
+                facts.upload_bytes += record.bytes;
+            }
             None => check.wrong(Family::Upload, &key, "its bucket is not there"),
         }
-        gathered.claim(bucket, record.upload, Claim::UnderWay, 0)?;
+        let id = UploadId::new(record.upload);
+        let place = upload::activity_key(BucketId::new(bucket), record.active_ms(), id);
+        if check.state.value(Family::Upload, &place)?.is_none() {
+            check.wrong(Family::Upload, &key, "the order of activity does not hold it");
+        }
+        gathered.claim(bucket, record.upload, Claim::UnderWay, record.bytes)?;
+    }
+    Ok(())
+}
+
+/// A place in the order in which uploads were gone on with: that of an upload which is under way.
+fn activity(check: &mut Check<'_>, key: &[u8], value: &[u8]) -> Result<(), MaintenanceError> {
+    let bucket = BucketId::new(u64_at(key, 8).unwrap_or_default());
+    let (Some((active_ms, id)), Some(record)) = (
+        upload::activity_of(key),
+        check.open::<UploadActivity>(Family::Upload, key, value),
+    ) else {
+        check.damaged(Family::Upload, key, "the key is too short for an upload's activity");
+        return Ok(());
+    };
+    let stored = check
+        .state
+        .value(Family::Upload, &upload::key(bucket, &record.key, id))?;
+    let upload = stored.and_then(|value| envelope::open::<UploadRecord>(&value).ok());
+    if upload.is_none_or(|upload| upload.active_ms() != active_ms) {
+        check.wrong(
+            Family::Upload,
+            key,
+            "no upload is under way that someone went on with at this time",
+        );
     }
     Ok(())
 }
@@ -80,7 +119,9 @@ fn owners_of(gathered: &Gathered, claims: &mut Sorted<LINK_LEN>, at: (u64, u64))
     let mut owners = Owners::default();
     while let Some((_, how, inode)) = claims.peek().map(link_parts).filter(|(of, ..)| *of == at) {
         claims.next().map_err(|error| gathered.failed(error))?;
-        owners.under_way |= how == Claim::UnderWay as u8;
+        if how == Claim::UnderWay as u8 {
+            owners.under_way = Some(inode);
+        }
         owners.queued |= how == Claim::Queued as u8;
         owners.unselected |= how == Claim::Unselected as u8;
         owners.released |= how == Claim::Released as u8;
@@ -100,7 +141,8 @@ fn of_upload(
 ) -> Result<(), MaintenanceError> {
     let (bucket, upload) = (BucketId::new(at.0), UploadId::new(at.1));
     let mut manifest = manifest_of(check, at.0, owners.object);
-    let is_owned = owners.under_way || owners.queued || owners.released || owners.object.is_some();
+    let is_owned = owners.under_way.is_some() || owners.queued || owners.released || owners.object.is_some();
+    let mut bytes = 0_u64;
     while parts.key().and_then(pair_of) == Some(at) {
         let Some((key, value)) = parts.take(check) else { break };
         if !is_owned {
@@ -114,6 +156,7 @@ fn of_upload(
             continue;
         };
         part(check, gathered, &key, &record)?;
+        bytes = bytes.saturating_add(record.size);
         let number = part::number_of(&key).unwrap_or_default();
         let named = manifest.iter().position(|(named, _)| *named == number);
         match named.map(|place| manifest.remove(place)) {
@@ -131,6 +174,10 @@ fn of_upload(
             }
             None => {}
         }
+    }
+    if let Some(says) = owners.under_way.filter(|says| *says != bytes) {
+        let what = format!("upload {upload} counts {says} bytes of parts, there are {bytes}");
+        check.wrong(Family::Part, &part::key(bucket, upload, 0), what);
     }
     for (number, _) in manifest {
         let what = format!("an object is made of part {number} of upload {upload}, which is not there");
@@ -158,7 +205,7 @@ fn part(
     let mut order = Order::new(record.size);
     let mut bytes = record.inline.len() as u64;
     for extent in &record.extents {
-        if let Some(what) = order.next(extent) {
+        if let Some(what) = order.next(extent, &InodeRecord::default()) {
             check.wrong(Family::Part, key, what);
         }
         if !gathered.refer_extent(extent)? {
