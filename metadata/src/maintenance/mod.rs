@@ -14,6 +14,8 @@ mod verify;
 pub use backup::{About, BackupInfo, back_up, read_info};
 pub use error::MaintenanceError;
 pub use inspect::{FamilySummary, Filter, LOG, Line, LogSummary, Summary, inspect, summarize};
+#[cfg(test)]
+pub(crate) use restore::restore_at;
 pub use restore::{Restored, restore};
 pub use source::Source;
 pub use verify::{Finding, Verified, fetch_live, verify};

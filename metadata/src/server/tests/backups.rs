@@ -11,11 +11,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_common::{
-    envelope::seal,
+    envelope::{open, seal},
     ids::{BucketId, InodeId, NodeId, SessionId, UploadId},
     wire::{
         checkpoint::{BackUp, BackUpReply, ReadCheckpoint},
-        command::{Command, CompleteUpload, CreateUpload, HoldDeletion, Outcome, PutPart},
+        command::{Command, CompleteUpload, CreateUpload, ErrorCode, HoldDeletion, Outcome, PutPart},
         kind::RequestKind,
         object::{Body as ObjectBody, PartSize},
         query::Answer,
@@ -25,12 +25,18 @@ use cairn_transport::{Body, CallError, Request, Response, Transport, call};
 use parking_lot::Mutex;
 use prost::Message;
 
-use super::support::{BUCKET, DEADLINE, METADATA, Rig, is_done};
+use super::support::{BUCKET, DEADLINE, METADATA, Rig, delete_command, is_done};
 use crate::{
     FetchError, Progress,
-    core::view::{Family, Write},
-    maintenance::{About, Filter, Finding, Source, back_up, fetch_live, inspect, restore, summarize, verify},
-    record::{bucket, chunk, dentry, extent, garbage, inode, part, reply, session, system, upload},
+    core::view::{Family, ViewError, Write},
+    maintenance::{
+        About, Filter, Finding, Source, back_up, fetch_live, inspect, restore, restore_at, summarize, verify,
+    },
+    record::{
+        bucket, chunk, dentry, extent, garbage, inode, part, reply, session, system,
+        system::{STORE_KEY, StoreRecord},
+        upload,
+    },
     store::{CheckpointName, SharedCache, StateStore, fetch_checkpoint, tests::copy_tree},
 };
 
@@ -58,6 +64,7 @@ async fn filled() -> Rig {
     };
     let reply = rig.run(Command::CompleteUpload(complete)).await;
     assert!(matches!(reply.outcome, Some(Outcome::CommittedMs(_))), "{reply:?}");
+    rig.live().await;
     rig
 }
 
@@ -145,14 +152,59 @@ async fn a_restored_backup_has_what_was_acknowledged_and_deletes_nothing_until_t
     );
 
     let target = place.path().join("restored");
+    let before = records_of(rig.directory.path());
     let restored = restore(&file, &target, METADATA).expect("restored");
-    assert_eq!((restored.generation, restored.backup), (1, info));
+    assert_eq!(restored.backup, info);
+    restored_anew(&before, &records_of(&target), restored.generation);
     assert!(restore(&file, &target, METADATA).is_err(), "a store is never replaced");
     assert_eq!(findings(&Source::Store(target.clone())), NO_FINDINGS);
-    serve_restored(&target, &rig).await;
+    // Each restore begins another generation, whatever the clock says.
+    let (again, at) = (place.path().join("again"), restored.generation + 1);
+    let other = restore_at(&file, &again, METADATA, at).expect("restored again");
+    assert_eq!(other.generation, at);
+    let early = place.path().join("early");
+    let other = restore_at(&file, &early, METADATA, 0).expect("restored with a clock that is wrong");
+    assert_eq!(other.generation, 1);
+    serve_restored(&target, &rig, restored.generation).await;
 }
 
-async fn serve_restored(target: &Path, old: &Rig) {
+/// The records of the families that a restore changes, and the store's own.
+fn records_of(directory: &Path) -> (StoreRecord, Vec<(Family, usize)>) {
+    let state = StateStore::open(directory, &SharedCache::new(64 << 20), Arc::default()).expect("opened");
+    let read: Result<_, ViewError> = state.read(|view, _| {
+        let store = view.get(Family::System, STORE_KEY)?.expect("the store's record");
+        let mut counts = Vec::new();
+        for family in [Family::Session, Family::Reply, Family::Hold, Family::Lock] {
+            let mut count = 0;
+            view.scan(family, &[], &mut |_, _| {
+                count += 1;
+                true
+            })?;
+            counts.push((family, count));
+        }
+        Ok((open(&store).expect("a sound record"), counts))
+    });
+    state.close().expect("closed");
+    read.expect("read")
+}
+
+/// No session is left of the old store, and generation and epoch are new.
+fn restored_anew(
+    (old, had): &(StoreRecord, Vec<(Family, usize)>),
+    (new, has): &(StoreRecord, Vec<(Family, usize)>),
+    generation: u32,
+) {
+    assert!(had.iter().all(|(_, count)| *count > 0), "{had:?}");
+    assert!(has.iter().all(|(_, count)| *count == 0), "{has:?}");
+    assert_eq!((old.sessions, old.mounts), (2, 1));
+    assert_eq!((new.sessions, new.mounts, new.generation), (0, 0, generation));
+    assert!(new.deletion_held);
+    let epoch = new.map.as_ref().map_or(0, |map| map.epoch);
+    assert_eq!(epoch, u64::from(generation) << 32);
+    assert_eq!(new.map.as_ref().map(|map| map.first_epoch), Some(epoch));
+}
+
+async fn serve_restored(target: &Path, old: &Rig, generation: u32) {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::remove_dir(directory.path()).expect("an empty directory");
     std::fs::rename(target, directory.path()).expect("moved");
@@ -168,15 +220,34 @@ async fn serve_restored(target: &Path, old: &Rig) {
         "what was put after the backup is not there"
     );
     let session = rig.open_session().await;
-    assert_eq!(session >> 48, 1, "the generation of session ids is a new one");
+    assert_eq!(
+        session >> 40,
+        u64::from(generation),
+        "the generation of session ids is a new one"
+    );
+    let late = rig
+        .send(old.session, 77, Command::DeleteObject(delete_command("d/g")))
+        .await;
+    let is_refused =
+        matches!(&late.outcome, Some(Outcome::Refused(refusal)) if refusal.code() == ErrorCode::SessionEnded);
+    assert!(
+        is_refused,
+        "what was under way when the old store ended is refused: {late:?}"
+    );
+    let pending = rig.summary().await.release_pending;
     rig.go_on_with(session, 1);
+    let written_before = rig.put_chunk_under("under an old map", 1).await;
+    let is_refused = matches!(&written_before.outcome, Some(Outcome::Refused(refusal)) if refusal.code() == ErrorCode::EpochMismatch);
+    assert!(
+        is_refused,
+        "a map of the time that is undone is refused: {written_before:?}"
+    );
     assert!(is_done(&rig.delete("c").await));
     // No session reads what was deleted, so it could go.
     let before = rig.summary_index().await;
-    rig.heartbeat(old.session, before).await;
     rig.heartbeat(session, before).await;
     for _ in 0..20 {
-        assert_eq!(rig.summary().await.release_pending, 1, "nothing is released");
+        assert_eq!(rig.summary().await.release_pending, pending + 1, "nothing is released");
     }
     assert_eq!(rig.chunkserver.deletes.load(Ordering::SeqCst), 0);
     assert!(rig.summary().await.deletion_held);
@@ -457,8 +528,8 @@ const BREAKAGES: &[Breakage] = &[
         vec![gone(Family::Bucket, bucket::key(FIRST))]
     }),
     ("the session that it is kept for", || {
-        let reply = cairn_common::wire::command::WriteReply::default();
-        vec![put(Family::Reply, reply::key(SessionId::new(999), 1), seal(&reply))]
+        let record = reply::ReplyRecord::default();
+        vec![put(Family::Reply, reply::key(SessionId::new(999), 1), seal(&record))]
     }),
     ("never opened this session", || {
         vec![put(
@@ -467,11 +538,11 @@ const BREAKAGES: &[Breakage] = &[
             seal(&session::SessionRecord::default()),
         )]
     }),
-    ("it counts 1 sessions, there are 0", || {
+    ("it counts 2 sessions, there are 1", || {
         vec![gone(Family::Session, session::key(SessionId::new(1)))]
     }),
     ("the store's own record is missing", || {
-        vec![gone(Family::System, system::STORE_KEY.to_vec())]
+        vec![gone(Family::System, STORE_KEY.to_vec())]
     }),
 ];
 

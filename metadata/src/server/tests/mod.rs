@@ -6,6 +6,7 @@ mod cluster;
 mod damage;
 mod group;
 mod housekeeping;
+mod life;
 mod requests;
 mod support;
 mod watch;

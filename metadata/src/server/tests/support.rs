@@ -47,7 +47,7 @@ pub(super) const METADATA_KINDS: [RequestKind; 4] = [
 pub(super) const CHUNKS: NodeId = NodeId::new(2);
 pub(super) const BUCKET: &str = "bucket";
 const DEVICES: u32 = 3;
-const GROUP_BITS: u8 = 4;
+pub(super) const GROUP_BITS: u8 = 4;
 
 /// Shards that devices hold, and devices that do not answer.
 #[derive(Default)]
@@ -318,6 +318,17 @@ impl Rig {
 
     /// Puts an object of one chunk, whose shards lie where the map says.
     pub(super) async fn put_chunk(&self, key: &str) -> ChunkId {
+        let (id, reply) = self.put_chunk_of(key, 1).await;
+        assert!(!matches!(reply.outcome, Some(Outcome::Refused(_))), "{reply:?}");
+        id
+    }
+
+    /// Puts an object of one chunk that was written under the map of this epoch.
+    pub(super) async fn put_chunk_under(&self, key: &str, epoch: u64) -> WriteReply {
+        self.put_chunk_of(key, epoch).await.1
+    }
+
+    async fn put_chunk_of(&self, key: &str, epoch: u64) -> (ChunkId, WriteReply) {
         let id = self.store_chunk(self.session, self.counter.fetch_add(1, Ordering::SeqCst) + 1);
         let chunk = Chunk {
             id: Bytes::copy_from_slice(&id.to_bytes()),
@@ -326,7 +337,7 @@ impl Rig {
             length: 100,
             hash: Bytes::from(vec![7; 32]),
             explicit_devices: Vec::new(),
-            epoch: 1,
+            epoch,
             missing: 0,
         };
         let extent = Extent {
@@ -339,8 +350,7 @@ impl Rig {
             inline: Bytes::new(),
             extents: vec![extent],
         };
-        assert!(!matches!(self.put(key, body).await.outcome, Some(Outcome::Refused(_))));
-        id
+        (id, self.put(key, body).await)
     }
 
     /// Puts the shards of a chunk on the devices that the map names.
