@@ -55,6 +55,10 @@ pub(crate) fn changing(
     before: &InodeRecord,
     after: &InodeRecord,
 ) -> Result<(), ViewError> {
+    // That it lost its last name was noted; what becomes of it then is nobody's to follow.
+    if after.unlinked_at > 0 {
+        return Ok(());
+    }
     let data = |record: &InodeRecord| {
         (
             record.size,

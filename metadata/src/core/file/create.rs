@@ -77,7 +77,6 @@ pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) 
     };
     let kind = create.kind();
     path::enter(tx, bucket, &place, Entry { inode, kind })?;
-    usage::grow(bucket, record.size);
     Ok(FileOutcome {
         created: true,
         ..outcome(inode, &record)
