@@ -33,9 +33,9 @@ use crate::{
         About, Filter, Finding, Source, back_up, fetch_live, inspect, restore, restore_at, summarize, verify,
     },
     record::{
-        bucket, chunk, dentry, extent, garbage, inode, part, reply, session, system,
-        system::{STORE_KEY, StoreRecord},
-        upload,
+        bucket, chunk, dentry, extent, feed, garbage, hold, inode, lock, part, repair, reply, row, session,
+        system::{self, STORE_KEY, StoreRecord},
+        upload, user, xattr,
     },
     store::{CheckpointName, SharedCache, StateStore, fetch_checkpoint, tests::copy_tree},
 };
@@ -326,7 +326,7 @@ async fn records_are_shown_and_filtered() {
     });
     assert_eq!(
         named,
-        ["dentry bucket=1 parent=1 component=\"d/\" DentryRecord { inode: 4 }"]
+        ["dentry bucket=1 parent=1 component=\"d/\" DentryRecord { inode: 4, kind: Unspecified }"]
     );
     let limit = Some(3);
     assert_eq!(
@@ -544,7 +544,199 @@ const BREAKAGES: &[Breakage] = &[
     ("the store's own record is missing", || {
         vec![gone(Family::System, STORE_KEY.to_vec())]
     }),
+    ("names lead to it, not 2", || {
+        vec![gone(Family::Dentry, dentry::key(FIRST, InodeId::ROOT, b"link"))]
+    }),
+    ("sub-directories, ", || {
+        let record = inode::InodeRecord {
+            kind: inode::InodeKind::Directory.into(),
+            subdirectories: 77,
+            ..inode::InodeRecord::default()
+        };
+        vec![put(Family::Inode, inode::key(FIRST, InodeId::ROOT), seal(&record))]
+    }),
+    ("did not lose its last name", || {
+        let release = garbage::ReleaseRecord {
+            bucket: 1,
+            release: Some(garbage::Release::Inode(350)),
+        };
+        let file = put(
+            Family::Inode,
+            inode::key(FIRST, InodeId::new(350)),
+            lone_file(0, vec![]),
+        );
+        vec![file, put(Family::Garbage, garbage::queue_key(1, 1), seal(&release))]
+    }),
+    ("it lost its last name at log index 7, and is not queued", || {
+        let record = inode::InodeRecord {
+            kind: inode::InodeKind::File.into(),
+            unlinked_at: 7,
+            ..inode::InodeRecord::default()
+        };
+        vec![put(Family::Inode, inode::key(FIRST, InodeId::new(350)), seal(&record))]
+    }),
+    ("cut off is not queued for release", || {
+        let mut record = inode::InodeRecord {
+            kind: inode::InodeKind::File.into(),
+            ..inode::InodeRecord::default()
+        };
+        record
+            .changes_mut()
+            .cuts
+            .push(inode::CutRecord { generation: 9, from: 1 });
+        vec![put(Family::Inode, inode::key(FIRST, InodeId::new(350)), seal(&record))]
+    }),
+    ("and its names say", || {
+        let record = inode::InodeRecord {
+            kind: inode::InodeKind::Fifo.into(),
+            ..inode::InodeRecord::default()
+        };
+        vec![put(Family::Inode, inode::key(FIRST, InodeId::new(2)), seal(&record))]
+    }),
+    ("bytes of extended attributes, there are", || {
+        let value = seal(&xattr::XattrRecord::default());
+        vec![put(Family::Xattr, xattr::key(FIRST, InodeId::ROOT, b"user.x"), value)]
+    }),
+    ("the inode that it is of is not there", || {
+        let value = seal(&xattr::XattrRecord::default());
+        vec![put(
+            Family::Xattr,
+            xattr::key(FIRST, InodeId::new(700), b"user.x"),
+            value,
+        )]
+    }),
+    ("other bytes inline than it says", || {
+        let extent = extent::ExtentRecord {
+            length: 5,
+            inline: Bytes::from_static(b"x"),
+            ..extent::ExtentRecord::default()
+        };
+        let key = inode::key(FIRST, InodeId::new(2));
+        vec![put(Family::Inode, key, lone_file(5, vec![extent]))]
+    }),
+    ("the other key of the hold is not there", || {
+        let file = cairn_common::wire::file::FileId { bucket: 1, inode: 2 };
+        let [by_file, _] = hold::keys(SessionId::new(1), file);
+        vec![put(Family::Hold, by_file, Vec::new())]
+    }),
+    ("the session that holds it has ended", || {
+        let file = cairn_common::wire::file::FileId { bucket: 1, inode: 2 };
+        let [by_file, by_session] = hold::keys(SessionId::new(900), file);
+        vec![
+            put(Family::Hold, by_file, vec![]),
+            put(Family::Hold, by_session, vec![]),
+        ]
+    }),
+    ("and no session holds it", || {
+        let release = garbage::ReleaseRecord {
+            bucket: 1,
+            release: Some(garbage::Release::Inode(350)),
+        };
+        let key = garbage::held_key(FIRST, InodeId::new(350));
+        vec![put(Family::Garbage, key, seal(&release))]
+    }),
+    ("locks, there are", || {
+        let count = lock::LockCount { locks: 5 };
+        vec![put(Family::Lock, lock::count_key(SessionId::new(1)), seal(&count))]
+    }),
+    ("the lock's key by session is not there", || {
+        vec![put(Family::Lock, A_LOCK.key(), seal(&lock::LockRecord::default()))]
+    }),
+    ("the file that is locked is not there", || {
+        vec![put(Family::Lock, A_LOCK.key(), seal(&lock::LockRecord::default()))]
+    }),
+    ("the lock itself is not there", || {
+        vec![put(Family::Lock, A_LOCK.session_key(), Vec::new())]
+    }),
+    ("its locks are not queued for release", || {
+        vec![put(Family::Lock, A_LOCK.session_key(), Vec::new())]
+    }),
+    ("it counts 1 users, there are 0", || {
+        vec![gone(Family::User, user::user_key("user"))]
+    }),
+    ("the user of the access key is not there", || {
+        vec![gone(Family::User, user::user_key("user"))]
+    }),
+    ("the user counts other access keys", || {
+        vec![gone(Family::User, user::of_user("user", "key"))]
+    }),
+    ("an access key that is not there", || {
+        vec![gone(Family::User, user::access_key("key"))]
+    }),
+    ("it counts 1 rights, there are 0", || {
+        vec![gone(Family::User, user::grant("key", FIRST))]
+    }),
+    ("the right is another in the bucket's list", || {
+        vec![gone(Family::User, user::in_bucket(FIRST, "key"))]
+    }),
+    ("the right is another in the access key's list", || {
+        vec![gone(Family::User, user::grant("key", FIRST))]
+    }),
+    ("its chunk needs none of this priority", || {
+        let id = cairn_common::ids::ChunkId {
+            session: SessionId::new(1),
+            counter: 900,
+        };
+        vec![put(Family::Repair, repair::key(3, id), Vec::new())]
+    }),
+    ("the feed was ended, and is not queued", || {
+        let state = feed::FeedState::default();
+        vec![put(Family::Feed, feed::state_key(FIRST), seal(&state))]
+    }),
+    ("asks for a feed, and has none", || {
+        vec![gone(Family::Feed, feed::state_key(FIRST))]
+    }),
+    ("the cluster map has no such group", || {
+        let value = seal(&row::FormerRow::default());
+        vec![put(Family::System, row::key(77, 0, 0), value)]
+    }),
+    ("is not what the map says", || {
+        vec![gone(Family::System, system::MAP_KEY.to_vec())]
+    }),
+    ("the order of activity does not hold it", || {
+        let record = upload::UploadRecord {
+            key: Bytes::from_static(b"m1"),
+            upload: 1,
+            ..upload::UploadRecord::default()
+        };
+        vec![put(
+            Family::Upload,
+            upload::key(FIRST, b"m1", UploadId::new(1)),
+            seal(&record),
+        )]
+    }),
+    ("no upload is under way that someone went on with", || {
+        vec![gone(Family::Upload, upload::key(FIRST, b"m1", UploadId::new(1)))]
+    }),
+    ("bytes of parts, there are", || {
+        vec![gone(Family::Part, part::key(FIRST, UploadId::new(1), 1))]
+    }),
+    ("belongs into another slot", || {
+        let record = reply::ReplyRecord {
+            sequence: 7,
+            ..reply::ReplyRecord::default()
+        };
+        vec![put(Family::Reply, reply::key(SessionId::new(1), 8), seal(&record))]
+    }),
+    ("the bucket of the document is not there", || {
+        let value = seal(&bucket::DocumentRecord::default());
+        vec![put(
+            Family::Bucket,
+            bucket::document_key(BucketId::new(9), "cors"),
+            value,
+        )]
+    }),
 ];
+
+/// A lock of a session and of a file that are not there.
+const A_LOCK: lock::LockPlace = lock::LockPlace {
+    bucket: FIRST,
+    inode: InodeId::new(900),
+    kind: 2,
+    first: 0,
+    session: SessionId::new(900),
+    owner: 1,
+};
 
 #[tokio::test]
 async fn every_broken_rule_is_found() {
