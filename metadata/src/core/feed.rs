@@ -68,6 +68,10 @@ pub(crate) fn changing(
             record.data_version(),
         )
     };
+    if before.unlinked_at != after.unlinked_at {
+        // Noted with the name that it lost.
+        return Ok(());
+    }
     let kind = if data(before) != data(after) {
         ChangeKind::Data
     } else if before.kind() == InodeKind::Directory && before.children != after.children || before == after {

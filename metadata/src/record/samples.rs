@@ -139,7 +139,7 @@ fn store_buckets_and_names_are_stored_as_version_1_wrote_them() {
     };
     check(
         &record,
-        "01e081cb6d0a026162100118042002288080800430033804400548065007a00108a80109",
+        "013e6eb8750a026162100118042002288080800430033804400548065007a00108",
     );
     check(&bucket::BucketName { bucket: 1 }, "01bf715aaa0801");
     check(
@@ -325,7 +325,7 @@ fn settings_and_rows_are_stored_as_version_1_wrote_them() {
         }),
         ..system::StoreRecord::default()
     };
-    check(&store, "01c257c5b448085001580962080802100a1a020106");
+    check(&store, "014e88f0f1480850015809620a0802100a1a0201062001");
     let settings = BucketSettings {
         quota_bytes: 1,
         quota_objects: 2,

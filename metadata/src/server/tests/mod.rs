@@ -2,6 +2,7 @@
 
 mod backups;
 mod bounds;
+mod breakages;
 mod cluster;
 mod damage;
 mod group;
