@@ -25,12 +25,15 @@ pub struct MetadataGroup {
     // Fields drop in this order: the processes before their folder.
     members: Vec<Member>,
     folder: TempDir,
+    /// What every member is started with.
+    arguments: Vec<String>,
 }
 
 /// One member.
 #[derive(Debug)]
 pub struct Member {
     process: Option<Daemon>,
+    arguments: Vec<String>,
     data: PathBuf,
     output: Output,
     /// `host:port` for other nodes.
@@ -51,9 +54,18 @@ impl MetadataGroup {
     /// # Errors
     /// It does not come about.
     pub fn start(name: &str, count: usize) -> Result<Self> {
+        Self::start_with(name, count, &[])
+    }
+
+    /// A group of `count` voters, each started with `arguments`.
+    ///
+    /// # Errors
+    /// It does not come about.
+    pub fn start_with(name: &str, count: usize, arguments: &[&str]) -> Result<Self> {
         let mut group = Self {
             members: Vec::new(),
             folder: place::scratch(name)?,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         };
         let first = group.prepare(1)?;
         fs::create_dir_all(&first.data)?;
@@ -108,6 +120,7 @@ impl MetadataGroup {
         let name = format!("node{node}");
         Ok(Member {
             process: None,
+            arguments: self.arguments.clone(),
             data: self.folder.path().join(&name),
             output: Output::in_folder(self.folder.path(), &name),
             address: address_of(usize::try_from(node)? - 1),
@@ -163,6 +176,17 @@ impl MetadataGroup {
         None
     }
 
+    /// Waits until the member of that index may answer.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub fn ready(&self, index: usize) -> Result<()> {
+        wait::until("the member is ready", ELECTION_BOUND, || {
+            let ready = self.report(index).is_ok_and(|report| report["ready"] == true);
+            Ok(ready.then_some(()))
+        })
+    }
+
     /// Waits until all members that run are ready and have applied the same.
     ///
     /// # Errors
@@ -175,21 +199,33 @@ impl MetadataGroup {
                 let Some(status) = member.status()? else {
                     return Ok(None);
                 };
-                let own = status["members"].as_array().and_then(|members| {
-                    members
-                        .iter()
-                        .find(|other| other["node"].as_u64() == Some(member.node))
-                        .cloned()
-                });
-                let Some(own) = own else { return Ok(None) };
-                reports.push((
-                    own["report"]["applied_index"].clone(),
-                    own["report"]["chained_hash"].clone(),
-                ));
+                match own_report(&status, member.node) {
+                    Some(own) if own["ready"] == true => {
+                        reports.push((own["applied_index"].clone(), own["chained_hash"].clone()));
+                    }
+                    _ => return Ok(None),
+                }
             }
             let same = reports.windows(2).all(|pair| pair[0] == pair[1]);
             Ok((same && !reports.is_empty()).then_some(()))
         })
+    }
+
+    /// The members' nodes and addresses, for a client.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(u64, String)> {
+        let address = |member: &Member| (member.node, member.address.clone());
+        self.members.iter().map(address).collect()
+    }
+
+    /// What the member of that index says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn report(&self, index: usize) -> Result<Value> {
+        let member = &self.members[index];
+        let report = member.status()?.and_then(|status| own_report(&status, member.node));
+        report.with_context(|| format!("node {} does not answer", member.node))
     }
 
     /// A folder for what the test itself needs.
@@ -208,6 +244,7 @@ impl Member {
         ensure!(self.process.is_none(), "the member runs already");
         let mut command = cairn(&["metadata"], &self.data)?;
         command.args(["--cluster-listen", &self.address, "--admin", "127.0.0.1:0"]);
+        command.args(&self.arguments);
         self.process = Some(self.output.start(&mut command)?);
         Ok(())
     }
@@ -264,6 +301,13 @@ impl Member {
             None
         })
     }
+}
+
+/// What a member says of itself in its status.
+fn own_report(status: &Value, node: u64) -> Option<Value> {
+    let members = status["members"].as_array()?;
+    let own = members.iter().find(|member| member["node"].as_u64() == Some(node))?;
+    own["report"].is_object().then(|| own["report"].clone())
 }
 
 /// `cairn …` on a data directory.

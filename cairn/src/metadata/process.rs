@@ -41,6 +41,9 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 /// How long requests under way may go on after a signal.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Megabytes of commands between two snapshots, where nothing else is said.
+const DEFAULT_SNAPSHOT_MIB: u64 = 64;
+
 /// What the process runs with.
 struct Settings {
     data: PathBuf,
@@ -48,6 +51,7 @@ struct Settings {
     address: String,
     admin: SocketAddr,
     memory_bytes: usize,
+    snapshot_bytes: u64,
 }
 
 /// What the admin address tells about.
@@ -91,6 +95,7 @@ fn settings(args: &MetadataServerArgs) -> anyhow::Result<Settings> {
         address,
         admin: args.admin.unwrap_or(config::DEFAULT_ADMIN),
         memory_bytes: memory_mib << 20,
+        snapshot_bytes: args.snapshot_mib.unwrap_or(DEFAULT_SNAPSHOT_MIB).max(1) << 20,
     })
 }
 
@@ -123,6 +128,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         address: settings.address.clone(),
         start: first_start(&data)?,
         memory_bytes: settings.memory_bytes,
+        snapshot_bytes: settings.snapshot_bytes,
         ..MetadataConfig::new(data.metadata(), peer.node)
     };
     let surroundings = Surroundings {
