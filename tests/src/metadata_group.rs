@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Output};
+use crate::daemon::{Daemon, Output, field};
 use crate::process::{run, run_any};
 use crate::{place, wait};
 
@@ -87,7 +87,7 @@ impl MetadataGroup {
     pub fn join_member(&mut self) -> Result<usize> {
         let index = self.members.len();
         let mut member = self.prepare(index as u64 + 1)?;
-        self.join(&member.data, "metadata")?;
+        member.node = self.join(&member.data, "metadata")?;
         member.start()?;
         self.members.push(member);
         Ok(index)
@@ -104,18 +104,19 @@ impl MetadataGroup {
         Ok(())
     }
 
-    /// Makes `data` the directory of a node of these roles.
+    /// Makes `data` the directory of a node of these roles. Gives its id.
     ///
     /// # Errors
-    /// The first node does not let it in.
-    pub fn join(&self, data: &Path, roles: &str) -> Result<()> {
+    /// The first node, which must run, does not let it in.
+    pub fn join(&self, data: &Path, roles: &str) -> Result<u64> {
         let first = &self.members[0].data;
         let token =
             run(cairn(&["cluster", "token", "--roles", roles], first)?.args(["--address", &self.members[0].address]))?;
-        run(cairn(&["cluster", "join"], data)?.arg(token.stdout.trim()))?;
-        Ok(())
+        let joined = run(cairn(&["cluster", "join"], data)?.arg(token.stdout.trim()))?;
+        Ok(field(&joined.stdout, "node")?.parse()?)
     }
 
+    /// The member of that number, counted from one: the id of its node, as long as no others have joined.
     fn prepare(&self, node: u64) -> Result<Member> {
         let name = format!("node{node}");
         Ok(Member {

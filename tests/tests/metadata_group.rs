@@ -284,6 +284,9 @@ fn a_learner_gets_what_the_log_no_longer_holds() -> Result<()> {
     let group = MetadataGroup::start_with("metadata_snapshot", 3, &["--snapshot-mib", "1"])?;
     let mut trial = Trial::of("metadata_snapshot", group)?;
     let leader = trial.group.leader()?;
+    trial
+        .runtime
+        .block_on(async { trial.way.client().await?.fill(400).await })?;
     let purged = wait::until("the log is cut", RECOVERY_BOUND * 2, || {
         let purged = trial.group.report(leader)?["purged_index"].as_u64().unwrap_or(0);
         Ok((purged > 0).then_some(purged))

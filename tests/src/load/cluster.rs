@@ -163,6 +163,23 @@ impl GroupWay {
 }
 
 impl GroupClient {
+    /// Writes `count` further objects, with as many bytes in their records as these may hold.
+    ///
+    /// # Errors
+    /// One is not written.
+    pub async fn fill(&self, count: usize) -> Result<()> {
+        for number in 0..count {
+            let mut writer = self.0.body_writer(BUCKET).await?;
+            writer.write(Bytes::from(vec![b'x'; limits::INLINE_SIZE_BYTES])).await?;
+            let (body, key) = (writer.finish().await?, format!("fill/{number}"));
+            let (attributes, condition) = (ObjectAttributes::default(), WriteCondition::default());
+            self.0
+                .put_object(BUCKET, key.as_bytes(), attributes, body, condition)
+                .await?;
+        }
+        Ok(())
+    }
+
     async fn store(&self, key: &str, tag: Tag, condition: WriteCondition) -> Result<KeyReply, Missed> {
         let writer = self.0.body_writer(BUCKET).await.map_err(not_begun)?;
         let body = writer.finish().await.map_err(not_begun)?;
