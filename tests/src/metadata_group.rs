@@ -154,6 +154,30 @@ impl MetadataGroup {
         Ok(run(&mut cairn(&[&["metadata"], arguments].concat(), &member.data)?)?.stdout)
     }
 
+    /// What `cairn metadata …` says that must fail, as an operator of the first node.
+    ///
+    /// # Errors
+    /// It succeeds.
+    pub fn refusal(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = cairn(&[&["metadata"], arguments].concat(), &self.members[0].data)?;
+        let (succeeded, printed) = run_any(&mut command)?;
+        ensure!(!succeeded, "{arguments:?} succeeded:\n{}", printed.stdout);
+        Ok(printed.stderr)
+    }
+
+    /// What a server says that must not start on `data`.
+    ///
+    /// # Errors
+    /// It runs.
+    pub fn start_refused(&self, data: &Path) -> Result<String> {
+        let mut command = cairn(&["metadata"], data)?;
+        command.args(["--cluster-listen", "127.0.0.1:0", "--cluster-address", "127.0.0.1:9002"]);
+        command.args(["--admin", "127.0.0.1:0"]);
+        let (status, said) = Output::in_folder(self.folder.path(), "refused").start_refused(&mut command)?;
+        ensure!(!status.success(), "it ended as if all were well: {said}");
+        Ok(said)
+    }
+
     /// The index of the member that leads.
     ///
     /// # Errors

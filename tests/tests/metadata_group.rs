@@ -302,3 +302,46 @@ fn a_learner_gets_what_the_log_no_longer_holds() -> Result<()> {
     );
     trial.judge()
 }
+
+#[test]
+fn what_cannot_be_done_is_refused_with_what_to_do() -> Result<()> {
+    let mut group = MetadataGroup::start("metadata_refusals", 1)?;
+    let new = group.join_member()?;
+    let (node, address) = (
+        group.members()[new].node.to_string(),
+        group.members()[new].address().to_owned(),
+    );
+    group.command(&["add", "--learner", &node, &address])?;
+    for (arguments, expected) in [
+        (vec!["transfer", &node], "is no voter"),
+        (vec!["promote", "99"], "add it first"),
+        (vec!["add", "99", "127.0.0.1:1"], "does not answer"),
+        (vec!["replace", "98", "99", "127.0.0.1:1"], "98"),
+        (vec!["remove", "1"], "voter"),
+        (vec!["add", "99"], "ADDR"),
+    ] {
+        let said = group.refusal(&arguments)?;
+        ensure!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    // Asking again for what is done already is no error.
+    group.command(&["promote", &node])?;
+    group.command(&["promote", &node])?;
+    group.command(&["transfer", &node])?;
+    group.member(new).stop()?;
+    ensure!(group.leader()? == 0, "leadership was to move before its holder stopped");
+
+    let data = group.members()[new].data().to_owned();
+    std::fs::remove_dir_all(data.join("metadata"))?;
+    let said = group.start_refused(&data)?;
+    ensure!(said.contains("join a new node"), "{said}");
+    let client = group.folder().join("client");
+    std::fs::create_dir_all(&client)?;
+    group.join(&client, "client")?;
+    let said = group.start_refused(&client)?;
+    ensure!(said.contains("--roles metadata"), "{said}");
+    let nobody = group.folder().join("nobody");
+    std::fs::create_dir_all(&nobody)?;
+    let said = group.start_refused(&nobody)?;
+    ensure!(said.contains("cairn cluster join"), "{said}");
+    Ok(())
+}
