@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 use prost::Message;
 use tokio::time::Instant;
 
-use crate::{error::ClientError, metadata::unexpected};
+use crate::error::{ClientError, unexpected};
 
 /// First and longest pause before a request is sent again; it doubles, and each is shortened by chance.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
