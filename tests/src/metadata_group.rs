@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +20,9 @@ use crate::{place, wait};
 const ELECTION_BOUND: Duration = Duration::from_secs(30);
 const PORT: u16 = 9002;
 
+/// Groups that this process has made.
+static GROUPS: AtomicUsize = AtomicUsize::new(0);
+
 /// Members of a group, in the order in which they were added.
 #[derive(Debug)]
 pub struct MetadataGroup {
@@ -27,6 +31,8 @@ pub struct MetadataGroup {
     folder: TempDir,
     /// What every member is started with.
     arguments: Vec<String>,
+    /// Its number among those of this process.
+    number: usize,
 }
 
 /// One member.
@@ -42,10 +48,11 @@ pub struct Member {
     pub node: u64,
 }
 
-/// An address of this process's own for its node number `index`.
-fn address_of(index: usize) -> String {
+/// An address of this process's own for the member of that index of its group of that number.
+fn address_of(group: usize, index: usize) -> String {
     let pid = process::id();
-    format!("127.{}.{}.{}:{PORT}", 1 + (pid >> 8) % 254, pid % 256, index + 1)
+    let last = group % 16 * 16 + index % 15 + 1;
+    format!("127.{}.{}.{last}:{PORT}", 1 + (pid >> 8) % 254, pid % 256)
 }
 
 impl MetadataGroup {
@@ -65,6 +72,7 @@ impl MetadataGroup {
         let mut group = Self {
             members: Vec::new(),
             folder: place::scratch(name)?,
+            number: GROUPS.fetch_add(1, Ordering::Relaxed),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         };
         let first = group.prepare(1)?;
@@ -124,7 +132,7 @@ impl MetadataGroup {
             arguments: self.arguments.clone(),
             data: self.folder.path().join(&name),
             output: Output::in_folder(self.folder.path(), &name),
-            address: address_of(usize::try_from(node)? - 1),
+            address: address_of(self.number, usize::try_from(node)? - 1),
             node,
         })
     }
