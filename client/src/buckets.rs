@@ -11,8 +11,8 @@ use cairn_common::{
 };
 
 use crate::{
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
 };
 
 impl Client {

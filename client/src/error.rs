@@ -67,6 +67,11 @@ pub enum ClientError {
     Internal(String),
 }
 
+/// For an answer that is none to what was asked.
+pub(crate) fn unexpected() -> ClientError {
+    ClientError::Internal("the metadata service gave an answer of another kind than was asked for".to_owned())
+}
+
 impl From<Refusal> for ClientError {
     fn from(refusal: Refusal) -> Self {
         let code = refusal.code();

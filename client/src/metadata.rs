@@ -25,7 +25,7 @@ use cairn_transport::{Addresses, Transport};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    error::ClientError,
+    error::{ClientError, unexpected},
     router::{Router, SendFailed},
     session::Session,
 };
@@ -276,8 +276,4 @@ async fn keep_alive(shared: Weak<Shared>) {
             tracing::warn!(%error, "the heartbeat was not answered; trying again");
         }
     }
-}
-
-pub(crate) fn unexpected() -> ClientError {
-    ClientError::Internal("the metadata service gave an answer of another kind than was asked for".to_owned())
 }

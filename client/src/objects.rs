@@ -12,8 +12,8 @@ use cairn_common::{
 
 use crate::{
     body_writer::StoredBody,
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
 };
 
 /// A commit.

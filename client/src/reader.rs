@@ -22,8 +22,8 @@ use futures::{
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::{
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
     session::ReadInProgress,
 };
 

@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 use prost::Message;
 use tokio::time::Instant;
 
-use crate::{error::ClientError, metadata::unexpected};
+use crate::error::{ClientError, unexpected};
 
 /// First and longest pause before a request is sent again; it doubles, and each is shortened by chance.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
@@ -78,14 +78,14 @@ struct Group {
 }
 
 /// What to do after a request failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Next {
     /// Ask the same member again.
     Same,
     /// Ask another member.
     Other,
-    /// Ask this one: it leads.
-    Leader(NodeId),
+    /// Ask this one, at this address where that is known: it leads.
+    Leader(NodeId, String),
     /// Nothing that another try could mend.
     GiveUp,
 }
@@ -191,8 +191,13 @@ impl Router {
         let mut may_have_happened = false;
         let deadline = Instant::now() + Duration::from_millis(limits::METADATA_DEADLINE_MS);
         let (mut pause, mut patience) = (BACK_OFF.0, PATIENCE.0);
+        // Who brought no answer, and until when it is passed over: others name a dead leader until they have another.
+        let mut silent: Option<(NodeId, Instant)> = None;
         loop {
-            let Some(server) = self.asked(group) else {
+            let avoided = silent
+                .filter(|(_, until)| Instant::now() < *until)
+                .map(|(node, _)| node);
+            let Some(server) = self.asked_but(group, avoided) else {
                 let error = ClientError::Unavailable(format!("no server of metadata group {group} is known"));
                 return Err(SendFailed {
                     error,
@@ -227,8 +232,11 @@ impl Router {
                     wrong_group,
                 });
             }
-            let found = self.turn(group, server, next);
-            if !found {
+            if next == Next::Other && !matches!(error, CallError::Failed(_)) {
+                silent = Some((server, Instant::now() + patience));
+            }
+            let avoided = silent.map(|(node, _)| node);
+            if !self.turn(group, server, avoided, next) {
                 tokio::time::sleep(wait).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }
@@ -236,8 +244,15 @@ impl Router {
         }
     }
 
-    fn asked(&self, group: GroupId) -> Option<NodeId> {
-        self.table.read().groups.get(&group)?.asked()
+    /// Who is asked first, or the one after that where this is `avoided`.
+    fn asked_but(&self, group: GroupId, avoided: Option<NodeId>) -> Option<NodeId> {
+        let table = self.table.read();
+        let group = table.groups.get(&group)?;
+        let asked = group.asked()?;
+        if Some(asked) == avoided {
+            return group.after(asked, avoided);
+        }
+        Some(asked)
     }
 
     fn has_others(&self, group: GroupId) -> bool {
@@ -249,31 +264,35 @@ impl Router {
     }
 
     /// Chooses who is asked next. `true` where somebody is said to lead whom nobody has asked meanwhile.
-    fn turn(&self, group: GroupId, failed: NodeId, next: Next) -> bool {
+    fn turn(&self, group: GroupId, failed: NodeId, avoided: Option<NodeId>, next: Next) -> bool {
         let mut table = self.table.write();
         let Some(group) = table.groups.get_mut(&group) else {
             return false;
         };
+        let asked = group.asked();
         // Another request has turned already.
-        if group.asked() != Some(failed) {
+        if asked != Some(failed) && (avoided.is_none() || asked != avoided) {
             return false;
         }
         match next {
             Next::Same | Next::GiveUp => false,
-            Next::Other => {
-                group.first = (group.first + 1) % group.members.len().max(1);
+            Next::Leader(leader, address) if leader != failed && Some(leader) != avoided => {
+                // One that has joined since the members were asked for is as good as any: its certificate says that it is it.
+                if group.index(leader).is_none() && group.members.len() < limits::MEMBERS_MAX && !address.is_empty() {
+                    if let Some(addresses) = &self.addresses {
+                        addresses.set(leader, &address);
+                    }
+                    group.members.push(leader);
+                }
+                let found = group.index(leader);
+                group.first = found.unwrap_or_else(|| (group.first + 1) % group.members.len().max(1));
+                found.is_some()
+            }
+            Next::Other | Next::Leader(..) => {
+                let after = group.after(failed, avoided).and_then(|node| group.index(node));
+                group.first = after.unwrap_or(0);
                 false
             }
-            Next::Leader(leader) => match group.members.iter().position(|member| *member == leader) {
-                Some(index) if leader != failed => {
-                    group.first = index;
-                    true
-                }
-                _ => {
-                    group.first = (group.first + 1) % group.members.len().max(1);
-                    false
-                }
-            },
         }
     }
 
@@ -287,6 +306,18 @@ impl Router {
 impl Group {
     fn asked(&self) -> Option<NodeId> {
         self.members.get(self.first).copied()
+    }
+
+    fn index(&self, node: NodeId) -> Option<usize> {
+        self.members.iter().position(|member| *member == node)
+    }
+
+    /// The member behind `node`, passing over `avoided` where there is any other.
+    fn after(&self, node: NodeId, avoided: Option<NodeId>) -> Option<NodeId> {
+        let from = self.index(node).map_or(0, |index| index + 1);
+        let others = self.members.iter().cycle().skip(from).take(self.members.len());
+        let mut others = others.copied().filter(|member| Some(*member) != avoided);
+        others.next().or_else(|| self.asked())
     }
 }
 
@@ -307,7 +338,9 @@ fn next_step(error: &CallError, has_others: bool) -> Next {
     match error {
         CallError::Unreachable { .. } | CallError::ConnectionLost { .. } | CallError::DeadlineExceeded => Next::Other,
         CallError::Failed(failure) => match failure.code() {
-            FailureCode::NotLeader if failure.leader != 0 => Next::Leader(NodeId::new(failure.leader)),
+            FailureCode::NotLeader if failure.leader != 0 => {
+                Next::Leader(NodeId::new(failure.leader), failure.leader_address.clone())
+            }
             FailureCode::NotLeader => Next::Other,
             FailureCode::Busy | FailureCode::DeadlineExceeded => Next::Same,
             // A member that has failed for good leaves the others to go on.

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,12 +13,15 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Output};
+use crate::daemon::{Daemon, Output, field};
 use crate::process::{run, run_any};
 use crate::{place, wait};
 
 const ELECTION_BOUND: Duration = Duration::from_secs(30);
 const PORT: u16 = 9002;
+
+/// Groups that this process has made.
+static GROUPS: AtomicUsize = AtomicUsize::new(0);
 
 /// Members of a group, in the order in which they were added.
 #[derive(Debug)]
@@ -25,12 +29,17 @@ pub struct MetadataGroup {
     // Fields drop in this order: the processes before their folder.
     members: Vec<Member>,
     folder: TempDir,
+    /// What every member is started with.
+    arguments: Vec<String>,
+    /// Its number among those of this process.
+    number: usize,
 }
 
 /// One member.
 #[derive(Debug)]
 pub struct Member {
     process: Option<Daemon>,
+    arguments: Vec<String>,
     data: PathBuf,
     output: Output,
     /// `host:port` for other nodes.
@@ -39,10 +48,11 @@ pub struct Member {
     pub node: u64,
 }
 
-/// An address of this process's own for its node number `index`.
-fn address_of(index: usize) -> String {
+/// An address of this process's own for the member of that index of its group of that number.
+fn address_of(group: usize, index: usize) -> String {
     let pid = process::id();
-    format!("127.{}.{}.{}:{PORT}", 1 + (pid >> 8) % 254, pid % 256, index + 1)
+    let last = group % 16 * 16 + index % 15 + 1;
+    format!("127.{}.{}.{last}:{PORT}", 1 + (pid >> 8) % 254, pid % 256)
 }
 
 impl MetadataGroup {
@@ -51,9 +61,19 @@ impl MetadataGroup {
     /// # Errors
     /// It does not come about.
     pub fn start(name: &str, count: usize) -> Result<Self> {
+        Self::start_with(name, count, &[])
+    }
+
+    /// A group of `count` voters, each started with `arguments`.
+    ///
+    /// # Errors
+    /// It does not come about.
+    pub fn start_with(name: &str, count: usize, arguments: &[&str]) -> Result<Self> {
         let mut group = Self {
             members: Vec::new(),
             folder: place::scratch(name)?,
+            number: GROUPS.fetch_add(1, Ordering::Relaxed),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
         };
         let first = group.prepare(1)?;
         fs::create_dir_all(&first.data)?;
@@ -75,7 +95,7 @@ impl MetadataGroup {
     pub fn join_member(&mut self) -> Result<usize> {
         let index = self.members.len();
         let mut member = self.prepare(index as u64 + 1)?;
-        self.join(&member.data, "metadata")?;
+        member.node = self.join(&member.data, "metadata")?;
         member.start()?;
         self.members.push(member);
         Ok(index)
@@ -92,25 +112,27 @@ impl MetadataGroup {
         Ok(())
     }
 
-    /// Makes `data` the directory of a node of these roles.
+    /// Makes `data` the directory of a node of these roles. Gives its id.
     ///
     /// # Errors
-    /// The first node does not let it in.
-    pub fn join(&self, data: &Path, roles: &str) -> Result<()> {
+    /// The first node, which must run, does not let it in.
+    pub fn join(&self, data: &Path, roles: &str) -> Result<u64> {
         let first = &self.members[0].data;
         let token =
             run(cairn(&["cluster", "token", "--roles", roles], first)?.args(["--address", &self.members[0].address]))?;
-        run(cairn(&["cluster", "join"], data)?.arg(token.stdout.trim()))?;
-        Ok(())
+        let joined = run(cairn(&["cluster", "join"], data)?.arg(token.stdout.trim()))?;
+        Ok(field(&joined.stdout, "node")?.parse()?)
     }
 
+    /// The member of that number, counted from one: the id of its node, as long as no others have joined.
     fn prepare(&self, node: u64) -> Result<Member> {
         let name = format!("node{node}");
         Ok(Member {
             process: None,
+            arguments: self.arguments.clone(),
             data: self.folder.path().join(&name),
             output: Output::in_folder(self.folder.path(), &name),
-            address: address_of(usize::try_from(node)? - 1),
+            address: address_of(self.number, usize::try_from(node)? - 1),
             node,
         })
     }
@@ -140,6 +162,30 @@ impl MetadataGroup {
         Ok(run(&mut cairn(&[&["metadata"], arguments].concat(), &member.data)?)?.stdout)
     }
 
+    /// What `cairn metadata …` says that must fail, as an operator of the first node.
+    ///
+    /// # Errors
+    /// It succeeds.
+    pub fn refusal(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = cairn(&[&["metadata"], arguments].concat(), &self.members[0].data)?;
+        let (succeeded, printed) = run_any(&mut command)?;
+        ensure!(!succeeded, "{arguments:?} succeeded:\n{}", printed.stdout);
+        Ok(printed.stderr)
+    }
+
+    /// What a server says that must not start on `data`.
+    ///
+    /// # Errors
+    /// It runs.
+    pub fn start_refused(&self, data: &Path) -> Result<String> {
+        let mut command = cairn(&["metadata"], data)?;
+        command.args(["--cluster-listen", "127.0.0.1:0", "--cluster-address", "127.0.0.1:9002"]);
+        command.args(["--admin", "127.0.0.1:0"]);
+        let (status, said) = Output::in_folder(self.folder.path(), "refused").start_refused(&mut command)?;
+        ensure!(!status.success(), "it ended as if all were well: {said}");
+        Ok(said)
+    }
+
     /// The index of the member that leads.
     ///
     /// # Errors
@@ -163,6 +209,17 @@ impl MetadataGroup {
         None
     }
 
+    /// Waits until the member of that index may answer.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub fn ready(&self, index: usize) -> Result<()> {
+        wait::until("the member is ready", ELECTION_BOUND, || {
+            let ready = self.report(index).is_ok_and(|report| report["ready"] == true);
+            Ok(ready.then_some(()))
+        })
+    }
+
     /// Waits until all members that run are ready and have applied the same.
     ///
     /// # Errors
@@ -175,21 +232,33 @@ impl MetadataGroup {
                 let Some(status) = member.status()? else {
                     return Ok(None);
                 };
-                let own = status["members"].as_array().and_then(|members| {
-                    members
-                        .iter()
-                        .find(|other| other["node"].as_u64() == Some(member.node))
-                        .cloned()
-                });
-                let Some(own) = own else { return Ok(None) };
-                reports.push((
-                    own["report"]["applied_index"].clone(),
-                    own["report"]["chained_hash"].clone(),
-                ));
+                match own_report(&status, member.node) {
+                    Some(own) if own["ready"] == true => {
+                        reports.push((own["applied_index"].clone(), own["chained_hash"].clone()));
+                    }
+                    _ => return Ok(None),
+                }
             }
             let same = reports.windows(2).all(|pair| pair[0] == pair[1]);
             Ok((same && !reports.is_empty()).then_some(()))
         })
+    }
+
+    /// The members' nodes and addresses, for a client.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(u64, String)> {
+        let address = |member: &Member| (member.node, member.address.clone());
+        self.members.iter().map(address).collect()
+    }
+
+    /// What the member of that index says of itself.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn report(&self, index: usize) -> Result<Value> {
+        let member = &self.members[index];
+        let report = member.status()?.and_then(|status| own_report(&status, member.node));
+        report.with_context(|| format!("node {} does not answer", member.node))
     }
 
     /// A folder for what the test itself needs.
@@ -208,6 +277,7 @@ impl Member {
         ensure!(self.process.is_none(), "the member runs already");
         let mut command = cairn(&["metadata"], &self.data)?;
         command.args(["--cluster-listen", &self.address, "--admin", "127.0.0.1:0"]);
+        command.args(&self.arguments);
         self.process = Some(self.output.start(&mut command)?);
         Ok(())
     }
@@ -264,6 +334,13 @@ impl Member {
             None
         })
     }
+}
+
+/// What a member says of itself in its status.
+fn own_report(status: &Value, node: u64) -> Option<Value> {
+    let members = status["members"].as_array()?;
+    let own = members.iter().find(|member| member["node"].as_u64() == Some(node))?;
+    own["report"].is_object().then(|| own["report"].clone())
 }
 
 /// `cairn …` on a data directory.

@@ -34,6 +34,10 @@ pub(crate) struct MetadataServerArgs {
     /// Memory for the databases' caches and buffers, in MiB [default: 512].
     #[arg(long, env = "CAIRN_METADATA_MEMORY_MIB", value_name = "MIB")]
     pub(crate) memory_mib: Option<usize>,
+    /// Commands, in MiB, after which a snapshot is taken and the log cut: less is a shorter restart and a smaller log, more lets a
+    /// member be away longer without fetching a snapshot [default: 64].
+    #[arg(long, env = "CAIRN_METADATA_SNAPSHOT_MIB", value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    pub(crate) snapshot_mib: Option<u64>,
     /// How log lines look.
     #[arg(long, env = "CAIRN_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

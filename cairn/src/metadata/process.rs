@@ -41,6 +41,9 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 /// How long requests under way may go on after a signal.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Megabytes of commands between two snapshots, where nothing else is said.
+const DEFAULT_SNAPSHOT_MIB: u64 = 64;
+
 /// What the process runs with.
 struct Settings {
     data: PathBuf,
@@ -48,6 +51,7 @@ struct Settings {
     address: String,
     admin: SocketAddr,
     memory_bytes: usize,
+    snapshot_bytes: u64,
 }
 
 /// What the admin address tells about.
@@ -91,6 +95,7 @@ fn settings(args: &MetadataServerArgs) -> anyhow::Result<Settings> {
         address,
         admin: args.admin.unwrap_or(config::DEFAULT_ADMIN),
         memory_bytes: memory_mib << 20,
+        snapshot_bytes: args.snapshot_mib.unwrap_or(DEFAULT_SNAPSHOT_MIB).max(1) << 20,
     })
 }
 
@@ -103,40 +108,13 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         data.root().display()
     );
     let mut metrics = Metrics::new();
-    let node = ClusterNode::open(data.root(), metrics.registry())
-        .await?
-        .with_context(|| {
-            format!(
-                "{} is no node of a cluster: `cairn cluster init` makes the first, `cairn cluster join` any other",
-                data.root().display()
-            )
-        })?;
-    let peer = node.peer();
-    ensure!(
-        peer.roles.has(Role::Metadata),
-        "node {} has the roles [{}]: join with a token made by `cairn cluster token --roles metadata`",
-        peer.node,
-        peer.roles
-    );
-    let config = MetadataConfig {
-        cluster: node.cluster(),
-        address: settings.address.clone(),
-        start: first_start(&data)?,
-        memory_bytes: settings.memory_bytes,
-        ..MetadataConfig::new(data.metadata(), peer.node)
-    };
-    let surroundings = Surroundings {
-        transport: Arc::new(InProcess::new().with_others(node.transport())),
-        addresses: Arc::new(node.addresses().clone()),
-        clock: Arc::new(SystemClock),
-    };
-    let server = MetadataServer::start(config, surroundings).await;
-    let server = server.context("starting the metadata service")?;
+    let node = open_node(&data, &mut metrics).await?;
+    let server = start_server(&settings, &data, &node).await?;
     server.metrics().register(metrics.registry());
     let services = Services::new()
         .with(CLIENT_KINDS, Arc::new(server.clone()), CLIENT_REQUESTS_MAX)
         .with(GROUP_KINDS, Arc::new(server.clone()), GROUP_REQUESTS_MAX);
-    let operators = LocalServer::start(data.root(), peer.node, services.clone())
+    let operators = LocalServer::start(data.root(), node.peer().node, services.clone())
         .with_context(|| format!("listening for the operator in {}", data.root().display()))?;
     let listener = node.serve(settings.listen, services)?;
     let member = Arc::new(Member { server, metrics });
@@ -173,6 +151,43 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The node that the directory is, which must hold metadata.
+async fn open_node(data: &DataDir, metrics: &mut Metrics) -> anyhow::Result<ClusterNode> {
+    let node = ClusterNode::open(data.root(), metrics.registry()).await?;
+    let node = node.with_context(|| {
+        format!(
+            "{} is no node of a cluster: `cairn cluster init` makes the first, `cairn cluster join` any other",
+            data.root().display()
+        )
+    })?;
+    let peer = node.peer();
+    ensure!(
+        peer.roles.has(Role::Metadata),
+        "node {} has the roles [{}]: join with a token made by `cairn cluster token --roles metadata`",
+        peer.node,
+        peer.roles
+    );
+    Ok(node)
+}
+
+async fn start_server(settings: &Settings, data: &DataDir, node: &ClusterNode) -> anyhow::Result<MetadataServer> {
+    let config = MetadataConfig {
+        cluster: node.cluster(),
+        address: settings.address.clone(),
+        start: first_start(data)?,
+        memory_bytes: settings.memory_bytes,
+        snapshot_bytes: settings.snapshot_bytes,
+        ..MetadataConfig::new(data.metadata(), node.peer().node)
+    };
+    let surroundings = Surroundings {
+        transport: Arc::new(InProcess::new().with_others(node.transport())),
+        addresses: Arc::new(node.addresses().clone()),
+        clock: Arc::new(SystemClock),
+    };
+    let server = MetadataServer::start(config, surroundings).await;
+    server.context("starting the metadata service")
 }
 
 /// How a member begins where its log is empty: the first node makes the group, every other waits to be added.

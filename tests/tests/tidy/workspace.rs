@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("fuzz", &["transport"]),
     ("sim", &[]),
-    ("tests", &["bench", "client", "common", "transport"]),
+    ("tests", &["bench", "client", "common", "datapath", "transport"]),
 ];
 
 /// The tables of a manifest that name dependencies.
