@@ -108,8 +108,8 @@ bench-transport: deps ## the QUIC carrier beside bare quinn, TCP and TLS, on loo
 .PHONY: bench-metadata
 bench-metadata: deps ## the metadata service alone, beside a 3-member etcd, and with CAIRN_BENCH_OBJECTS=1000000 objects
 	@scripts/deps bench
-	@$(CARGO) build --quiet --locked --release --manifest-path metadata/benches/etcd_driver/Cargo.toml --target-dir "$(TARGET_DIR)/etcd-driver"
-	@CAIRN_BENCH_ETCD_DRIVER="$(abspath $(TARGET_DIR))/etcd-driver/release/etcd-driver" \
+	@$(CARGO) build --quiet --locked --release --manifest-path etcd-bench/Cargo.toml --target-dir "$(TARGET_DIR)/etcd-driver"
+	@CAIRN_BENCH_ETCD_DRIVER="$(abspath $(TARGET_DIR))/etcd-driver/release/cairn-etcd-bench" \
 	    $(CARGO) bench --locked --profile dev -p cairn-metadata --bench metadata
 
 .PHONY: clean

@@ -70,16 +70,14 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let mut metrics = Metrics::new();
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
-    let chunkserver_config = ChunkServerConfig::new(SERVER, devices.clone());
-    let chunkserver_metrics = chunkserver_config.metrics.clone();
-    let chunkserver = Arc::new(ChunkServer::start(chunkserver_config).await);
+    let chunkserver = ChunkServerConfig::new(SERVER, devices.clone());
+    chunkserver.metrics.register(metrics.registry());
+    let chunkserver = Arc::new(ChunkServer::start(chunkserver).await);
     let mut shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
     if let Some(node) = &node {
         shards = shards.with_others(node.transport());
     }
-    let (metadata_config, surroundings) = metadata_settings(&config, &data, node.as_ref(), shards.clone());
-    let metadata = MetadataServer::start(metadata_config, surroundings).await;
-    let metadata = Arc::new(metadata.context("starting the metadata service")?);
+    let metadata = start_metadata(&config, &data, node.as_ref(), shards.clone()).await?;
     let all = shards.with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
     let transport: Arc<dyn Transport> = Arc::new(all);
 
@@ -88,30 +86,27 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     data.finish_first_start(&mut identity)?;
 
     let datapath_metrics = cairn_datapath::Metrics::default();
-    let client = Client::connect(ClientConfig {
+    let client = ClientConfig {
         metadata: vec![SERVER],
         transport,
         addresses: node.as_ref().map(|node| Arc::new(node.addresses().clone()) as _),
         default_redundancy: redundancy,
         budget: ChunkBudget::new(config.memory_budget_bytes),
         metrics: datapath_metrics.clone(),
-    });
-    let client = client.await.context("opening a session with the metadata service")?;
+    };
+    let client = connect(client).await?;
     let gateway_metrics = GatewayMetrics::new();
     let gateway = Gateway::start(gateway_config(&config, &root), client.clone(), gateway_metrics.clone()).await?;
 
     datapath_metrics.register(metrics.registry());
-    chunkserver_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());
     let outer = outer_services(&chunkserver, &metadata);
     let operators = answer_operators(&data, outer.clone())?;
-    let listener = node
-        .as_ref()
-        .map(|node| node.serve(config.cluster_listen, outer))
-        .transpose()?;
+    let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
+    let listener = listener.transpose()?;
     let endpoint = format!("http://{}", gateway.local_addr());
-    let parts = Parts {
+    let parts = Arc::new(Parts {
         client,
         chunkserver,
         metadata,
@@ -119,38 +114,44 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         redundancy,
         endpoint,
         metrics,
-    };
-    let parts = Arc::new(parts);
+    });
     let admin = Admin::start(config.admin, Arc::clone(&parts) as _).await?;
-    let running = Running {
-        pid: std::process::id(),
-        endpoint: Some(parts.endpoint.clone()),
-        admin: format!("http://{}", admin.address),
-        region: Some(config.region.clone()),
-        cluster: listener.as_ref().map(|listener| listener.address().to_string()),
-    };
+    let running = running(&config, &parts, &admin, listener.as_ref());
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
     drop(operators);
     tokio::select! {
-        stopped = stop(gateway, listener.as_ref(), &parts, &admin) => stopped?,
+        stopped = stop(gateway, node.zip(listener), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
-    }
-    if let Some(node) = node {
-        node.close().await;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+async fn connect(config: ClientConfig) -> anyhow::Result<Client> {
+    let client = Client::connect(config).await;
+    client.context("opening a session with the metadata service")
+}
+
+/// What other programs on this machine are told.
+fn running(config: &ServerConfig, parts: &Parts, admin: &Admin, listener: Option<&ClusterListener>) -> Running {
+    Running {
+        pid: std::process::id(),
+        endpoint: Some(parts.endpoint.clone()),
+        admin: format!("http://{}", admin.address),
+        region: Some(config.region.clone()),
+        cluster: listener.map(|listener| listener.address().to_string()),
+    }
+}
+
 /// The metadata service of the process; as a node of a cluster it can be one of several members.
-fn metadata_settings(
+async fn start_metadata(
     config: &ServerConfig,
     data: &DataDir,
     node: Option<&ClusterNode>,
     transport: InProcess,
-) -> (MetadataConfig, Surroundings) {
+) -> anyhow::Result<Arc<MetadataServer>> {
     let mut settings = MetadataConfig::new(data.metadata(), SERVER);
     let mut surroundings = Surroundings::new(Arc::new(transport));
     if let Some(node) = node {
@@ -161,7 +162,8 @@ fn metadata_settings(
             settings.address = listen.to_string();
         }
     }
-    (settings, surroundings)
+    let started = MetadataServer::start(settings, surroundings).await;
+    Ok(Arc::new(started.context("starting the metadata service")?))
 }
 
 /// Answers the commands of whoever may read the directory.
@@ -189,12 +191,12 @@ async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
 /// Finishes what is under way, top down.
 async fn stop(
     gateway: Gateway,
-    listener: Option<&ClusterListener>,
+    outward: Option<(ClusterNode, ClusterListener)>,
     parts: &Parts,
     admin: &Admin,
 ) -> anyhow::Result<()> {
     gateway.shutdown(DRAIN_DEADLINE).await;
-    if let Some(listener) = listener {
+    if let Some((_, listener)) = &outward {
         listener.shutdown(DRAIN_DEADLINE).await;
     }
     if let Err(error) = parts.client.close().await {
@@ -206,6 +208,9 @@ async fn stop(
         .shutdown()
         .await
         .context("stopping the metadata service")?;
+    if let Some((node, _)) = outward {
+        node.close().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

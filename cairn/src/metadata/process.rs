@@ -13,13 +13,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use cairn_common::{limits, wire::role::Role};
+use cairn_common::{ids::NodeId, limits, wire::role::Role};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock};
 use cairn_transport::{InProcess, LocalServer, Services};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     admin::{Admin, Observed},
+    bootstrap,
     cli::MetadataServerArgs,
     cluster::{ClusterDir, ClusterNode},
     config,
@@ -187,7 +188,14 @@ async fn start_server(settings: &Settings, data: &DataDir, node: &ClusterNode) -
         clock: Arc::new(SystemClock),
     };
     let server = MetadataServer::start(config, surroundings).await;
-    server.context("starting the metadata service")
+    let server = server.context("starting the metadata service")?;
+    if let [only] = server.status().members.as_slice() {
+        // Nobody else has to understand what this program does.
+        let only = NodeId::new(only.node);
+        let itself = InProcess::new().with_service(only, CLIENT_KINDS, Arc::new(server.clone()), 1);
+        bootstrap::ensure_feature_level(&itself, only).await?;
+    }
+    Ok(server)
 }
 
 /// How a member begins where its log is empty: the first node makes the group, every other waits to be added.

@@ -151,7 +151,7 @@ impl Plan {
             members: number("CAIRN_BENCH_MEMBERS", "3")?,
             objects: number("CAIRN_BENCH_OBJECTS", "1000000")?,
             parent: std::env::var("CAIRN_BENCH_DIR").ok(),
-            etcd_driver: text("CAIRN_BENCH_ETCD_DRIVER", "etcd-driver"),
+            etcd_driver: text("CAIRN_BENCH_ETCD_DRIVER", "cairn-etcd-bench"),
         })
     }
 

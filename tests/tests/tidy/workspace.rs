@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
+    ("etcd-bench", &[]),
     ("fuzz", &["transport"]),
     ("sim", &[]),
     ("tests", &["bench", "client", "common", "datapath", "transport"]),

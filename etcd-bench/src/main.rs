@@ -29,7 +29,7 @@ struct Turn {
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [endpoint, clients, connections, value_bytes] = arguments.as_slice() else {
-        bail!("usage: etcd-driver ENDPOINT CLIENTS CONNECTIONS VALUE_BYTES");
+        bail!("usage: cairn-etcd-bench ENDPOINT CLIENTS CONNECTIONS VALUE_BYTES");
     };
     let (clients, connections): (usize, usize) = (clients.parse()?, connections.parse()?);
     let value = vec![b'v'; value_bytes.parse()?];
