@@ -160,7 +160,10 @@ pub(super) fn state(status: &GroupStatus) -> GroupState {
     let own = status.own.as_ref();
     let member = |member: &MemberStatus| {
         // A member that does not lead hears nothing of the others, but knows itself.
-        let report = member.report.as_ref().or(own.filter(|own| own.node == member.node));
+        let report = member
+            .report
+            .as_ref()
+            .or_else(|| own.filter(|own| own.node == member.node));
         let report = report.map(|report| ReportState {
             ready: report.is_ready,
             term: report.term,

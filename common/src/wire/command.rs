@@ -59,10 +59,6 @@ impl Record for EntryBatch {
 }
 
 /// What is to change.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "commands are decoded once and handed on by reference"
-)]
 #[derive(Clone, PartialEq, Oneof)]
 pub enum Command {
     /// Opens a session. Needs none.

@@ -188,8 +188,11 @@ fn let_go(state: &StateStore, membership: &MembershipRecord, log_index: u64) -> 
     }
 }
 
+/// A key and its value.
+type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// The first records of a family from `from` on.
-fn first(state: &StateStore, family: Family, from: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, MaintenanceError> {
+fn first(state: &StateStore, family: Family, from: &[u8]) -> Result<Vec<KeyValue>, MaintenanceError> {
     let mut records = Vec::new();
     let scanned: Result<(), ViewError> = state.read(|view, _| {
         view.scan(family, from, &mut |key, value| {

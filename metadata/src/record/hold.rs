@@ -56,9 +56,9 @@ pub(crate) fn file_of(key: &[u8]) -> Option<FileId> {
 /// The file and the session in a key of either kind.
 pub(crate) fn parts_of(key: &[u8]) -> Option<(FileId, SessionId)> {
     let (first, second, third) = (u64_at(key, 1)?, u64_at(key, 9)?, u64_at(key, 17)?);
-    let (bucket, inode, session) = match key.first()? {
-        &FILE_PREFIX => (first, second, third),
-        &SESSION_PREFIX => (second, third, first),
+    let (bucket, inode, session) = match *key.first()? {
+        FILE_PREFIX => (first, second, third),
+        SESSION_PREFIX => (second, third, first),
         _ => return None,
     };
     Some((FileId { bucket, inode }, SessionId::new(session)))
