@@ -3,6 +3,7 @@
 //! Owns: the keys and objects of the benchmark. Object n of client c has the same key in every run, 40 bytes long, and one
 //! chunk. It must never send a second command of a session before the first is answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use cairn_common::wire::command::{
     Command, CreateBucket, Heartbeat, InstallMap, OpenSession, Outcome, PutObject, WriteReply, WriteRequest,
 };
 use cairn_common::wire::failure::FailureCode;
+use cairn_common::wire::group::{AddLearner, GroupChange, GroupChangeReply, MemberChange, PromoteLearner};
 use cairn_common::wire::kind::RequestKind;
 use cairn_common::wire::map::MapMessage;
 use cairn_common::wire::object::{Body as ObjectBody, Chunk, Extent, Field, ObjectAttributes};
@@ -86,6 +88,8 @@ impl Metadata {
             session,
             sequence,
             answered_below,
+            group: 0,
+            resent: false,
             command: Some(command),
         };
         let reply: WriteReply = self.send(RequestKind::MetadataWrite, &request).await?;
@@ -96,12 +100,33 @@ impl Metadata {
     }
 
     pub(crate) async fn ask(&self, query: Query) -> Result<Answer> {
-        let request = ReadRequest { query: Some(query) };
+        let request = ReadRequest {
+            group: 0,
+            query: Some(query),
+        };
         let reply: ReadReply = self.send(RequestKind::MetadataRead, &request).await?;
         match reply.answer.context("a reply without an answer")? {
             Answer::Refused(refusal) => bail!("refused: {}", refusal.detail),
             answer => Ok(answer),
         }
+    }
+
+    /// Makes every other node that is told a voter of the group that the first leads.
+    pub(crate) async fn gather(&self, addresses: &[SocketAddr]) -> Result<()> {
+        for (node, address) in self.nodes.iter().zip(addresses).skip(1) {
+            let (node, address) = (node.value(), address.to_string());
+            for change in [
+                MemberChange::AddLearner(AddLearner { node, address }),
+                MemberChange::Promote(PromoteLearner { node }),
+            ] {
+                let change = GroupChange {
+                    group: 0,
+                    change: Some(change),
+                };
+                let _: GroupChangeReply = self.send(RequestKind::GroupChange, &change).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts a map in force and makes the bucket of the benchmark.
@@ -113,6 +138,7 @@ impl Metadata {
             data_shards: 1,
             parity_shards: 2,
             chunk_size_bytes: 0,
+            owner_key: String::new(),
         };
         let mut session = Session::open(self, 0).await?;
         session.run(Command::CreateBucket(bucket)).await?;
@@ -152,7 +178,7 @@ pub(crate) struct Session {
 impl Session {
     /// A new session for the client of that number.
     pub(crate) async fn open(metadata: &Arc<Metadata>, client: usize) -> Result<Self> {
-        let opened = metadata.write(0, 0, 0, Command::OpenSession(OpenSession {})).await?;
+        let opened = metadata.write(0, 0, 0, Command::OpenSession(OpenSession { mounts: false })).await?;
         let Outcome::Session(id) = opened else {
             bail!("no session: {opened:?}")
         };
@@ -182,6 +208,7 @@ impl Session {
         let heartbeat = Heartbeat {
             settled_below: self.put + 1,
             reads_from: 0,
+            ..Heartbeat::default()
         };
         self.metadata
             .write(self.id, 0, 0, Command::Heartbeat(heartbeat))
@@ -237,6 +264,7 @@ pub(crate) fn put_command(key: String, session: u64, number: u64) -> Command {
         hash: Bytes::from(hash),
         explicit_devices: Vec::new(),
         epoch: 1,
+        ..Chunk::default()
     };
     let extent = Extent {
         length: length.into(),

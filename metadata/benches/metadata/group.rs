@@ -2,20 +2,17 @@
 //!
 //! Owns: their certificates, addresses and order of start.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use cairn_common::ids::{ClusterId, NodeId};
-use cairn_common::wire::kind::RequestKind;
 use cairn_common::wire::role::Roles;
-use cairn_metadata::{MetadataConfig, MetadataServer};
+use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings};
 use cairn_transport::identity::{CertificateAuthority, Identity, load_credentials, save_credentials};
-use cairn_transport::{
-    InProcess, NodeAddresses, QuicServer, QuicSettings, QuicTransport, Services, Transport, TransportMetrics,
-};
+use cairn_transport::{NodeAddresses, QuicServer, QuicSettings, QuicTransport, Services, Transport, TransportMetrics};
 use tokio::runtime::Runtime;
 
 use crate::client::Metadata;
@@ -25,6 +22,10 @@ use crate::workload::Workload;
 
 /// The node that drives.
 const DRIVER: NodeId = NodeId::new(100);
+/// The member that makes the group.
+const FIRST: NodeId = NodeId::new(1);
+/// Requests of members to each other at once.
+const GROUP_IN_FLIGHT_MAX: usize = 256;
 /// More requests than any driver has under way.
 pub(crate) const IN_FLIGHT_MAX: usize = 8192;
 
@@ -45,11 +46,12 @@ impl Group {
             make_certificates(&certificates, count)?;
         }
         let folder = directory.to_str().context("a folder of a strange name")?;
+        let addresses = free_addresses(count)?;
         let mut members = Vec::new();
-        let mut addresses = Vec::new();
-        for number in 1..=count {
-            let mut member = Talker::this_program(&["member", &number.to_string(), folder])?;
-            addresses.push(member.hear()?.parse().context("a member's address")?);
+        for (number, address) in (1_u64..).zip(&addresses) {
+            let arguments = ["member", &number.to_string(), folder, &address.to_string()];
+            let mut member = Talker::this_program(&arguments)?;
+            member.hear()?;
             members.push(member);
         }
         Ok(Self { members, addresses })
@@ -91,25 +93,36 @@ impl Group {
 ///
 /// # Errors
 /// When it cannot start.
-pub(crate) fn run_member(number: u64, directory: &Path) -> Result<()> {
+pub(crate) fn run_member(number: u64, directory: &Path, address: SocketAddr) -> Result<()> {
     process::settle_child()?;
-    let runtime = Runtime::new()?;
-    let _server = runtime.block_on(serve(NodeId::new(number), directory))?;
-    drop(std::io::read_to_string(std::io::stdin()));
+    let runtime = runtime()?;
+    let _server = runtime.block_on(serve(NodeId::new(number), directory, address))?;
+    runtime.block_on(async {
+        let _ = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await;
+    });
     runtime.shutdown_background();
     Ok(())
 }
 
-async fn serve(node: NodeId, directory: &Path) -> Result<(QuicServer, MetadataServer)> {
+async fn serve(node: NodeId, directory: &Path, address: SocketAddr) -> Result<(QuicServer, MetadataServer)> {
     let identity = identity_of(node, directory)?;
-    let config = MetadataConfig::new(directory.join(node.to_string()), node);
-    let server = MetadataServer::start(config, Arc::new(InProcess::new())).await?;
-    let kinds = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
-    let services = Services::new().with(&kinds, Arc::new(server.clone()), IN_FLIGHT_MAX);
-    let any_port = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0);
-    let (settings, metrics) = (QuicSettings::default(), TransportMetrics::default());
-    let carrier = QuicServer::start(&identity, any_port, &[any_port], services, settings, metrics)?;
-    tell_parent(&carrier.local_address().to_string())?;
+    let mut config = MetadataConfig::new(directory.join(node.to_string()), node);
+    config.address = address.to_string();
+    config.start = if node == FIRST { Start::Alone } else { Start::Join };
+    let known = NodeAddresses::new();
+    let metrics = TransportMetrics::default();
+    let transport = QuicTransport::new(&identity, known.clone(), QuicSettings::default(), metrics.clone())?;
+    let surroundings = Surroundings {
+        addresses: Arc::new(known),
+        ..Surroundings::new(Arc::new(transport))
+    };
+    let server = MetadataServer::start(config, surroundings).await?;
+    let services = Services::new()
+        .with(CLIENT_KINDS, Arc::new(server.clone()), IN_FLIGHT_MAX)
+        .with(GROUP_KINDS, Arc::new(server.clone()), GROUP_IN_FLIGHT_MAX);
+    let bulk = SocketAddr::new(address.ip(), 0);
+    let carrier = QuicServer::start(&identity, address, &[bulk], services, QuicSettings::default(), metrics)?;
+    tell_parent("serving")?;
     Ok((carrier, server))
 }
 
@@ -120,15 +133,16 @@ async fn serve(node: NodeId, directory: &Path) -> Result<(QuicServer, MetadataSe
 pub(crate) fn run_driver(directory: &Path, fresh: &str, addresses: &str) -> Result<()> {
     process::settle_child()?;
     let addresses: Vec<SocketAddr> = addresses.split(',').map(str::parse).collect::<Result<_, _>>()?;
-    let runtime = Runtime::new()?;
+    let runtime = runtime()?;
     runtime.block_on(async {
         let metadata = connect(directory, &addresses)?;
         if fresh == "fresh" {
+            metadata.gather(&addresses).await?;
             metadata.prepare().await?;
         }
         let workload = Workload::open(&metadata).await?;
         tell_parent("ready")?;
-        for line in std::io::stdin().lines() {
+        while let Some(line) = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await? {
             let line = line?;
             let (what, millis) = line.split_once(' ').context("a turn without a time")?;
             let figures = workload.turn(what, Duration::from_millis(millis.parse()?)).await?;
@@ -136,6 +150,21 @@ pub(crate) fn run_driver(directory: &Path, fresh: &str, addresses: &str) -> Resu
         }
         Ok(())
     })
+}
+
+fn runtime() -> Result<Runtime> {
+    if std::env::var("CAIRN_X_RT").is_ok_and(|t| t == "one") {
+        return Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
+    }
+    Ok(Runtime::new()?)
+}
+
+/// Addresses whose ports were free a moment ago.
+fn free_addresses(count: u64) -> Result<Vec<SocketAddr>> {
+    let sockets: Vec<UdpSocket> = (0..count)
+        .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
+        .collect::<Result<_, _>>()?;
+    Ok(sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>()?)
 }
 
 fn connect(directory: &Path, addresses: &[SocketAddr]) -> Result<Arc<Metadata>> {

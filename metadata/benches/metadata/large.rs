@@ -92,6 +92,7 @@ fn part_body(session: u64, part: u32) -> Body {
             hash: Bytes::from(vec![7; 32]),
             explicit_devices: Vec::new(),
             epoch: 1,
+            ..Chunk::default()
         };
         Extent {
             file_offset: number * u64::from(CHUNK_BYTES),

@@ -3,7 +3,7 @@
 //! Owns: the order of things. Members, drivers and etcd are processes of their own; this one starts them, tells them when
 //! to begin, and counts their CPU time.
 //!
-//! `CAIRN_BENCH_PARTS` (`single,group,scale`) chooses, `CAIRN_BENCH_ROUNDS` (3) and `CAIRN_BENCH_SECONDS` (3: one turn)
+//! `CAIRN_BENCH_PARTS` (`single,group,scale`; `members` is the group without etcd beside it) chooses, `CAIRN_BENCH_ROUNDS` (3) and `CAIRN_BENCH_SECONDS` (3: one turn)
 //! change the length, `CAIRN_BENCH_MEMBERS` (3) the group, `CAIRN_BENCH_OBJECTS` (1,000,000) the scale, and
 //! `CAIRN_BENCH_DIR` says where the stores lie: never on a file system in memory, where a sync costs nothing.
 //!
@@ -40,7 +40,9 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["member", number, directory] => group::run_member(number.parse()?, Path::new(directory)),
+        ["member", number, directory, address] => {
+            group::run_member(number.parse()?, Path::new(directory), address.parse()?)
+        }
         ["drive", directory, fresh, addresses] => group::run_driver(Path::new(directory), fresh, addresses),
         ["load", directory, objects] => scale::run_load(Path::new(directory), objects.parse()?),
         ["compact", directory] => scale::run_compact(Path::new(directory)),
@@ -87,8 +89,9 @@ async fn run_parts(directory: &Path, plan: &Plan, report: &mut Report) -> Result
         match part {
             "single" => single::run(&directory, plan.rounds, plan.time, report).await?,
             "group" => beside_etcd(&directory, plan, report).await?,
+            "members" => members_alone(&directory, plan, report)?,
             "scale" => scale::run(&directory, plan.objects, report).await?,
-            other => bail!("no such part: {other:?}; there are single, group and scale"),
+            other => bail!("no such part: {other:?}; there are single, members, group and scale"),
         }
         std::fs::remove_dir_all(&directory)?;
     }
@@ -121,6 +124,21 @@ async fn beside_etcd(directory: &Path, plan: &Plan, report: &mut Report) -> Resu
             let name = |who: &str| format!("metadata_{who}_{what}_{figure}");
             report.add_ratio(&format!("{}_to_etcd", name("group")), &name("group"), &name("etcd"));
         }
+    }
+    Ok(())
+}
+
+/// The group by itself: for whoever looks for what it costs.
+fn members_alone(directory: &Path, plan: &Plan, report: &mut Report) -> Result<()> {
+    let group = Group::start(directory, plan.members)?;
+    let mut driver = group.drive(directory, true)?;
+    for round in 0..plan.rounds {
+        progress(&format!("members: round {} of {}", round + 1, plan.rounds));
+        for what in ["creates", "lookups"] {
+            let figures = driver.turn(what, plan.time, &group.ids())?;
+            report.add_figures(&format!("metadata_members_{what}"), &figures);
+        }
+        driver.turn("heartbeat", Duration::ZERO, &[])?;
     }
     Ok(())
 }
