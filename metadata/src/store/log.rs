@@ -5,6 +5,7 @@
 //! writes go through one write-ahead log in the order they were made, so a later one never survives an earlier one.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     path::Path,
     sync::{
@@ -19,6 +20,7 @@ use cairn_common::{
     ids::NodeId,
 };
 use parking_lot::{Mutex, RwLock};
+use prost::Message;
 use rocksdb::{DB, Direction, IteratorMode, WriteBatch};
 
 use super::{
@@ -36,6 +38,10 @@ const COMMITTED: &[u8] = b"mcommitted";
 const PURGED: &[u8] = b"mpurged";
 pub(super) const ENTRY_TAG: u8 = b'e';
 const WHAT_ENTRY: &str = "an entry of the Raft log";
+/// Newest entries that are kept in memory: more than are ever on their way.
+const TAIL_ENTRIES: usize = 64;
+/// Larger entries are few, and are read back.
+const TAIL_ENTRY_BYTES_MAX: usize = 256 << 10;
 
 /// Where the log begins and ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +61,9 @@ pub(crate) struct LogStore {
 struct Shared {
     db: RwLock<Option<Arc<DB>>>,
     bounds: Arc<Mutex<LogBounds>>,
+    tail: Mutex<VecDeque<EntryRecord>>,
+    /// How far the log is known to be committed, where that is not written yet.
+    committed: Mutex<Option<LogPosition>>,
     syncer: Syncer,
     /// Up to this index the state is on disk: beyond it no entry may go.
     flushed_index: Arc<AtomicU64>,
@@ -96,6 +105,8 @@ impl LogStore {
         let shared = Shared {
             db: RwLock::new(Some(db)),
             bounds,
+            tail: Mutex::default(),
+            committed: Mutex::default(),
             syncer,
             flushed_index,
             synced_end,
@@ -118,9 +129,48 @@ impl LogStore {
         for entry in entries {
             batch.put(entry_key(entry.position.index), seal(entry));
         }
+        if let Some(committed) = self.shared.committed.lock().take() {
+            batch.put(COMMITTED, seal(&committed));
+        }
         self.write(batch, "appending to the log")?;
         self.shared.bounds.lock().last = Some(last.position);
+        self.keep_tail(entries);
         Ok(())
+    }
+
+    /// Keeps the newest entries at hand: they are read once for each other member, and once to be applied.
+    fn keep_tail(&self, entries: &[EntryRecord]) {
+        let mut tail = self.shared.tail.lock();
+        for entry in entries {
+            if tail
+                .back()
+                .is_some_and(|newest| newest.position.index + 1 != entry.position.index)
+            {
+                tail.clear();
+            }
+            if tail.len() == TAIL_ENTRIES {
+                tail.pop_front();
+            }
+            if entry.encoded_len() > TAIL_ENTRY_BYTES_MAX {
+                tail.clear();
+            } else {
+                tail.push_back(entry.clone());
+            }
+        }
+    }
+
+    /// The entries of `range` where the tail holds its start, as many as fit `bytes_max` but at least one.
+    fn entries_of_tail(&self, range: &Range<u64>, bytes_max: usize) -> Option<Vec<EntryRecord>> {
+        let tail = self.shared.tail.lock();
+        let oldest = tail.front()?.position.index;
+        let skipped = usize::try_from(range.start.checked_sub(oldest)?).ok()?;
+        let mut bytes = 0_usize;
+        let wanted = tail.iter().skip(skipped).enumerate().take_while(|(number, entry)| {
+            bytes += entry.encoded_len();
+            entry.position.index < range.end && (*number == 0 || bytes <= bytes_max)
+        });
+        let entries: Vec<_> = wanted.map(|(_, entry)| entry.clone()).collect();
+        (!entries.is_empty()).then_some(entries)
     }
 
     /// Calls `callback` once all that was written until now is durable.
@@ -141,6 +191,9 @@ impl LogStore {
         if start >= range.end {
             return Ok(entries);
         }
+        if let Some(entries) = self.entries_of_tail(&(start..range.end), bytes_max) {
+            return Ok(entries);
+        }
         for item in db.iterator(IteratorMode::From(&entry_key(start), Direction::Forward)) {
             let (key, value) = item.map_err(|error| StoreError::from_rocksdb(WHAT_ENTRY, &error))?;
             let Some(index) = entry_index(&key).filter(|index| *index < range.end) else {
@@ -159,6 +212,7 @@ impl LogStore {
 
     /// Removes all entries from `index` on; durable on return.
     pub(crate) fn truncate_from(&self, index: u64) -> Result<(), StoreError> {
+        self.shared.tail.lock().clear();
         let mut batch = WriteBatch::default();
         batch.delete_range(entry_key(index), entry_key(u64::MAX));
         self.write(batch, "truncating the log")?;
@@ -203,21 +257,28 @@ impl LogStore {
 
     /// How far the log was known to be committed: a lower bound.
     pub(crate) fn committed(&self) -> Result<Option<LogPosition>, StoreError> {
+        if let Some(committed) = *self.shared.committed.lock() {
+            return Ok(Some(committed));
+        }
         self.read(COMMITTED, "the log's committed position")
     }
 
-    /// Notes how far the log is committed; not synced by itself.
-    pub(crate) fn put_committed(&self, committed: &LogPosition) -> Result<(), StoreError> {
+    /// Notes how far the log is committed; written with the next entries, or when the log is closed.
+    pub(crate) fn note_committed(&self, committed: LogPosition) {
         let synced_end = self.shared.synced_end.load(Ordering::Acquire);
         if let Some(synced) = synced_end.checked_sub(1) {
             self.shared.watermark.note(committed.index.min(synced));
         }
-        self.put(COMMITTED, committed, "writing the log's committed position")
+        *self.shared.committed.lock() = Some(committed);
     }
 
     /// Syncs and closes the log. Whatever is asked of it then is answered with [`StoreError::Closed`].
     pub(crate) fn close(&self) -> Result<(), StoreError> {
-        let synced = self.sync();
+        let noted = self.shared.committed.lock().take();
+        let written = noted.map_or(Ok(()), |committed| {
+            self.put(COMMITTED, &committed, "writing the log's committed position")
+        });
+        let synced = written.and(self.sync());
         self.shared.syncer.stop();
         drop(self.shared.db.write().take());
         synced

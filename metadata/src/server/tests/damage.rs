@@ -82,9 +82,9 @@ const CASES: &[Case] = &[
         outcome: Recovers,
     },
     Case {
-        name: "log: the last bytes cut, which are a hint",
+        name: "log: the last bytes cut, which are the last entry's",
         damage: |image| keep(&image.newest_wal(), |length| length - 7),
-        outcome: Recovers,
+        outcome: Stops("its end is lost"),
     },
     Case {
         name: "log: the last entry cut",
