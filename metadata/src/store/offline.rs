@@ -48,7 +48,7 @@ impl OfflineState {
         options.create_if_missing(false);
         options.create_missing_column_families(false);
         let names = Family::ALL.iter().map(|family| family.name()).chain(["default", META]);
-        let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
+        let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache, name)));
         let db = DB::open_cf_descriptors_read_only(&options, path, families, false)
             .map_err(|error| StoreError::from_opening("the metadata state", path, &error))?;
         Ok(Self {

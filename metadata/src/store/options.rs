@@ -10,6 +10,8 @@
 
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager};
 
+use crate::core::view::Family;
+
 /// Less than this and the write buffers are flushed all the time.
 const MEMORY_BYTES_MIN: usize = 64 << 20;
 /// Most of one family's records before all are flushed: larger skip lists cost more to search than flushes save.
@@ -51,6 +53,8 @@ pub(super) fn log_options(memory: &SharedCache) -> Options {
     let mut options = common_options(memory);
     options.set_write_buffer_size(LOG_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
+    // What is written goes to the kernel with the sync that covers it, in one call.
+    options.set_manual_wal_flush(true);
     // A torn last record was never acknowledged and is cut off. Damage before it is an error: "point in time" would
     // silently drop acknowledged entries behind the damage.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -70,14 +74,19 @@ pub(super) fn state_options(memory: &SharedCache) -> Options {
     options
 }
 
-/// Options of one column family of the state.
-pub(super) fn family_options(memory: &SharedCache) -> Options {
+/// Options of the state's column family of that name.
+pub(super) fn family_options(memory: &SharedCache, name: &str) -> Options {
     let mut options = common_options(memory);
     options.set_write_buffer_size(memory.family_buffer_bytes);
     options.set_max_write_buffer_number(3);
-    // Most look-ups of the applier are for what is not there yet.
-    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
-    options.set_memtable_whole_key_filtering(true);
+    // Where the applier looks for what is not there yet. Elsewhere a filter would only cost every write a cache line.
+    if [Family::Dentry, Family::Chunk]
+        .iter()
+        .any(|family| family.name() == name)
+    {
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+        options.set_memtable_whole_key_filtering(true);
+    }
     options
 }
 

@@ -255,7 +255,7 @@ impl Generation {
     fn open(path: &Path, number: u64, cache: &SharedCache) -> Result<Self, StoreError> {
         directory::check_present(WHAT_STATE, path)?;
         let names = Family::ALL.iter().map(|family| family.name()).chain([META]);
-        let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(cache)));
+        let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(cache, name)));
         let db = DB::open_cf_descriptors(&state_options(cache), path, families)
             .map_err(|error| StoreError::from_opening(WHAT_STATE, path, &error))?;
         Ok(Self { db, number })
