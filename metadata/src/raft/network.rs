@@ -45,6 +45,8 @@ use crate::store::Checkpoint;
 const APPENDS_IN_FLIGHT: usize = 16;
 /// Pieces of appends that wait for the carrier.
 const PIECES_WAITING: usize = 4;
+/// How long the notice of a commit waits for entries to go with.
+const NOTICE_LINGER: Duration = Duration::from_millis(2);
 /// How long a member may take over one append: longer than a disk that is busy with other work.
 const APPEND_STALL: Duration = Duration::from_secs(3);
 /// After so long a stream of appends is ended and another begun, well within the longest a request may take.
@@ -342,6 +344,11 @@ where
             () = &mut age => None,
         };
         let Some(append) = append else { break };
+        let append = if append.entries.is_empty() {
+            with_news(&mut input, append).await
+        } else {
+            append
+        };
         // Also what bounds those on their way.
         if sent.send(()).await.is_err() {
             return;
@@ -353,6 +360,28 @@ where
         }
     }
     sender.finish();
+}
+
+/// An append without entries tells only how far the log is committed, which the next append tells too: under load one
+/// follows at once, and the notice would cost every member a message, an answer and a round of its tasks.
+async fn with_news<S>(input: &mut S, notice: AppendEntriesRequest<TypeConfig>) -> AppendEntriesRequest<TypeConfig>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
+{
+    let mut latest = notice;
+    let linger = tokio::time::sleep(NOTICE_LINGER);
+    tokio::pin!(linger);
+    while latest.entries.is_empty() {
+        tokio::select! {
+            biased;
+            next = input.next() => match next {
+                Some(next) => latest = next,
+                None => break,
+            },
+            () = &mut linger => break,
+        }
+    }
+    latest
 }
 
 fn network_error(reason: impl ToString) -> RPCError<TypeConfig> {
