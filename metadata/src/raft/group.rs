@@ -13,6 +13,7 @@ use openraft::{
     ChangeMembers, RaftMetrics, ServerState,
     async_runtime::watch::WatchReceiver,
     errors::{ChangeMembershipError, ClientWriteError, RaftError},
+    metrics::RaftServerMetrics,
 };
 use tokio::time::timeout;
 
@@ -73,18 +74,25 @@ impl RaftNode {
 
     /// Waits until this member leads, and gives the term, or until it leads in that term no longer.
     pub(crate) async fn until_leading(&self) -> Option<u64> {
-        let leads = |metrics: &RaftMetrics<TypeConfig>| metrics.state == ServerState::Leader;
-        let waited = self.raft().wait(None).metrics(leads, "leading").await;
-        waited.ok().map(|metrics| metrics.current_term)
+        let mut watched = self.raft().server_metrics();
+        loop {
+            let term = leading_term(&watched.borrow_watched());
+            if term.is_some() {
+                return term;
+            }
+            watched.changed().await.ok()?;
+        }
     }
 
     /// Waits until this member no longer leads in `term`.
     pub(crate) async fn until_deposed(&self, term: u64) {
-        let deposed = move |metrics: &RaftMetrics<TypeConfig>| {
-            metrics.state != ServerState::Leader || metrics.current_term != term
-        };
-        // Ends early only with the member itself.
-        let _ = self.raft().wait(None).metrics(deposed, "deposed").await;
+        let mut watched = self.raft().server_metrics();
+        while leading_term(&watched.borrow_watched()) == Some(term) {
+            // Ends early only with the member itself.
+            if watched.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// All members, in order of their numbers.
@@ -206,6 +214,12 @@ impl RaftNode {
         let changed = changed.map_err(|_| ChangeError::InProgress("it was not agreed on in time".to_owned()))?;
         changed?.map(|_| ()).map_err(change_error)
     }
+}
+
+/// The term of a leader. What is watched here changes seldom, unlike the rest of openraft's metrics: each entry changes
+/// those several times.
+fn leading_term(metrics: &RaftServerMetrics<TypeConfig>) -> Option<u64> {
+    (metrics.state == ServerState::Leader).then(|| metrics.vote.leader_id().term)
 }
 
 fn change_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {

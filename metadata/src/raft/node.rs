@@ -24,6 +24,7 @@ use cairn_common::{
 use cairn_transport::{Body, CallError, call};
 use openraft::{
     Config, Raft, ReadPolicy,
+    async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError},
     impls::ProgressResponder,
     raft::ClientWriteResult,
@@ -404,8 +405,12 @@ impl Ending {
     /// Follows `raft` to its end.
     fn watch(raft: &Raft<TypeConfig, Applier>) -> Arc<Self> {
         let ending = Arc::new(Self(SetOnce::new()));
-        let (wait, told) = (raft.wait(None), Arc::clone(&ending));
+        let (mut lasts, wait) = (raft.server_metrics(), raft.wait(None));
+        let told = Arc::clone(&ending);
         tokio::spawn(async move {
+            // openraft's core holds the other end until it has said why it ends. Its metrics tell that too, but they change
+            // several times with each entry.
+            while lasts.changed().await.is_ok() {}
             let stopped = wait.metrics(|metrics| metrics.running_state.is_err(), "stopped").await;
             let reason = match stopped.map(|metrics| metrics.running_state) {
                 Ok(Err(Fatal::Stopped)) | Err(_) => "it was shut down".to_owned(),
