@@ -2,7 +2,7 @@
 //!
 //! Invariant: a level is raised only while every member has just said that it understands it.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use cairn_common::{
     limits::FEATURE_LEVEL,
@@ -17,6 +17,12 @@ use super::service::Inner;
 use crate::core::{refused_at, required_level};
 
 impl Inner {
+    /// Whether the state must be asked about a command's level: one that was once in force is never taken back.
+    pub(super) fn may_be_above_level(&self, command: &Command) -> bool {
+        matches!(command, Command::RaiseFeatureLevel(_))
+            || required_level(command) > self.level_seen.load(Ordering::Relaxed)
+    }
+
     /// What a command is told that the feature level in force does not hold, or that would raise it above what every member
     /// is known to understand. It never enters the log: a member that does not know it could not even refuse it.
     pub(super) async fn above_level(self: &Arc<Self>, command: &Command) -> Result<Option<WriteReply>, Failure> {
@@ -25,6 +31,7 @@ impl Inner {
             other => {
                 let level = self.node.state().read(|view, _| self.machine.feature_level(view));
                 let level = level.map_err(|error| self.read_failure(&error))?;
+                self.level_seen.fetch_max(level, Ordering::Relaxed);
                 refused_at(level, required_level(other))
             }
         };

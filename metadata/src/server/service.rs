@@ -4,7 +4,11 @@
 //! a command is sent only after its entry is durable and applied; an answer to a query reflects all that was acknowledged
 //! before the query came.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cairn_common::{
@@ -96,6 +100,8 @@ pub(super) struct Inner {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) garbage_wake: Arc<Notify>,
+    /// The highest feature level that was seen in force.
+    pub(super) level_seen: AtomicU32,
     pub(super) dir: PathBuf,
 }
 
@@ -201,6 +207,7 @@ impl MetadataServer {
             clock,
             metrics,
             garbage_wake: Arc::default(),
+            level_seen: AtomicU32::new(0),
             dir: config.dir.clone(),
             node: node.clone(),
         });
@@ -242,6 +249,16 @@ impl Service for MetadataServer {
                 let answer = timeout_at(deadline, self.inner.read(message)).await;
                 Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
             }
+            // Boxed: the future of a command is made and moved thousands of times a second, and theirs are large.
+            _ => Box::pin(self.handle_group(from, request)).await,
+        }
+    }
+}
+
+impl MetadataServer {
+    /// Answers what members and operators ask.
+    async fn handle_group(&self, from: Peer, request: Request) -> Result<Response, Failure> {
+        match request.kind {
             RequestKind::RaftAppend | RequestKind::RaftVote | RequestKind::RaftSnapshot | RequestKind::ReadIndex => {
                 self.inner.health.check()?;
                 self.inner.node.handle(from.node, request).await
@@ -267,7 +284,9 @@ impl Service for MetadataServer {
                 self.inner.health.check()?;
                 self.inner.back_up(decode::<BackUp>(&request)?).await
             }
-            RequestKind::PutShard
+            RequestKind::MetadataWrite
+            | RequestKind::MetadataRead
+            | RequestKind::PutShard
             | RequestKind::GetShard
             | RequestKind::DeleteShard
             | RequestKind::ListShards
@@ -293,7 +312,10 @@ impl Inner {
         };
         check_sender(from, command)?;
         check_group(request.group)?;
-        if let Some(refusal) = self.above_level(command).await? {
+        // Boxed: it is seldom needed, and would make the future of every command large.
+        if self.may_be_above_level(command)
+            && let Some(refusal) = Box::pin(self.above_level(command)).await?
+        {
             return Ok(refusal);
         }
         if let Some(trouble) = self.members.clock_trouble() {
