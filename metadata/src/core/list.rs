@@ -44,6 +44,8 @@ pub(crate) fn list(view: &dyn View, query: &ListQuery) -> Result<ListPage, Apply
     };
     walk.seek(from.as_slice().max(query.prefix.as_ref()))?;
     let mut visits = 0;
+    // Objects of the page, and where their entries are.
+    let mut objects = Vec::new();
     while let Some(step) = walk.next()? {
         visits += 1;
         let key = step.path.as_slice();
@@ -68,7 +70,11 @@ pub(crate) fn list(view: &dyn View, query: &ListQuery) -> Result<ListPage, Apply
             break;
         }
         let Some(prefix) = rolled_up else {
-            page.entries.push(object_entry(view, &bucket, step)?);
+            objects.push((step.inode, page.entries.len()));
+            page.entries.push(ListEntry {
+                key: step.path.into(),
+                ..ListEntry::default()
+            });
             continue;
         };
         let prefix = Bytes::copy_from_slice(prefix);
@@ -86,6 +92,7 @@ pub(crate) fn list(view: &dyn View, query: &ListQuery) -> Result<ListPage, Apply
             walk.seek(&behind)?;
         }
     }
+    describe(view, &bucket, objects, &mut page.entries)?;
     Ok(page)
 }
 
@@ -99,19 +106,26 @@ fn common_prefix<'k>(key: &'k [u8], prefix: &[u8], delimiter: &[u8]) -> Option<&
     key.get(..prefix.len() + at + delimiter.len())
 }
 
-fn object_entry(view: &dyn View, bucket: &Bucket, step: Step) -> Result<ListEntry, ViewError> {
-    let record = path::inode_record(view, bucket.id, step.inode)?;
-    let etag = entity_tag(step.inode, &record);
-    let mut checksums = record.attributes.unwrap_or_default().checksums;
-    checksums.iter_mut().for_each(|checksum| checksum.value.clear());
-    Ok(ListEntry {
-        key: step.path.into(),
-        is_prefix: false,
-        size: record.size,
-        modified_ms: record.modified_ms,
-        etag,
-        checksums,
-    })
+/// Fills the entries of `objects` in. All are read at once, in order of their numbers: those that were made at the same time
+/// lie together.
+fn describe(
+    view: &dyn View,
+    bucket: &Bucket,
+    mut objects: Vec<(InodeId, usize)>,
+    entries: &mut [ListEntry],
+) -> Result<(), ViewError> {
+    objects.sort_unstable();
+    let inodes: Vec<InodeId> = objects.iter().map(|(inode, _)| *inode).collect();
+    let records = path::inode_records(view, bucket.id, &inodes)?;
+    for ((inode, at), record) in objects.into_iter().zip(records) {
+        let entry = &mut entries[at];
+        entry.size = record.size;
+        entry.modified_ms = record.modified_ms;
+        entry.etag = entity_tag(inode, &record);
+        entry.checksums = record.attributes.unwrap_or_default().checksums;
+        entry.checksums.iter_mut().for_each(|checksum| checksum.value.clear());
+    }
+    Ok(())
 }
 
 /// What the walk comes to next: a key, or a directory with its trailing `/`.

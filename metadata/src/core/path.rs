@@ -14,7 +14,7 @@ use cairn_common::{
 use super::{
     bucket::Bucket,
     feed, links,
-    tx::{ApplyError, Tx, missing, read_record, refuse},
+    tx::{ApplyError, Tx, missing, open_record, read_record, refuse},
     view::{Family, View, ViewError},
 };
 use crate::record::{
@@ -138,6 +138,21 @@ pub(crate) fn find_readable(
 /// An inode's record, which must be there.
 pub(crate) fn inode_record(view: &dyn View, bucket: BucketId, inode: InodeId) -> Result<InodeRecord, ViewError> {
     find_inode(view, bucket, inode)?.ok_or_else(|| missing(Family::Inode, inode))
+}
+
+/// The records of inodes, all of which must be there.
+pub(crate) fn inode_records(
+    view: &dyn View,
+    bucket: BucketId,
+    inodes: &[InodeId],
+) -> Result<Vec<InodeRecord>, ViewError> {
+    let keys: Vec<_> = inodes.iter().map(|inode| inode::key(bucket, *inode)).collect();
+    let found = view.many(Family::Inode, &keys)?;
+    let record = |(found, inode): (Option<Vec<u8>>, &InodeId)| {
+        let bytes = found.ok_or_else(|| missing(Family::Inode, inode))?;
+        open_record(Family::Inode, &bytes)
+    };
+    found.into_iter().zip(inodes).map(record).collect()
 }
 
 /// Stores an inode's record. All changes of inodes come through here.

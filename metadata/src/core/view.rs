@@ -115,6 +115,11 @@ pub trait View {
     /// The value under `key`.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError>;
 
+    /// The values under `keys`, in their order. Faster than one after the other where the keys ascend.
+    fn many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, ViewError> {
+        keys.iter().map(|key| self.get(family, key)).collect()
+    }
+
     /// Visits the records of `family` from `from` on, in ascending key order, until the visitor answers `false`.
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError>;
 }

@@ -3,7 +3,7 @@
 //! Invariant: a view over a snapshot never changes; a view of the newest state is for the one that applies entries, alone.
 
 use parking_lot::Mutex;
-use rocksdb::{DB, DBRawIterator, Snapshot};
+use rocksdb::{DB, DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot};
 
 use super::{StoreError, hot::HotRecords, state::family_handle};
 use crate::core::view::{Family, View, ViewError, Visitor};
@@ -65,6 +65,23 @@ impl View for StateView<'_> {
             }
         };
         found.map_err(|error| view_error(family, &error))
+    }
+
+    fn many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, ViewError> {
+        let Of::Snapshot(snapshot) = self.of else {
+            return keys.iter().map(|key| self.get(family, key)).collect();
+        };
+        let handle = family_handle(self.db, family.name())?;
+        let mut options = ReadOptions::default();
+        options.set_snapshot(snapshot);
+        let found = self
+            .db
+            .batched_multi_get_cf_opt(handle, keys, keys.is_sorted(), &options);
+        let owned = |value: Option<DBPinnableSlice<'_>>| value.map(|value| value.to_vec());
+        let found = found.into_iter().map(|value| value.map(owned));
+        found
+            .collect::<Result<_, _>>()
+            .map_err(|error| view_error(family, &error))
     }
 
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError> {
