@@ -1,8 +1,9 @@
 //! A client of the metadata service, as small as can be: a session, numbered commands, queries.
 //!
 //! Owns: the keys and objects of the benchmark. Object n of client c has the same key in every run, 40 bytes long, and one
-//! chunk. It must never send a second command of a session before the first is answered.
+//! chunk. It must never send a number of a session twice.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +24,7 @@ use cairn_common::wire::map::MapMessage;
 use cairn_common::wire::object::{Body as ObjectBody, Chunk, Extent, Field, ObjectAttributes};
 use cairn_common::wire::query::{Answer, ListPage, ListQuery, ObjectQuery, Query, ReadReply, ReadRequest};
 use cairn_transport::{Body, CallError, Transport, call};
+use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::sleep;
 
@@ -140,7 +142,7 @@ impl Metadata {
             chunk_size_bytes: 0,
             owner_key: String::new(),
         };
-        let mut session = Session::open(self, 0).await?;
+        let session = Session::open(self).await?;
         session.run(Command::CreateBucket(bucket)).await?;
         Ok(())
     }
@@ -165,30 +167,47 @@ fn is_elsewhere(error: &CallError) -> bool {
     matches!(error, CallError::Failed(failure) if failure.code() == FailureCode::NotLeader)
 }
 
-/// A session with its next numbers.
+/// A session, as a gateway has one: shared by those who work at the same time.
 pub(crate) struct Session {
     metadata: Arc<Metadata>,
     id: u64,
-    client: usize,
-    sequence: u64,
-    /// Objects put so far.
-    pub(crate) put: u64,
+    commands: Mutex<Numbers>,
+    chunks: Mutex<Numbers>,
+}
+
+/// Numbers given out, and which of them are still open.
+#[derive(Default)]
+struct Numbers {
+    last: u64,
+    open: BTreeSet<u64>,
+}
+
+impl Numbers {
+    fn take(&mut self) -> u64 {
+        self.last += 1;
+        self.open.insert(self.last);
+        self.last
+    }
+
+    fn closed_below(&self) -> u64 {
+        self.open.first().copied().unwrap_or(self.last + 1)
+    }
 }
 
 impl Session {
-    /// A new session for the client of that number.
-    pub(crate) async fn open(metadata: &Arc<Metadata>, client: usize) -> Result<Self> {
-        let opened = metadata.write(0, 0, 0, Command::OpenSession(OpenSession { mounts: false })).await?;
+    pub(crate) async fn open(metadata: &Arc<Metadata>) -> Result<Arc<Self>> {
+        let opened = metadata
+            .write(0, 0, 0, Command::OpenSession(OpenSession { mounts: false }))
+            .await?;
         let Outcome::Session(id) = opened else {
             bail!("no session: {opened:?}")
         };
-        Ok(Self {
+        Ok(Arc::new(Self {
             metadata: Arc::clone(metadata),
             id,
-            client,
-            sequence: 0,
-            put: 0,
-        })
+            commands: Mutex::default(),
+            chunks: Mutex::default(),
+        }))
     }
 
     pub(crate) const fn id(&self) -> u64 {
@@ -196,17 +215,20 @@ impl Session {
     }
 
     /// Runs a command of the session, exactly once.
-    pub(crate) async fn run(&mut self, command: Command) -> Result<Outcome> {
-        self.sequence += 1;
-        self.metadata
-            .write(self.id, self.sequence, self.sequence, command)
-            .await
+    pub(crate) async fn run(&self, command: Command) -> Result<Outcome> {
+        let (sequence, answered_below) = {
+            let mut commands = self.commands.lock();
+            (commands.take(), commands.closed_below())
+        };
+        let outcome = self.metadata.write(self.id, sequence, answered_below, command).await?;
+        self.commands.lock().open.remove(&sequence);
+        Ok(outcome)
     }
 
     /// Keeps the session alive.
-    pub(crate) async fn heartbeat(&mut self) -> Result<()> {
+    pub(crate) async fn heartbeat(&self) -> Result<()> {
         let heartbeat = Heartbeat {
-            settled_below: self.put + 1,
+            settled_below: self.chunks.lock().closed_below(),
             reads_from: 0,
             ..Heartbeat::default()
         };
@@ -215,11 +237,31 @@ impl Session {
             .await?;
         Ok(())
     }
+}
+
+/// One client of a session: its own directory, and one request under way.
+pub(crate) struct Client {
+    session: Arc<Session>,
+    number: usize,
+    /// Objects put so far.
+    put: u64,
+}
+
+impl Client {
+    pub(crate) const fn new(session: Arc<Session>, number: usize) -> Self {
+        Self {
+            session,
+            number,
+            put: 0,
+        }
+    }
 
     /// Puts the next object.
     pub(crate) async fn create(&mut self) -> Result<()> {
-        let put = put_command(key(self.client, self.put), self.id, self.put);
-        let outcome = self.run(put).await?;
+        let chunk = self.session.chunks.lock().take();
+        let put = put_command(key(self.number, self.put), self.session.id, chunk);
+        let outcome = self.session.run(put).await?;
+        self.session.chunks.lock().open.remove(&chunk);
         ensure!(
             matches!(outcome, Outcome::CommittedMs(_)),
             "a put was answered with {outcome:?}"
@@ -232,11 +274,11 @@ impl Session {
     pub(crate) async fn lookup(&self, number: u64) -> Result<()> {
         let query = ObjectQuery {
             bucket: BUCKET.to_owned(),
-            key: Bytes::from(key(self.client, mix(number) % self.put.max(1))),
+            key: Bytes::from(key(self.number, mix(number) % self.put.max(1))),
             with_plan: true,
             plan_from: 0,
         };
-        match self.metadata.ask(Query::Object(query)).await? {
+        match self.session.metadata.ask(Query::Object(query)).await? {
             Answer::Object(object) => {
                 let planned = object.plan.is_some_and(|plan| plan.extents.len() == 1);
                 ensure!(planned, "an object without its chunk");
@@ -251,7 +293,7 @@ impl Session {
 pub(crate) fn put_command(key: String, session: u64, number: u64) -> Command {
     let id = ChunkId {
         session: SessionId::new(session),
-        counter: number + 1,
+        counter: number,
     };
     let seed = mix(session ^ mix(number));
     let hash: Vec<u8> = (0..4).flat_map(|part| mix(seed ^ part).to_le_bytes()).collect();

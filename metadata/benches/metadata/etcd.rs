@@ -15,12 +15,10 @@ use tokio::time::sleep;
 use crate::client::value_bytes;
 use crate::process::{Talker, end};
 use crate::report::progress;
-use crate::workload::CLIENTS;
+use crate::workload::{CLIENTS, GATEWAYS};
 
 /// Members of the cluster.
 const MEMBERS: usize = 3;
-/// Connections that the driver's clients share: fewer, and their one reader is the bottleneck; more cost etcd more.
-const CONNECTIONS: usize = 8;
 /// Looks for an answer, a tenth of a second apart.
 const START_LOOKS: usize = 300;
 
@@ -103,7 +101,7 @@ impl Etcd {
         let mut command = Command::new(program);
         command
             .arg(format!("http://127.0.0.1:{leader}"))
-            .args([CLIENTS, CONNECTIONS, value_bytes()].map(|number| number.to_string()));
+            .args([CLIENTS, GATEWAYS, value_bytes()].map(|number| number.to_string()));
         Talker::start(command).context("start the driver of etcd: `make bench-metadata` builds it")
     }
 

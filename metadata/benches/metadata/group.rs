@@ -13,12 +13,12 @@ use cairn_common::wire::role::Roles;
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings};
 use cairn_transport::identity::{CertificateAuthority, Identity, load_credentials, save_credentials};
 use cairn_transport::{NodeAddresses, QuicServer, QuicSettings, QuicTransport, Services, Transport, TransportMetrics};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::client::Metadata;
 use crate::process::{self, Talker, tell_parent};
 use crate::report::progress;
-use crate::workload::Workload;
+use crate::workload::{GATEWAYS, Workload};
 
 /// The node that drives.
 const DRIVER: NodeId = NodeId::new(100);
@@ -140,7 +140,11 @@ pub(crate) fn run_driver(directory: &Path, fresh: &str, addresses: &str) -> Resu
             metadata.gather(&addresses).await?;
             metadata.prepare().await?;
         }
-        let workload = Workload::open(&metadata).await?;
+        let mut ways = vec![metadata];
+        while ways.len() < GATEWAYS {
+            ways.push(connect(directory, &addresses)?);
+        }
+        let workload = Workload::open(&ways).await?;
         tell_parent("ready")?;
         while let Some(line) = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await? {
             let line = line?;
@@ -152,11 +156,10 @@ pub(crate) fn run_driver(directory: &Path, fresh: &str, addresses: &str) -> Resu
     })
 }
 
+/// One thread for a member, and one for a driver: there are more of them than processors. What becomes ready together is
+/// then carried out together, and leaves in one datagram.
 fn runtime() -> Result<Runtime> {
-    if std::env::var("CAIRN_X_RT").is_ok_and(|t| t == "one") {
-        return Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?);
-    }
-    Ok(Runtime::new()?)
+    Ok(Builder::new_current_thread().enable_all().build()?)
 }
 
 /// Addresses whose ports were free a moment ago.

@@ -20,7 +20,7 @@ const KEY: &str = "large/file";
 ///
 /// # Errors
 /// When the service refuses.
-pub(crate) async fn run(session: &mut Session, report: &mut Report) -> Result<()> {
+pub(crate) async fn run(session: &Session, report: &mut Report) -> Result<()> {
     progress("a file of 100 GiB");
     put_large(session).await?;
     let start = Instant::now();
@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &mut Session, report: &mut Report) -> Result<()
     Ok(())
 }
 
-async fn put_large(session: &mut Session) -> Result<()> {
+async fn put_large(session: &Session) -> Result<()> {
     let create = CreateUpload {
         bucket: BUCKET.to_owned(),
         key: Bytes::from(KEY),

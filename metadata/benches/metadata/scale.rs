@@ -15,7 +15,7 @@ use rocksdb::{DB, Env, Options};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::client::{BUCKET, Metadata, Session, key, mix};
+use crate::client::{BUCKET, Client, Metadata, Session, key, mix};
 use crate::group::Group;
 use crate::large;
 use crate::process::{self, Talker, resident_bytes, tell_parent};
@@ -68,8 +68,8 @@ async fn serve(directory: &Path, objects: u64, report: &mut Report) -> Result<()
     report.add("metadata_scale_lookup_rate", figures.rate(), "ops/s");
     report.add("metadata_scale_lookup_p99", figures.p99.as_secs_f64() * 1e6, "us");
     report.add("metadata_scale_list_rate", list(&metadata).await?, "entries/s");
-    let mut session = Session::open(&metadata, LOADERS).await?;
-    large::run(&mut session, report).await?;
+    let session = Session::open(&metadata).await?;
+    large::run(&session, report).await?;
     creates(&metadata).await?;
     for id in group.ids() {
         let (now, most) = resident_bytes(id)?;
@@ -143,9 +143,9 @@ async fn creates(metadata: &Arc<Metadata>) -> Result<()> {
     for client in 0..CLIENTS {
         let metadata = Arc::clone(metadata);
         running.spawn(async move {
-            let mut session = Session::open(&metadata, LOADERS + 1 + client).await?;
+            let mut client = Client::new(Session::open(&metadata).await?, LOADERS + 1 + client);
             for _ in 0..CRASH_COMMANDS / CLIENTS as u64 {
-                session.create().await?;
+                client.create().await?;
             }
             anyhow::Ok(())
         });
@@ -171,9 +171,9 @@ pub(crate) fn run_load(directory: &Path, objects: u64) -> Result<()> {
             let metadata = Arc::clone(&metadata);
             let count = (objects + LOADERS as u64 - 1 - client as u64) / LOADERS as u64;
             running.spawn(async move {
-                let mut session = Session::open(&metadata, client).await?;
+                let mut client = Client::new(Session::open(&metadata).await?, client);
                 for _ in 0..count {
-                    session.create().await?;
+                    client.create().await?;
                 }
                 anyhow::Ok(())
             });

@@ -24,7 +24,7 @@ const NODE: NodeId = NodeId::new(1);
 pub(crate) async fn run(directory: &Path, rounds: usize, time: Duration, report: &mut Report) -> Result<()> {
     let (server, metadata) = start(directory).await?;
     metadata.prepare().await?;
-    let workload = Workload::open(&metadata).await?;
+    let workload = Workload::open(&[metadata]).await?;
     for round in 0..rounds {
         progress(&format!("one server: round {} of {rounds}", round + 1));
         for what in ["creates", "lookups", "list"] {
