@@ -278,10 +278,11 @@ impl LogStore {
         let written = noted.map_or(Ok(()), |committed| {
             self.put(COMMITTED, &committed, "writing the log's committed position")
         });
-        let synced = written.and(self.sync());
+        let synced = self.sync();
         self.shared.syncer.stop();
         drop(self.shared.db.write().take());
-        synced
+        // Both are done, whatever becomes of the first.
+        written.and(synced)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
