@@ -1,13 +1,16 @@
 //! Runs a sequence of steps against the model and the replicas, and compares.
 
 use bytes::Bytes;
-use cairn_common::wire::{
-    command::{
-        Command, CreateBucket, EntryBatch, ForgetChunks, Heartbeat, HoldDeletion, InstallMap, OpenSession, Outcome,
-        ReleaseStep, WriteReply, WriteRequest,
+use cairn_common::{
+    limits,
+    wire::{
+        command::{
+            Command, CreateBucket, EntryBatch, ForgetChunks, Heartbeat, HoldDeletion, InstallMap, OpenSession, Outcome,
+            RaiseFeatureLevel, ReleaseStep, WriteReply, WriteRequest,
+        },
+        file::FileId,
+        map::MapMessage,
     },
-    file::FileId,
-    map::MapMessage,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -110,6 +113,9 @@ impl Run {
         };
         let requests = vec![
             unnumbered(Command::InstallMap(InstallMap { map })),
+            unnumbered(Command::RaiseFeatureLevel(RaiseFeatureLevel {
+                level: limits::FEATURE_LEVEL,
+            })),
             open(false),
             open(true),
             WriteRequest {

@@ -8,11 +8,9 @@ use cairn_common::{
 use super::{Expected, Session, Verdict, World, done, no};
 
 impl Session {
-    /// The watermark once a request is taken account of: it moves by two windows at most.
+    /// The watermark once a request is taken account of.
     fn watermark_with(&self, request: &WriteRequest) -> u64 {
-        let most = self.watermark + 2 * limits::REPLY_WINDOW_MAX as u64;
-        self.watermark
-            .max(request.answered_below.min(request.sequence).min(most))
+        self.watermark.max(request.answered_below.min(request.sequence))
     }
 }
 
@@ -47,14 +45,14 @@ impl World {
             return;
         };
         session.replied.insert(request.sequence);
-        session.next_sequence = session.next_sequence.max(request.sequence + 1);
+        session.next_sequence = session.next_sequence.max(request.sequence.saturating_add(1));
         session.watermark = session.watermark_with(request);
         session.replied = session.replied.split_off(&session.watermark);
     }
 
     pub(crate) fn open_session(&mut self, open: &OpenSession) -> Verdict {
         self.last_session += 1;
-        let id = self.generation << 48 | self.last_session;
+        let id = self.generation << 40 | self.last_session;
         let session = Session {
             tag: self.tag,
             mounts: open.mounts,
