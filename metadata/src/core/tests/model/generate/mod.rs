@@ -180,7 +180,8 @@ impl<'a> Generator<'a> {
             0 => 0,
             1 | 2 => 1 + self.rng.below(next),
             3 => next + 4095 + self.rng.below(3),
-            4 => u64::MAX - self.rng.below(2),
+            // A leap that leaves room for more of them.
+            4 => next + (1 << 40) + self.rng.below(2),
             5..10 => next + self.rng.below(4),
             _ => next,
         };

@@ -254,7 +254,7 @@ impl World {
                 self.feature_level = self.feature_level.max(raise.level);
                 done()
             }
-            Command::HoldDeletion(hold) if hold.generation > 0xffff => no(ErrorCode::Malformed),
+            Command::HoldDeletion(hold) if hold.generation > 0xff_ffff => no(ErrorCode::Malformed),
             Command::HoldDeletion(hold) => {
                 self.deletion_held = hold.held;
                 self.generation = self.generation.max(hold.generation.into());
