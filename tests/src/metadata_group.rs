@@ -197,7 +197,7 @@ impl MetadataGroup {
     fn try_leader(&self) -> Option<usize> {
         let running = self.members.iter().filter(|member| member.process.is_some());
         for member in running {
-            let Some(status) = member.status().ok().flatten() else {
+            let Ok(status) = member.status() else {
                 continue;
             };
             let (leader, node) = (status["leader"].as_u64(), member.node);
@@ -229,7 +229,7 @@ impl MetadataGroup {
             let running = self.members.iter().filter(|member| member.process.is_some());
             let mut reports = Vec::new();
             for member in running {
-                let Some(status) = member.status()? else {
+                let Ok(status) = member.status() else {
                     return Ok(None);
                 };
                 match own_report(&status, member.node) {
@@ -257,8 +257,9 @@ impl MetadataGroup {
     /// It does not answer.
     pub fn report(&self, index: usize) -> Result<Value> {
         let member = &self.members[index];
-        let report = member.status()?.and_then(|status| own_report(&status, member.node));
-        report.with_context(|| format!("node {} does not answer", member.node))
+        let status = member.status()?;
+        own_report(&status, member.node)
+            .with_context(|| format!("node {} tells nothing of itself: {status}", member.node))
     }
 
     /// A folder for what the test itself needs.
@@ -325,14 +326,10 @@ impl Member {
         self.output.log()
     }
 
-    /// What it says of the group; none where it does not answer.
-    fn status(&self) -> Result<Option<Value>> {
-        let (succeeded, printed) = run_any(&mut cairn(&["metadata", "status", "--json", "--local"], &self.data)?)?;
-        Ok(if succeeded {
-            Some(serde_json::from_str(&printed.stdout)?)
-        } else {
-            None
-        })
+    /// What it says of the group.
+    fn status(&self) -> Result<Value> {
+        let printed = run(&mut cairn(&["metadata", "status", "--json", "--local"], &self.data)?)?;
+        Ok(serde_json::from_str(&printed.stdout)?)
     }
 }
 

@@ -15,8 +15,8 @@ use cairn_common::{
     wire::{
         failure::{Failure, FailureCode},
         group::{
-            AddLearner, GroupChange, GroupChangeReply, GroupStatus, GroupStatusRequest, MemberChange, MemberRole,
-            MemberStatus, PromoteLearner, RemoveMember, ReplaceMember, TransferLeadership,
+            AddLearner, GroupChange, GroupChangeReply, GroupStatus, GroupStatusRequest, MemberChange, MemberReport,
+            MemberRole, MemberStatus, PromoteLearner, RemoveMember, ReplaceMember, TransferLeadership,
         },
         kind::RequestKind,
     },
@@ -160,38 +160,52 @@ pub(super) fn state(status: &GroupStatus) -> GroupState {
     let own = status.own.as_ref();
     let member = |member: &MemberStatus| {
         // A member that does not lead hears nothing of the others, but knows itself.
-        let report = member
-            .report
-            .as_ref()
-            .or_else(|| own.filter(|own| own.node == member.node));
-        let report = report.map(|report| ReportState {
-            ready: report.is_ready,
-            term: report.term,
-            last_index: report.last_index,
-            applied_index: report.applied_index,
-            purged_index: report.purged_index,
-            chained_hash: hex::encode(&report.chain),
-            lag: member.lag,
-            skew_ms: member.skew_ms,
-            silent_ms: member.silent_ms,
-            low_on_space: report.is_low_on_space,
-            snapshot_bytes_done: report.snapshot_bytes_done,
-            snapshot_bytes: report.snapshot_bytes,
-            failure: report.failure.clone(),
-        });
+        let own = own.filter(|own| own.node == member.node);
         MemberState {
             node: member.node,
             address: member.address.clone(),
             role: role_name(member.role()),
-            report,
+            report: member
+                .report
+                .as_ref()
+                .or(own)
+                .map(|report| report_state(member, report)),
         }
     };
+    let mut members: Vec<_> = status.members.iter().map(member).collect();
+    // It waits to be added, was removed, or has not heard of its own place yet.
+    if let Some(outsider) = own.filter(|own| status.members.iter().all(|member| member.node != own.node)) {
+        members.push(MemberState {
+            node: outsider.node,
+            address: String::new(),
+            role: "outside",
+            report: Some(report_state(&MemberStatus::default(), outsider)),
+        });
+    }
     GroupState {
         group: status.group,
         leader: status.leader,
         feature_level: status.feature_level,
-        members: status.members.iter().map(member).collect(),
+        members,
         notes: status.notes.clone(),
+    }
+}
+
+fn report_state(member: &MemberStatus, report: &MemberReport) -> ReportState {
+    ReportState {
+        ready: report.is_ready,
+        term: report.term,
+        last_index: report.last_index,
+        applied_index: report.applied_index,
+        purged_index: report.purged_index,
+        chained_hash: hex::encode(&report.chain),
+        lag: member.lag,
+        skew_ms: member.skew_ms,
+        silent_ms: member.silent_ms,
+        low_on_space: report.is_low_on_space,
+        snapshot_bytes_done: report.snapshot_bytes_done,
+        snapshot_bytes: report.snapshot_bytes,
+        failure: report.failure.clone(),
     }
 }
 
