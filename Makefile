@@ -90,7 +90,7 @@ fix: deps ## rewrite what the tools can: formatting and machine-applicable lints
 # `cairn` has one benchmark, the parts, which scripts/bench runs and compares with.
 .PHONY: bench
 bench: build ## the coding and hashing benchmarks, then PUT and GET against a server, beside the sum of their parts
-	$(CARGO) bench --locked --profile dev --workspace --exclude cairn --exclude cairn-transport --bench '*'
+	$(CARGO) bench --locked --profile dev --workspace --exclude cairn --exclude cairn-transport --exclude cairn-metadata --bench '*'
 	@CARGO="$(CARGO)" scripts/bench "$(TARGET_DIR)/debug/cairn"
 
 # Kept out of `check` and `test`: it needs minutes to say anything, and its own build of all dependencies.
@@ -103,6 +103,14 @@ fuzz: ## the decoders of what comes off the network, SECONDS_EACH=60 for each ta
 .PHONY: bench-transport
 bench-transport: deps ## the QUIC carrier beside bare quinn, TCP and TLS, on loopback and at MTU 1500 (about four minutes)
 	@$(CARGO) bench --locked --profile dev -p cairn-transport --bench transport
+
+# Root or sudo installs etcd and protoc; etcd's driver is a workspace of its own, because its client needs protoc.
+.PHONY: bench-metadata
+bench-metadata: deps ## the metadata service alone, beside a 3-member etcd, and with CAIRN_BENCH_OBJECTS=1000000 objects
+	@scripts/deps bench
+	@$(CARGO) build --quiet --locked --release --manifest-path etcd-bench/Cargo.toml --target-dir "$(TARGET_DIR)/etcd-driver"
+	@CAIRN_BENCH_ETCD_DRIVER="$(abspath $(TARGET_DIR))/etcd-driver/release/cairn-etcd-bench" \
+	    $(CARGO) bench --locked --profile dev -p cairn-metadata --bench metadata
 
 .PHONY: clean
 clean: ## remove the build output; ./cairn-data stays

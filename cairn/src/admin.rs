@@ -3,14 +3,13 @@
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
-
-use crate::parts::Parts;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -21,6 +20,19 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may live, idle or not.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(60);
 
+/// What the admin address tells about.
+#[async_trait]
+pub(crate) trait Observed: Send + Sync + 'static {
+    /// The present values in the OpenMetrics text format.
+    fn metrics(&self) -> Result<String, std::fmt::Error>;
+
+    /// Whether requests are served; if not, why.
+    async fn ready(&self) -> Result<(), String>;
+
+    /// The state, as JSON.
+    async fn status(&self) -> anyhow::Result<Vec<u8>>;
+}
+
 /// The running listener.
 pub(crate) struct Admin {
     pub(crate) address: SocketAddr,
@@ -29,13 +41,13 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Listens and answers from now on.
-    pub(crate) async fn start(listen: SocketAddr, parts: Arc<Parts>) -> anyhow::Result<Self> {
+    pub(crate) async fn start(listen: SocketAddr, observed: Arc<dyn Observed>) -> anyhow::Result<Self> {
         let context = || format!("listening on {listen} for metrics and status: choose another with --admin");
         let listener = TcpListener::bind(listen).await.with_context(context)?;
         let address = listener.local_addr().with_context(context)?;
         Ok(Self {
             address,
-            task: tokio::spawn(accept(listener, parts)),
+            task: tokio::spawn(accept(listener, observed)),
         })
     }
 
@@ -44,7 +56,7 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, parts: Arc<Parts>) {
+async fn accept(listener: TcpListener, observed: Arc<dyn Observed>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
@@ -57,9 +69,9 @@ async fn accept(listener: TcpListener, parts: Arc<Parts>) {
                 continue;
             }
         };
-        let parts = Arc::clone(&parts);
+        let observed = Arc::clone(&observed);
         tokio::spawn(async move {
-            let service = service_fn(|request| answer(request, &parts));
+            let service = service_fn(|request| answer(request, observed.as_ref()));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_DEADLINE)
@@ -71,18 +83,18 @@ async fn accept(listener: TcpListener, parts: Arc<Parts>) {
     }
 }
 
-async fn answer(request: Request<Incoming>, parts: &Parts) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, observed: &dyn Observed) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.method() != Method::GET {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned()));
     }
     let response = match request.uri().path() {
-        "/metrics" => metrics(parts),
+        "/metrics" => metrics(observed),
         "/health/live" => text(StatusCode::OK, "live\n".to_owned()),
-        "/health/ready" => match parts.ready().await {
+        "/health/ready" => match observed.ready().await {
             Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
             Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         },
-        "/status" => match parts.status().await.and_then(|status| Ok(serde_json::to_vec(&status)?)) {
+        "/status" => match observed.status().await {
             Ok(json) => typed(StatusCode::OK, "application/json", json.into()),
             Err(error) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")),
         },
@@ -94,8 +106,8 @@ async fn answer(request: Request<Incoming>, parts: &Parts) -> Result<Response<Fu
     Ok(response)
 }
 
-fn metrics(parts: &Parts) -> Response<Full<Bytes>> {
-    match parts.metrics.text() {
+fn metrics(observed: &dyn Observed) -> Response<Full<Bytes>> {
+    match observed.metrics() {
         Ok(metrics) => typed(
             StatusCode::OK,
             "application/openmetrics-text; version=1.0.0; charset=utf-8",

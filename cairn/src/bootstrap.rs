@@ -14,14 +14,11 @@ use cairn_common::{
         command::{Command, InstallMap, Outcome, RaiseFeatureLevel, WriteReply, WriteRequest},
         kind::RequestKind,
         map::MapMessage,
-        query::{Answer, MapQuery, Query, ReadReply, ReadRequest},
+        query::{Answer, MapQuery, Query, ReadReply, ReadRequest, SummaryQuery},
     },
 };
 use cairn_transport::{Body, Transport, call};
 use prost::Message;
-
-/// What this program understands. Raised with every change that an older one could not apply.
-const FEATURE_LEVEL: u32 = 1;
 
 /// Makes sure that the map in force serves `redundancy`, and gives it.
 pub(crate) async fn ensure_map(
@@ -55,13 +52,28 @@ pub(crate) async fn ensure_map(
     write(transport, server, Command::InstallMap(install))
         .await
         .context("installing the cluster map")?;
-    if first {
-        let raise = RaiseFeatureLevel { level: FEATURE_LEVEL };
-        write(transport, server, Command::RaiseFeatureLevel(raise))
-            .await
-            .context("raising the feature level")?;
-    }
     Ok(map)
+}
+
+/// Raises the feature level of a store in one process, whose only metadata server is this program, to what it understands.
+pub(crate) async fn ensure_feature_level(transport: &dyn Transport, server: NodeId) -> anyhow::Result<()> {
+    let query = ReadRequest {
+        query: Some(Query::Summary(SummaryQuery {})),
+        group: 0,
+    };
+    let reply: ReadReply = request(transport, server, RequestKind::MetadataRead, &query).await?;
+    let Some(Answer::Summary(summary)) = reply.answer else {
+        bail!("the metadata service gave no summary");
+    };
+    if summary.feature_level >= limits::FEATURE_LEVEL {
+        return Ok(());
+    }
+    let raise = RaiseFeatureLevel {
+        level: limits::FEATURE_LEVEL,
+    };
+    write(transport, server, Command::RaiseFeatureLevel(raise))
+        .await
+        .context("raising the feature level")
 }
 
 /// The devices as the map holds them: weighted by the size of their file systems, each a failure domain of its own.
@@ -91,6 +103,7 @@ fn disk_of(path: &std::path::Path) -> std::io::Result<String> {
 async fn current_map(transport: &dyn Transport, server: NodeId) -> anyhow::Result<ClusterMap> {
     let query = ReadRequest {
         query: Some(Query::Map(MapQuery {})),
+        group: 0,
     };
     let reply: ReadReply = request(transport, server, RequestKind::MetadataRead, &query).await?;
     match reply.answer {
@@ -104,6 +117,8 @@ async fn write(transport: &dyn Transport, server: NodeId, command: Command) -> a
         session: 0,
         sequence: 0,
         answered_below: 0,
+        group: 0,
+        resent: false,
         command: Some(command),
     };
     let reply: WriteReply = request(transport, server, RequestKind::MetadataWrite, &message).await?;

@@ -11,6 +11,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::logging::LogFormat;
 
+mod metadata;
+
+pub(crate) use metadata::{
+    AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
+    ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
+};
+
 /// Cairn, a distributed object and file store.
 #[derive(Debug, Parser)]
 #[command(name = "cairn", version, about, propagate_version = true)]
@@ -27,6 +34,9 @@ pub(crate) enum Command {
     Env(DataArgs),
     /// Tells health, devices and space of a store.
     Status(StatusArgs),
+    /// Runs a metadata server in a process of its own; its subcommands change who the members of the group are, look into a
+    /// store's metadata, verify it, back it up and restore it.
+    Metadata(Box<MetadataArgs>),
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),

@@ -28,11 +28,11 @@ const TEST_VARIABLES: &str = "CAIRN_TEST_";
 const MEMORY_BUDGET_MIB_MIN: usize = 64;
 
 /// What openraft reports is for its developers unless it fails; s3s logs every refused request as an error.
-const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
+pub(crate) const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
-const DEFAULT_CLUSTER_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
+pub(crate) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
+pub(crate) const DEFAULT_CLUSTER_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
 
 /// Most devices of one server.
 const DEVICES_MAX: usize = 256;
@@ -162,7 +162,7 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
 }
 
 /// Refuses variables that start with `CAIRN_` and mean nothing: they are misspelt.
-fn check_environment(names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+pub(crate) fn check_environment(names: impl Iterator<Item = String>) -> anyhow::Result<()> {
     let mut known: BTreeSet<String> = CREDENTIAL_VARIABLES.iter().map(|name| (*name).to_owned()).collect();
     for subcommand in Cli::command().get_subcommands() {
         let variables = subcommand.get_arguments().filter_map(|argument| argument.get_env());

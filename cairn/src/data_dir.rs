@@ -6,6 +6,7 @@
 //! DIR/credentials.toml   the root key, mode 0600
 //! DIR/server.json        pid and addresses of the running server
 //! DIR/metadata/          the metadata service
+//! DIR/control.sock       where the running server takes its operator's requests, mode 0600
 //! DIR/devices/N/         devices, unless they were given by path
 //! DIR/cluster/           what makes the process a node of a cluster: certificate, key, and the first node's authority
 //! ```
@@ -69,6 +70,47 @@ pub(crate) fn running_file(root: &Path) -> PathBuf {
     root.join("server.json")
 }
 
+fn store_file(root: &Path) -> PathBuf {
+    root.join("store.toml")
+}
+
+/// The text of `store.toml` and the store's id, where the store was made. Needs no lock: the file is replaced as a whole.
+pub(crate) fn stored_settings(root: &Path) -> anyhow::Result<Option<(String, ClusterId)>> {
+    let Some((text, identity)) = read_settings(root)? else {
+        return Ok(None);
+    };
+    let id = ClusterId::from_hex(&identity.cluster_id);
+    let id = id.context("store.toml has no cluster id of 32 hexadecimal digits")?;
+    Ok(Some((text, id)))
+}
+
+/// Writes the `store.toml` that came with a backup. The caller holds the directory's lock and has seen that there is none.
+pub(crate) fn restore_settings(root: &Path, text: &str) -> anyhow::Result<()> {
+    checked_settings(text, &store_file(root))?;
+    replace_file(&store_file(root), text)
+}
+
+fn read_settings(root: &Path) -> anyhow::Result<Option<(String, StoreIdentity)>> {
+    let path = store_file(root);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let found = checked_settings(&text, &path)?;
+    Ok(Some((text, found)))
+}
+
+fn checked_settings(text: &str, path: &Path) -> anyhow::Result<StoreIdentity> {
+    let found: StoreIdentity = toml::from_str(text).with_context(|| format!("{}", path.display()))?;
+    ensure!(
+        found.version == STORE_VERSION,
+        "{} has version {}, this program reads version {STORE_VERSION}: use a cairn that knows it",
+        path.display(),
+        found.version
+    );
+    Ok(found)
+}
+
 impl DataDir {
     /// Makes the directory where it is missing and takes its lock.
     pub(crate) fn open(root: &Path) -> anyhow::Result<Self> {
@@ -99,13 +141,7 @@ impl DataDir {
 
     /// The id of the store, where it was made.
     pub(crate) fn store_id(&self) -> anyhow::Result<Option<ClusterId>> {
-        let Some(identity) = self.load_identity()? else {
-            return Ok(None);
-        };
-        let id = ClusterId::from_hex(&identity.cluster_id);
-        Ok(Some(
-            id.context("store.toml has no cluster id of 32 hexadecimal digits")?,
-        ))
+        Ok(stored_settings(&self.root)?.map(|(_, id)| id))
     }
 
     /// The store's identity: as it was made, or made now by the given settings, as a part of `cluster` where it is given.
@@ -147,19 +183,7 @@ impl DataDir {
     }
 
     fn load_identity(&self) -> anyhow::Result<Option<StoreIdentity>> {
-        let path = self.store_file();
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        let found: StoreIdentity = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        ensure!(
-            found.version == STORE_VERSION,
-            "{} has version {}, this program reads version {STORE_VERSION}: use a cairn that knows it",
-            path.display(),
-            found.version
-        );
-        Ok(Some(found))
+        Ok(read_settings(&self.root)?.map(|(_, found)| found))
     }
 
     fn new_identity(&self, config: &ServerConfig, cluster: Option<ClusterId>) -> anyhow::Result<StoreIdentity> {
@@ -260,13 +284,9 @@ impl DataDir {
         Ok(identity.devices.iter().map(device).collect())
     }
 
-    fn store_file(&self) -> PathBuf {
-        self.root.join("store.toml")
-    }
-
     fn save(&self, identity: &StoreIdentity) -> anyhow::Result<()> {
         let text = toml::to_string(identity).context("writing store.toml")?;
-        replace_file(&self.store_file(), &text)
+        replace_file(&store_file(&self.root), &text)
     }
 }
 

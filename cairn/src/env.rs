@@ -5,19 +5,25 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::{cli::DataArgs, credentials, data_dir, running::Running};
 
 pub(crate) fn run(args: &DataArgs) -> anyhow::Result<ExitCode> {
     let credentials = credentials::load(&data_dir::credentials_file(&args.data))?;
     let running = Running::load(&args.data)?;
+    let (Some(endpoint), Some(region)) = (running.endpoint, running.region) else {
+        bail!(
+            "{} has no S3 endpoint: only `cairn server` serves one",
+            args.data.display()
+        );
+    };
     let exports = [
         ("AWS_ACCESS_KEY_ID", credentials.access_key),
         ("AWS_SECRET_ACCESS_KEY", credentials.secret_key),
-        ("AWS_REGION", running.region.clone()),
-        ("AWS_DEFAULT_REGION", running.region),
-        ("AWS_ENDPOINT_URL_S3", running.endpoint),
+        ("AWS_REGION", region.clone()),
+        ("AWS_DEFAULT_REGION", region),
+        ("AWS_ENDPOINT_URL_S3", endpoint),
     ];
     let mut out = io::stdout().lock();
     for (name, value) in exports {

@@ -9,8 +9,10 @@ mod credentials;
 mod data_dir;
 mod env;
 mod logging;
+mod metadata;
 mod metrics;
 mod parts;
+mod progress;
 mod running;
 mod server;
 mod status;
@@ -47,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cluster(command) => cluster::run(command),
+        Command::Metadata(args) => metadata::run(*args),
         Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
     }
 }

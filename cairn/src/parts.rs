@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use cairn_chunkserver::ChunkServer;
 use cairn_client::Client;
 use cairn_common::{cluster_map::ClusterMap, redundancy::Redundancy};
 use cairn_metadata::MetadataServer;
 
 use crate::{
+    admin::Observed,
     metrics::Metrics,
     status::{DeviceState, Health, Status},
 };
@@ -26,9 +28,13 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
 }
 
-impl Parts {
-    /// Whether requests are served; if not, why.
-    pub(crate) async fn ready(&self) -> Result<(), String> {
+#[async_trait]
+impl Observed for Parts {
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.text()
+    }
+
+    async fn ready(&self) -> Result<(), String> {
         if let Some(reason) = self.metadata.failed() {
             return Err(reason.to_owned());
         }
@@ -39,7 +45,13 @@ impl Parts {
         }
     }
 
-    pub(crate) async fn status(&self) -> anyhow::Result<Status> {
+    async fn status(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(&self.gather().await?)?)
+    }
+}
+
+impl Parts {
+    async fn gather(&self) -> anyhow::Result<Status> {
         let summary = self.client.summary().await?;
         let devices: Vec<DeviceState> = self.chunkserver.status().await.into_iter().map(device_state).collect();
         let map = self.client.cluster_map();

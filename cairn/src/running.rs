@@ -12,11 +12,13 @@ use crate::data_dir::{replace_file, running_file};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Running {
     pub(crate) pid: u32,
-    /// URL of the S3 endpoint.
-    pub(crate) endpoint: String,
+    /// URL of the S3 endpoint; none where there is none.
+    #[serde(default)]
+    pub(crate) endpoint: Option<String>,
     /// URL of metrics, health and status.
     pub(crate) admin: String,
-    pub(crate) region: String,
+    #[serde(default)]
+    pub(crate) region: Option<String>,
     /// Where other nodes reach it, UDP; none where it is no node of a cluster.
     #[serde(default)]
     pub(crate) cluster: Option<String>,

@@ -13,18 +13,18 @@ use std::{
 use anyhow::Context as _;
 use cairn_chunkserver::{ChunkServer, ChunkServerConfig};
 use cairn_client::{Client, ClientConfig};
-use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy, wire::kind::RequestKind};
+use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
-use cairn_metadata::{MetadataConfig, MetadataServer};
-use cairn_transport::{InProcess, Services, Transport};
+use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
+use cairn_transport::{InProcess, LocalServer, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     admin::Admin,
     bootstrap,
     cli::ServerArgs,
-    cluster::{ClusterDir, ClusterNode},
+    cluster::{ClusterDir, ClusterListener, ClusterNode},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
@@ -37,14 +37,14 @@ use crate::{
 /// All parts of a store in one process are one server to each other.
 const SERVER: NodeId = NodeId::new(1);
 
-/// What the metadata service answers.
-const METADATA_KINDS: [RequestKind; 2] = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
-
 /// Shard requests under way at once: more wait at their writers and readers.
 const SHARD_REQUESTS_MAX: usize = 4096;
 
 /// Metadata requests under way at once.
 const METADATA_REQUESTS_MAX: usize = 16_384;
+
+/// Requests of other metadata servers and of operators under way at once.
+const GROUP_REQUESTS_MAX: usize = 256;
 
 /// How long requests under way may go on after a signal.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -67,41 +67,46 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let redundancy = identity.redundancy()?;
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
     let devices = data.devices(&identity)?;
+    let mut metrics = Metrics::new();
+    let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
-    let chunkserver_config = ChunkServerConfig::new(SERVER, devices.clone());
-    let chunkserver_metrics = chunkserver_config.metrics.clone();
-    let chunkserver = Arc::new(ChunkServer::start(chunkserver_config).await);
-    let shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
-    let metadata_config = MetadataConfig::new(data.metadata(), SERVER);
-    let metadata = MetadataServer::start(metadata_config, Arc::new(shards.clone())).await;
-    let metadata = Arc::new(metadata.context("starting the metadata service")?);
-    let all = shards.with_service(SERVER, &METADATA_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
+    let chunkserver = ChunkServerConfig::new(SERVER, devices.clone());
+    chunkserver.metrics.register(metrics.registry());
+    let chunkserver = Arc::new(ChunkServer::start(chunkserver).await);
+    let mut shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
+    if let Some(node) = &node {
+        shards = shards.with_others(node.transport());
+    }
+    let metadata = start_metadata(&config, &data, node.as_ref(), shards.clone()).await?;
+    let all = shards.with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
     let transport: Arc<dyn Transport> = Arc::new(all);
 
+    bootstrap::ensure_feature_level(transport.as_ref(), SERVER).await?;
     let map = bootstrap::ensure_map(transport.as_ref(), SERVER, &devices, redundancy).await?;
     data.finish_first_start(&mut identity)?;
 
     let datapath_metrics = cairn_datapath::Metrics::default();
-    let client = Client::connect(ClientConfig {
+    let client = ClientConfig {
         metadata: vec![SERVER],
         transport,
+        addresses: node.as_ref().map(|node| Arc::new(node.addresses().clone()) as _),
         default_redundancy: redundancy,
         budget: ChunkBudget::new(config.memory_budget_bytes),
         metrics: datapath_metrics.clone(),
-    });
-    let client = client.await.context("opening a session with the metadata service")?;
+    };
+    let client = connect(client).await?;
     let gateway_metrics = GatewayMetrics::new();
     let gateway = Gateway::start(gateway_config(&config, &root), client.clone(), gateway_metrics.clone()).await?;
 
-    let mut metrics = Metrics::new();
     datapath_metrics.register(metrics.registry());
-    chunkserver_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());
     let outer = outer_services(&chunkserver, &metadata);
-    let node = ClusterNode::start(data.root(), config.cluster_listen, outer, metrics.registry()).await?;
+    let operators = answer_operators(&data, outer.clone())?;
+    let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
+    let listener = listener.transpose()?;
     let endpoint = format!("http://{}", gateway.local_addr());
-    let parts = Parts {
+    let parts = Arc::new(Parts {
         client,
         chunkserver,
         metadata,
@@ -109,32 +114,71 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         redundancy,
         endpoint,
         metrics,
-    };
-    let parts = Arc::new(parts);
-    let admin = Admin::start(config.admin, Arc::clone(&parts)).await?;
-    let running = Running {
-        pid: std::process::id(),
-        endpoint: parts.endpoint.clone(),
-        admin: format!("http://{}", admin.address),
-        region: config.region.clone(),
-        cluster: node.as_ref().map(|node| node.address().to_string()),
-    };
+    });
+    let admin = Admin::start(config.admin, Arc::clone(&parts) as _).await?;
+    let running = running(&config, &parts, &admin, listener.as_ref());
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
+    drop(operators);
     tokio::select! {
-        stopped = stop(gateway, node.as_ref(), &parts, &admin) => stopped?,
+        stopped = stop(gateway, node.zip(listener), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn connect(config: ClientConfig) -> anyhow::Result<Client> {
+    let client = Client::connect(config).await;
+    client.context("opening a session with the metadata service")
+}
+
+/// What other programs on this machine are told.
+fn running(config: &ServerConfig, parts: &Parts, admin: &Admin, listener: Option<&ClusterListener>) -> Running {
+    Running {
+        pid: std::process::id(),
+        endpoint: Some(parts.endpoint.clone()),
+        admin: format!("http://{}", admin.address),
+        region: Some(config.region.clone()),
+        cluster: listener.map(|listener| listener.address().to_string()),
+    }
+}
+
+/// The metadata service of the process; as a node of a cluster it can be one of several members.
+async fn start_metadata(
+    config: &ServerConfig,
+    data: &DataDir,
+    node: Option<&ClusterNode>,
+    transport: InProcess,
+) -> anyhow::Result<Arc<MetadataServer>> {
+    let mut settings = MetadataConfig::new(data.metadata(), SERVER);
+    let mut surroundings = Surroundings::new(Arc::new(transport));
+    if let Some(node) = node {
+        settings.cluster = node.cluster();
+        surroundings.addresses = Arc::new(node.addresses().clone());
+        let listen = config.cluster_listen;
+        if !listen.ip().is_unspecified() && listen.port() != 0 {
+            settings.address = listen.to_string();
+        }
+    }
+    let started = MetadataServer::start(settings, surroundings).await;
+    Ok(Arc::new(started.context("starting the metadata service")?))
+}
+
+/// Answers the commands of whoever may read the directory.
+fn answer_operators(data: &DataDir, services: Services) -> anyhow::Result<LocalServer> {
+    let root = data.root();
+    LocalServer::start(root, SERVER, services)
+        .with_context(|| format!("listening for the operator in {}", root.display()))
 }
 
 /// What other nodes may ask of this one.
 fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<MetadataServer>) -> Services {
     Services::new()
         .with(ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX)
-        .with(&METADATA_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
+        .with(CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
+        .with(GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX)
 }
 
 async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
@@ -145,10 +189,15 @@ async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// Finishes what is under way, top down.
-async fn stop(gateway: Gateway, node: Option<&ClusterNode>, parts: &Parts, admin: &Admin) -> anyhow::Result<()> {
+async fn stop(
+    gateway: Gateway,
+    outward: Option<(ClusterNode, ClusterListener)>,
+    parts: &Parts,
+    admin: &Admin,
+) -> anyhow::Result<()> {
     gateway.shutdown(DRAIN_DEADLINE).await;
-    if let Some(node) = node {
-        node.shutdown(DRAIN_DEADLINE).await;
+    if let Some((_, listener)) = &outward {
+        listener.shutdown(DRAIN_DEADLINE).await;
     }
     if let Err(error) = parts.client.close().await {
         tracing::warn!(%error, "the session was not ended; its lease will run out");
@@ -159,6 +208,9 @@ async fn stop(gateway: Gateway, node: Option<&ClusterNode>, parts: &Parts, admin
         .shutdown()
         .await
         .context("stopping the metadata service")?;
+    if let Some((node, _)) = outward {
+        node.close().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -179,7 +231,11 @@ fn gateway_config(config: &ServerConfig, root: &RootCredentials) -> GatewayConfi
 
 fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, map: &ClusterMap) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "endpoint    {}", running.endpoint)?;
+    let (endpoint, region) = (
+        running.endpoint.as_deref().unwrap_or_default(),
+        running.region.as_deref().unwrap_or_default(),
+    );
+    writeln!(out, "endpoint    {endpoint}")?;
     writeln!(out, "admin       {}", running.admin)?;
     if let Some(cluster) = &running.cluster {
         writeln!(out, "cluster     {cluster} (UDP, for other nodes)")?;
@@ -193,7 +249,7 @@ fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, m
     writeln!(
         out,
         "try         AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={} aws --endpoint-url {} s3 mb s3://first",
-        root.access_key, root.secret_key, running.region, running.endpoint
+        root.access_key, root.secret_key, region, endpoint
     )?;
     writeln!(out, "ready")?;
     out.flush()

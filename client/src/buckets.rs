@@ -11,8 +11,8 @@ use cairn_common::{
 };
 
 use crate::{
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
 };
 
 impl Client {
@@ -30,6 +30,7 @@ impl Client {
             data_shards: shards(redundancy.data_shards()),
             parity_shards: shards(redundancy.parity_shards()),
             chunk_size_bytes: 0,
+            owner_key: String::new(),
         };
         self.write(Command::CreateBucket(create)).await.map(|_| ())
     }

@@ -37,6 +37,12 @@ pub enum ClientError {
     /// A name breaks a rule.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A mount made something under the name that is no object.
+    #[error("{0}")]
+    NotAnObject(String),
+    /// One command cannot share that much: the bytes are to be read and written.
+    #[error("the object cannot be copied by reference in one step")]
+    CopyInSteps,
     /// A limit is reached.
     #[error("{0}")]
     LimitExceeded(String),
@@ -49,12 +55,21 @@ pub enum ClientError {
     /// Too little of the store is up for this: nothing is lost, try again when it is.
     #[error("{0}")]
     Unavailable(String),
+    /// Whether it was done cannot be told: no answer came, or the session that would know has ended. Asking for what is now
+    /// there tells.
+    #[error("it may or may not have been done: {0}")]
+    OutcomeUnknown(String),
     /// Stored data is damaged beyond its redundancy. A person should look.
     #[error("{0}")]
     Corrupt(String),
     /// A bug, or versions that do not fit.
     #[error("{0}")]
     Internal(String),
+}
+
+/// For an answer that is none to what was asked.
+pub(crate) fn unexpected() -> ClientError {
+    ClientError::Internal("the metadata service gave an answer of another kind than was asked for".to_owned())
 }
 
 impl From<Refusal> for ClientError {
@@ -69,10 +84,35 @@ impl From<Refusal> for ClientError {
             ErrorCode::PreconditionFailed => Self::PreconditionFailed,
             ErrorCode::NoSuchUpload => Self::NoSuchUpload,
             ErrorCode::UploadChanged => Self::UploadChanged,
-            ErrorCode::LimitExceeded => Self::LimitExceeded(detail),
+            ErrorCode::NotAnObject => Self::NotAnObject(detail),
+            ErrorCode::LimitExceeded | ErrorCode::QuotaExceeded => Self::LimitExceeded(detail),
+            ErrorCode::CopyInSteps => Self::CopyInSteps,
             ErrorCode::SlowDown | ErrorCode::EpochMismatch | ErrorCode::SessionEnded => Self::SlowDown(detail),
-            ErrorCode::NotLeader | ErrorCode::OutcomeUnknown => Self::Unavailable(detail),
+            ErrorCode::NotLeader | ErrorCode::NotSupportedYet | ErrorCode::DataChanged => Self::Unavailable(detail),
+            ErrorCode::OutcomeUnknown => Self::OutcomeUnknown(detail),
             ErrorCode::Corrupt => Self::Corrupt(detail),
+            // What only mounts and operators ask for, and so no caller of this client yet.
+            ErrorCode::NoSuchEntry
+            | ErrorCode::NoSuchInode
+            | ErrorCode::Exists
+            | ErrorCode::NotDirectory
+            | ErrorCode::IsDirectory
+            | ErrorCode::NotEmpty
+            | ErrorCode::NameTooLong
+            | ErrorCode::InvalidName
+            | ErrorCode::NotUtf8
+            | ErrorCode::TooManyLinks
+            | ErrorCode::Loop
+            | ErrorCode::NoSuchXattr
+            | ErrorCode::XattrTooLarge
+            | ErrorCode::FileTooLarge
+            | ErrorCode::NotFile
+            | ErrorCode::FeedTrimmed
+            | ErrorCode::NoSuchUser
+            | ErrorCode::NoSuchAccessKey
+            | ErrorCode::AccountExists
+            | ErrorCode::NoSuchDocument
+            | ErrorCode::NoSuchChunk => Self::Internal(detail),
             ErrorCode::Unspecified | ErrorCode::Malformed | ErrorCode::Storage => Self::Internal(detail),
         }
     }
@@ -95,6 +135,7 @@ impl From<CallError> for ClientError {
                 | FailureCode::DeviceDown
                 | FailureCode::WrongDevice
                 | FailureCode::NotLeader
+                | FailureCode::WrongGroup
                 | FailureCode::DeadlineExceeded => Self::Unavailable(text),
                 FailureCode::Unspecified
                 | FailureCode::Malformed

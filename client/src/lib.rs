@@ -10,6 +10,7 @@ mod list;
 mod metadata;
 mod objects;
 mod reader;
+mod router;
 mod session;
 mod uploads;
 

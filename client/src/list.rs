@@ -3,8 +3,8 @@
 use cairn_common::wire::query::{Answer, ListPage, ListQuery, Query, Summary, SummaryQuery};
 
 use crate::{
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
 };
 
 impl Client {

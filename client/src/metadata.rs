@@ -4,43 +4,40 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use cairn_common::{
     cluster_map::ClusterMap,
-    ids::{NodeId, SessionId},
+    ids::{BucketId, NodeId, SessionId},
     limits,
     redundancy::Redundancy,
     wire::{
+        about::AboutBucket,
         command::{Command, EndSession, ErrorCode, OpenSession, Outcome, WriteReply, WriteRequest},
-        failure::FailureCode,
         kind::RequestKind,
         query::{Answer, BucketInfo, MapQuery, Query, ReadReply, ReadRequest},
     },
 };
 use cairn_datapath::{ChunkBudget, Datapath, MapSource};
-use cairn_transport::{Body, CallError, Transport, call};
+use cairn_transport::{Addresses, Transport};
 use parking_lot::{Mutex, RwLock};
-use prost::Message;
-use tokio::time::Instant;
 
-use crate::{error::ClientError, session::Session};
-
-/// First pause before a request is sent again; it doubles up to [`BACK_OFF_MAX`].
-const BACK_OFF_MIN: Duration = Duration::from_millis(5);
-const BACK_OFF_MAX: Duration = Duration::from_millis(500);
+use crate::{
+    error::{ClientError, unexpected},
+    router::{Router, SendFailed},
+    session::Session,
+};
 
 /// What a client needs.
 pub struct ClientConfig {
-    /// The metadata servers.
+    /// Metadata servers to begin with: one that answers is enough.
     pub metadata: Vec<NodeId>,
     /// The way to all servers.
     pub transport: Arc<dyn Transport>,
+    /// Is told where metadata servers are called that the client learns of; none where the transport knows them all.
+    pub addresses: Option<Arc<dyn Addresses>>,
     /// Redundancy of buckets that are made without one of their own.
     pub default_redundancy: Redundancy,
     /// Memory for chunk buffers, shared by all that this process sends.
@@ -56,10 +53,7 @@ pub struct Client {
 }
 
 pub(crate) struct Shared {
-    transport: Arc<dyn Transport>,
-    metadata: Vec<NodeId>,
-    /// Index of the metadata server that answered last.
-    leader: AtomicUsize,
+    router: Router,
     session: RwLock<Arc<Session>>,
     /// Sessions that another took the place of while uploads or reads still hold them: they are kept alive to their end.
     replaced: Mutex<Vec<Weak<Session>>>,
@@ -79,9 +73,7 @@ impl Client {
         };
         let datapath = Datapath::new(Arc::clone(&config.transport), source, config.budget, config.metrics);
         let shared = Arc::new(Shared {
-            transport: config.transport,
-            metadata: config.metadata,
-            leader: AtomicUsize::new(0),
+            router: Router::new(config.transport, config.addresses, config.metadata),
             session: RwLock::new(Arc::new(Session::new(SessionId::default(), 0))),
             replaced: Mutex::default(),
             map,
@@ -89,6 +81,7 @@ impl Client {
             datapath,
             buckets: Mutex::default(),
         });
+        shared.router.refresh().await?;
         shared.refresh_map().await?;
         shared.open_session().await?;
         tokio::spawn(keep_alive(Arc::downgrade(&shared)));
@@ -128,8 +121,15 @@ impl Shared {
     }
 
     pub(crate) async fn read(&self, query: Query) -> Result<Answer, ClientError> {
-        let request = ReadRequest { query: Some(query) };
-        let reply: ReadReply = self.send(RequestKind::MetadataRead, &request).await?;
+        let bucket = self.bucket_of(query.bucket());
+        let mut request = ReadRequest {
+            query: Some(query),
+            group: 0,
+        };
+        let reply: ReadReply = self
+            .router
+            .send_about(bucket, RequestKind::MetadataRead, &mut request)
+            .await?;
         self.session().observe(reply.log_index);
         match reply.answer {
             Some(Answer::Refused(refusal)) => Err(refusal.into()),
@@ -146,9 +146,10 @@ impl Shared {
         let reply = match sent {
             Ok(reply) => reply,
             Err(failed) => {
-                if !failed.may_have_happened {
-                    number.answered();
+                if failed.may_have_happened {
+                    return Err(ClientError::OutcomeUnknown(failed.error.to_string()));
                 }
+                number.answered();
                 return Err(failed.error);
             }
         };
@@ -173,57 +174,32 @@ impl Shared {
         answered_below: u64,
         command: Command,
     ) -> Result<WriteReply, SendFailed> {
-        let session = session.id().value();
-        let request = WriteRequest {
-            session,
+        let bucket = self.bucket_of(command.bucket());
+        let mut request = WriteRequest {
+            session: session.id().value(),
             sequence,
             answered_below,
+            resent: false,
             command: Some(command),
+            group: 0,
         };
-        self.send(RequestKind::MetadataWrite, &request).await
+        self.router
+            .send_about(bucket, RequestKind::MetadataWrite, &mut request)
+            .await
     }
 
-    /// Sends a request to the metadata service, again and to others as long as that can help.
-    async fn send<Reply: Message + Default>(
-        &self,
-        kind: RequestKind,
-        message: &impl Message,
-    ) -> Result<Reply, SendFailed> {
-        let mut may_have_happened = false;
-        let deadline = Instant::now() + Duration::from_millis(limits::METADATA_DEADLINE_MS);
-        let mut pause = BACK_OFF_MIN;
-        loop {
-            let leader = self.leader.load(Ordering::Relaxed);
-            let server = *self
-                .metadata
-                .get(leader % self.metadata.len().max(1))
-                .ok_or_else(unexpected)?;
-            let timeout = deadline.saturating_duration_since(Instant::now());
-            let sent = call(self.transport.as_ref(), server, kind, message, Body::empty(), timeout).await;
-            let error = match sent {
-                Ok((reply, _)) => return Ok(reply),
-                Err(error) => error,
-            };
-            may_have_happened |= is_uncertain(&error);
-            if !may_help_to_retry(&error) || Instant::now() + pause >= deadline {
-                let error = error.into();
-                return Err(SendFailed {
-                    error,
-                    may_have_happened,
-                });
-            }
-            if is_about_server(&error) {
-                self.leader.fetch_add(1, Ordering::Relaxed);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(BACK_OFF_MAX);
+    /// The number of a bucket that was met before; where it was not, the first group finds it.
+    fn bucket_of(&self, name: Option<AboutBucket<'_>>) -> Option<BucketId> {
+        match name? {
+            AboutBucket::Id(id) => Some(id),
+            AboutBucket::Name(name) => self.buckets.lock().get(name).map(|info| BucketId::new(info.id)),
         }
     }
 
     async fn open_session(&self) -> Result<(), ClientError> {
         let none = Session::new(SessionId::default(), 0);
         let reply = self
-            .send_write(&none, 0, 0, Command::OpenSession(OpenSession {}))
+            .send_write(&none, 0, 0, Command::OpenSession(OpenSession { mounts: false }))
             .await?;
         match reply.outcome {
             Some(Outcome::Session(id)) => {
@@ -280,29 +256,10 @@ impl Shared {
                 session.retire();
                 self.open_session().await
             }
-            _ => self.refresh_map().await,
-        }
-    }
-}
-
-/// A request that brought no answer.
-struct SendFailed {
-    error: ClientError,
-    /// Whether a server may have carried it out all the same.
-    may_have_happened: bool,
-}
-
-impl From<SendFailed> for ClientError {
-    fn from(failed: SendFailed) -> Self {
-        failed.error
-    }
-}
-
-impl From<ClientError> for SendFailed {
-    fn from(error: ClientError) -> Self {
-        Self {
-            error,
-            may_have_happened: false,
+            _ => {
+                self.router.refresh().await?;
+                self.refresh_map().await
+            }
         }
     }
 }
@@ -319,56 +276,4 @@ async fn keep_alive(shared: Weak<Shared>) {
             tracing::warn!(%error, "the heartbeat was not answered; trying again");
         }
     }
-}
-
-/// Whether the same request may yet be answered. A repeated command keeps its number, so sending it again is safe.
-fn may_help_to_retry(error: &CallError) -> bool {
-    match error {
-        CallError::Unreachable { .. } | CallError::ConnectionLost { .. } | CallError::DeadlineExceeded => true,
-        CallError::Failed(failure) => matches!(
-            failure.code(),
-            FailureCode::Busy | FailureCode::NotLeader | FailureCode::DeadlineExceeded
-        ),
-        CallError::Malformed(_) | CallError::Body(_) => false,
-    }
-}
-
-/// Whether a command that met this error may have been carried out. A server that says why it failed did not, unless it
-/// stopped in the middle.
-fn is_uncertain(error: &CallError) -> bool {
-    match error {
-        CallError::Unreachable { .. } => false,
-        CallError::ConnectionLost { .. }
-        | CallError::DeadlineExceeded
-        | CallError::Malformed(_)
-        | CallError::Body(_) => true,
-        CallError::Failed(failure) => match failure.code() {
-            // The server answers "busy" also where it stopped waiting for its own proposal.
-            FailureCode::Busy
-            | FailureCode::NotLeader
-            | FailureCode::Internal
-            | FailureCode::DeadlineExceeded
-            | FailureCode::Unspecified => true,
-            FailureCode::NotFound
-            | FailureCode::Corrupt
-            | FailureCode::DeviceDown
-            | FailureCode::DeviceFull
-            | FailureCode::WrongDevice
-            | FailureCode::Forbidden
-            | FailureCode::Unsupported
-            | FailureCode::Malformed => false,
-        },
-    }
-}
-
-fn is_about_server(error: &CallError) -> bool {
-    match error {
-        CallError::Unreachable { .. } | CallError::ConnectionLost { .. } => true,
-        CallError::Failed(failure) => failure.code() == FailureCode::NotLeader,
-        CallError::DeadlineExceeded | CallError::Malformed(_) | CallError::Body(_) => false,
-    }
-}
-
-pub(crate) fn unexpected() -> ClientError {
-    ClientError::Internal("the metadata service gave an answer of another kind than was asked for".to_owned())
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use cairn_common::{
     name::check_key,
     wire::{
-        command::{Command, DeleteObject, Outcome, PutObject, WriteCondition},
+        command::{Command, CopyObject, CopySource, DeleteObject, Outcome, PutObject, WriteCondition},
         object::{ObjectAttributes, ObjectInfo},
         query::{Answer, ObjectQuery, Query},
     },
@@ -12,8 +12,8 @@ use cairn_common::{
 
 use crate::{
     body_writer::StoredBody,
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
 };
 
 /// A commit.
@@ -44,6 +44,38 @@ impl Client {
         self.commit(bucket, &body, Command::PutObject(put)).await
     }
 
+    /// Makes an object of the chunks of another one of the bucket, which must still be the inode that was looked at. None
+    /// where they cannot be shared by one command: then the bytes are to be read and put anew.
+    pub async fn copy_by_reference(
+        &self,
+        bucket: &str,
+        source: (&[u8], &ObjectInfo),
+        key: &[u8],
+        attributes: ObjectAttributes,
+        condition: WriteCondition,
+    ) -> Result<Option<Committed>, ClientError> {
+        check_key(key)?;
+        let copy = CopyObject {
+            bucket: bucket.to_owned(),
+            source: Some(CopySource {
+                key: Bytes::copy_from_slice(source.0),
+                inode: source.1.inode,
+                condition: None,
+            }),
+            key: Bytes::copy_from_slice(key),
+            attributes: Some(attributes),
+            condition: Some(condition),
+        };
+        match self.write(Command::CopyObject(copy)).await {
+            Ok(Outcome::Copied(copied)) => Ok(Some(Committed {
+                modified_ms: copied.committed_ms,
+            })),
+            Ok(_) => Err(unexpected()),
+            Err(ClientError::CopyInSteps) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sends the command that commits `body`, under the session that its chunks belong to.
     pub(crate) async fn commit(
         &self,
@@ -53,7 +85,7 @@ impl Client {
     ) -> Result<Committed, ClientError> {
         let result = committed(self.shared.write(body.session(), command).await);
         self.forget_bucket_if_gone(bucket, &result);
-        if matches!(result, Err(ClientError::Unavailable(_) | ClientError::Internal(_))) {
+        if matches!(result, Err(ClientError::OutcomeUnknown(_))) {
             body.reservation.outcome_unknown();
         }
         result

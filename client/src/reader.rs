@@ -22,8 +22,8 @@ use futures::{
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::{
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
     session::ReadInProgress,
 };
 
@@ -86,6 +86,9 @@ impl ObjectReader {
             client: self.client,
             bucket_id: self.bucket_id,
             inode: self.info.inode,
+            data_version: self.plan.data_version,
+            size: self.info.size,
+            planned_to: planned_to(&self.plan, self.info.size),
             planned: self.plan.extents.into(),
             position: if inline { range.end } else { range.start },
             end: range.end,
@@ -111,7 +114,13 @@ struct Reading {
     client: Client,
     bucket_id: u64,
     inode: u64,
+    /// The version of the data that all pages of the plan are of.
+    data_version: u64,
+    /// Bytes of the whole object.
+    size: u64,
     planned: VecDeque<Extent>,
+    /// The plan at hand reaches up to here; what it leaves out before is a hole.
+    planned_to: u64,
     /// Next byte of the file to be asked for.
     position: u64,
     end: u64,
@@ -151,7 +160,10 @@ impl Reading {
 
     /// Starts to fetch the next piece: up to the next multiple of the piece size within its chunk.
     async fn fetch_next(&mut self) -> Result<(), ClientError> {
-        let extent = self.extent_at_position().await?;
+        let extent = match self.planned_at_position().await? {
+            Planned::Extent(extent) => extent,
+            Planned::HoleTo(end) => return self.take_zeros(end),
+        };
         let skipped = self.position - extent.file_offset;
         let Some(chunk) = extent.chunk else {
             return self.take_inline(&extent.inline, skipped);
@@ -172,7 +184,7 @@ impl Reading {
         Ok(())
     }
 
-    /// A piece that came with the plan itself; it takes its place among those being fetched.
+    /// A piece that came with the plan itself.
     fn take_inline(&mut self, inline: &Bytes, skipped: u64) -> Result<(), ClientError> {
         let narrow = |offset: u64| usize::try_from(offset).map_err(|_| unexpected());
         let start = narrow(skipped)?;
@@ -182,43 +194,74 @@ impl Reading {
         if start >= stop {
             return Err(unexpected());
         }
-        let piece = inline.slice(start..stop);
+        self.take(inline.slice(start..stop));
+        Ok(())
+    }
+
+    /// A piece of a hole that ends at `end`.
+    fn take_zeros(&mut self, end: u64) -> Result<(), ClientError> {
+        let length = (end.min(self.end) - self.position).min(limits::READ_PIECE_BYTES as u64);
+        let length = usize::try_from(length).map_err(|_| unexpected())?;
+        self.take(Bytes::from(vec![0; length]));
+        Ok(())
+    }
+
+    /// A piece that is at hand; it takes its place among those being fetched.
+    fn take(&mut self, piece: Bytes) {
         self.position += piece.len() as u64;
         let task = tokio::spawn(std::future::ready(Ok(vec![piece])));
         self.aborts.0.push_back(task.abort_handle());
         self.fetching.push_back(task);
-        Ok(())
     }
 
-    /// The extent that holds the next byte; asks for a further page of the plan where it is not at hand.
-    async fn extent_at_position(&mut self) -> Result<Extent, ClientError> {
-        let mut asked = false;
-        loop {
-            while let Some(extent) = self.planned.front() {
-                if self.position < extent.file_offset {
-                    break;
-                }
-                if self.position < extent.file_offset + extent.length {
-                    return Ok(extent.clone());
-                }
-                self.planned.pop_front();
-            }
-            if asked {
-                return Err(ClientError::Corrupt(format!(
-                    "byte {} of inode {} lies in no extent",
-                    self.position, self.inode
-                )));
-            }
-            let query = PlanQuery {
-                bucket_id: self.bucket_id,
-                inode: self.inode,
-                from: self.position,
-            };
-            let Answer::Plan(plan) = self.client.read(Query::Plan(query)).await? else {
-                return Err(unexpected());
-            };
-            self.planned = plan.extents.into();
-            asked = true;
+    /// What the plan says of the next byte; asks for a further page where it is not at hand.
+    async fn planned_at_position(&mut self) -> Result<Planned, ClientError> {
+        if self.position >= self.planned_to {
+            self.ask_for_page().await?;
         }
+        while let Some(extent) = self.planned.front() {
+            if self.position < extent.file_offset {
+                return Ok(Planned::HoleTo(extent.file_offset.min(self.planned_to)));
+            }
+            if self.position < extent.file_offset + extent.length {
+                return Ok(Planned::Extent(extent.clone()));
+            }
+            self.planned.pop_front();
+        }
+        if self.position < self.planned_to {
+            return Ok(Planned::HoleTo(self.planned_to));
+        }
+        Err(ClientError::Corrupt(format!(
+            "the plan of inode {} does not reach byte {}",
+            self.inode, self.position
+        )))
     }
+
+    async fn ask_for_page(&mut self) -> Result<(), ClientError> {
+        let query = PlanQuery {
+            bucket_id: self.bucket_id,
+            inode: self.inode,
+            from: self.position,
+            data_version: self.data_version,
+        };
+        let Answer::Plan(plan) = self.client.read(Query::Plan(query)).await? else {
+            return Err(unexpected());
+        };
+        self.planned_to = planned_to(&plan, self.size);
+        self.planned = plan.extents.into();
+        Ok(())
+    }
+}
+
+/// What a plan says of a byte.
+enum Planned {
+    /// It lies here.
+    Extent(Extent),
+    /// It is one of zeros up to this offset.
+    HoleTo(u64),
+}
+
+/// Where a page of the plan of `size` bytes ends.
+fn planned_to(plan: &Plan, size: u64) -> u64 {
+    if plan.next_from > 0 { plan.next_from } else { size }
 }

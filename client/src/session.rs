@@ -112,6 +112,7 @@ impl Session {
         Heartbeat {
             settled_below: self.chunks.lock().closed_below(),
             reads_from,
+            ..Heartbeat::default()
         }
     }
 }

@@ -13,8 +13,8 @@ use cairn_common::{
 
 use crate::{
     body_writer::StoredBody,
-    error::ClientError,
-    metadata::{Client, unexpected},
+    error::{ClientError, unexpected},
+    metadata::Client,
     objects::{Committed, committed},
 };
 

@@ -40,13 +40,35 @@ id_u64!(
     InodeId
 );
 id_u64!(
-    /// A client's leased identity: 16 bits of store generation, then a 48-bit counter.
+    /// A client's leased identity: 24 bits of store generation, then a 40-bit counter.
     SessionId
 );
 id_u64!(
     /// The version of the cluster map.
     Epoch
 );
+/// A Raft group of the metadata service. The first holds the map, the users, and every bucket that lies in no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(u32);
+
+impl GroupId {
+    /// Wraps the number as it was stored or received.
+    pub const fn new(value: u32) -> Self {
+        Self(value)
+    }
+
+    /// The number as it is stored and sent.
+    pub const fn value(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 id_u64!(
     /// A multipart upload within its bucket.
     UploadId

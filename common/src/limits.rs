@@ -60,6 +60,24 @@ pub const ENTRY_COMMANDS_MAX: usize = 512;
 /// Bytes of commands in one Raft entry.
 pub const ENTRY_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes of entries in one append to a member's log: a few entries, so that a member that is behind catches up in large
+/// steps.
+pub const APPEND_BYTES_MAX: usize = 16 << 20;
+
+/// What this program understands of commands and limits. Raised with every change that an older one could not apply;
+/// what is in force is the replicated level, which is never above that of any member.
+pub const FEATURE_LEVEL: u32 = 2;
+
+/// How far the leader's wall clock may be from the median of the voters' before it hands leadership over, or refuses
+/// commands: time stamps are for people, who notice half a minute.
+pub const CLOCK_SKEW_MAX_MS: u64 = 30_000;
+
+/// Voters of a Raft group at most: with five, two may fail; more only make every command dearer.
+pub const VOTERS_MAX: usize = 5;
+
+/// Members of a Raft group at most, learners among them.
+pub const MEMBERS_MAX: usize = 16;
+
 /// Commands waiting to be proposed. Beyond it a client is told to slow down.
 pub const PROPOSAL_QUEUE_MAX: usize = 4096;
 
@@ -72,8 +90,62 @@ pub const INODE_EXTENTS_MAX: usize = 4;
 /// Extents in one read plan page: 2 GiB of 8 MiB chunks.
 pub const PLAN_EXTENTS_MAX: usize = 256;
 
+/// Inline bytes in one read plan page, beyond which it ends with the extent at hand: small writes to a large file lie inline.
+pub const PLAN_INLINE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of names and symbolic links' targets in one directory page, beyond which it ends with the entry at hand.
+pub const DIRECTORY_PAGE_BYTES_MAX: usize = 512 << 10;
+
+/// Longest name that a mount may give or see, in bytes: NAME_MAX of Linux.
+pub const NAME_LEN_MAX: usize = 255;
+
+/// Longest target of a symbolic link, in bytes: PATH_MAX of Linux without its zero byte.
+pub const SYMLINK_TARGET_LEN_MAX: usize = 4095;
+
+/// Most names of one file: what ext4 allows, so that tools which probe for the bound find it in time.
+pub const LINKS_MAX: u32 = 65_000;
+
+/// Largest file: offsets of Linux are signed.
+pub const FILE_SIZE_BYTES_MAX: u64 = i64::MAX as u64;
+
+/// Longest name of an extended attribute, in bytes: XATTR_NAME_MAX of Linux.
+pub const XATTR_NAME_LEN_MAX: usize = 255;
+
+/// Bytes of all extended attributes of an inode, names and values, and so of the largest value: XATTR_SIZE_MAX of Linux,
+/// and few enough that a list of names is one answer.
+pub const XATTRS_BYTES_MAX: usize = 64 << 10;
+
+/// Stored extents that one command on a file may touch: some 0.5 MiB of records. What covers more is done in smaller steps.
+pub const TOUCHED_EXTENTS_MAX: usize = 4096;
+
+/// Truncations of one file that wait for the worker which removes what they cut off; beyond it the sender slows down.
+pub const CUTS_MAX: usize = 16;
+
+/// Files without a name that one mount session may hold open.
+pub const HELD_FILES_MAX: usize = 4096;
+
+/// Queue entries that one page of files without a name may cover: more than one entry of the log can queue.
+pub const ORPHANS_PAGE_MAX: usize = 4096;
+
+/// Levels of directories above a directory that is moved to another parent: the way up is walked to find circles.
+pub const RENAME_DEPTH_MAX: usize = 4096;
+
 /// Replies kept for each session so that a repeated command gets its first answer.
 pub const REPLY_WINDOW_MAX: usize = 4096;
+
+/// Bytes of a checkpoint's file that one request may ask for: enough to fill a line, few enough that a lost connection
+/// costs seconds.
+pub const CHECKPOINT_READ_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of a checkpoint that are read, sent and written at a time.
+pub const CHECKPOINT_PIECE_BYTES: usize = 1 << 20;
+
+/// Checkpoints of one metadata server that readers keep from being removed, whatever they are for: each may hold a whole
+/// state's worth of disk.
+pub const CHECKPOINTS_PINNED_MAX: usize = 2;
+
+/// How long a checkpoint is kept for a reader that asks nothing.
+pub const CHECKPOINT_PIN_MS: u64 = 120_000;
 
 /// How long a session lives without a heartbeat, counted on the leader's monotonic clock.
 pub const SESSION_LEASE_MS: u64 = 30_000;
@@ -127,6 +199,9 @@ pub const METADATA_DEADLINE_MS: u64 = 15_000;
 /// Bytes of chunk buffers in one process unless it is told otherwise.
 pub const CHUNK_BUDGET_BYTES: usize = 256 << 20;
 
+/// Memory of a metadata server unless it is told otherwise: the hot part of ten million objects.
+pub const METADATA_MEMORY_BYTES: usize = 512 << 20;
+
 /// First step of a chunk buffer: a body of a few KiB pins no more than this of the budget.
 pub const BUFFER_FIRST_STEP_BYTES: usize = 64 << 10;
 
@@ -167,14 +242,78 @@ pub const DEVICE_QUEUE_MAX: usize = 1024;
 /// is in memory have room. Below the devices' own reserve: where they share a disk, they stop first.
 pub const METADATA_RESERVE_BYTES: u64 = 48 << 20;
 
+/// Extents that a copy by one command shares: a GiB in chunks of 8 MiB. What is larger is copied in ranges.
+pub const COPY_EXTENTS_MAX: usize = 128;
+
+/// Extents that a copied part shares: what a part that was sent may have.
+pub const COPY_PART_EXTENTS_MAX: usize = COMMAND_EXTENTS_MAX;
+
+/// Days after its last part when an upload of a new bucket is given up: long enough for a week's pause, short enough that
+/// what crashed clients left behind does not fill the store.
+pub const ABANDONED_UPLOADS_DAYS: u32 = 7;
+
+/// Uploads that one command gives up: each costs a handful of records, its parts are released by the worker.
+pub const EXPIRE_UPLOADS_MAX: usize = 128;
+
+/// Settings documents of a bucket: S3 has a dozen kinds.
+pub const BUCKET_DOCUMENTS_MAX: usize = 16;
+
+/// Longest name of a settings document.
+pub const BUCKET_DOCUMENT_NAME_LEN_MAX: usize = 64;
+
+/// Largest settings document; S3's largest, a policy, is 20 KiB.
+pub const BUCKET_DOCUMENT_BYTES_MAX: usize = 64 << 10;
+
+/// Most changes that a feed keeps: some GiB of them. A reader that is further behind starts anew.
+pub const FEED_ENTRIES_MAX: u64 = 1 << 24;
+
+/// Locks of one kind on one inode: each command looks at all of them.
+pub const LOCKS_PER_INODE_MAX: usize = 4096;
+
+/// Locks of one session: what a host with many processes holds, and a bound on what its end leaves to release.
+pub const LOCKS_PER_SESSION_MAX: u64 = 1 << 16;
+
+/// Users of a store.
+pub const USERS_MAX: u64 = 10_000;
+
+/// Access keys of a user, so that it can be deleted in one command. Each service of a user has its own, and one more while
+/// it is replaced.
+pub const KEYS_PER_USER_MAX: u32 = 16;
+
+/// Buckets in which an access key has rights, so that it can be deleted in one command.
+pub const GRANTS_PER_KEY_MAX: u32 = 1000;
+
+/// Access keys that have rights in a bucket, so that it can be deleted in one command.
+pub const GRANTS_PER_BUCKET_MAX: usize = 1000;
+
+/// Former rows of a placement group that may still hold chunks. Beyond it a map waits until they are settled.
+pub const FORMER_ROWS_MAX: usize = 8;
+
+/// Shards that one command reports or says to be repaired.
+pub const REPAIR_BATCH_MAX: usize = 1000;
+
+/// Chunk records that one step of a group's move looks at.
+pub const MOVE_STEP_MAX: usize = 1000;
+
+const _: () = assert!(ORPHANS_PAGE_MAX >= 4 * ENTRY_COMMANDS_MAX);
+const _: () = assert!(RENAME_DEPTH_MAX >= KEY_COMPONENTS_MAX);
 const _: () = assert!(METADATA_RESERVE_BYTES < DEVICE_RESERVE_BYTES);
+const _: () = assert!(ENTRY_BYTES_MAX * 2 <= APPEND_BYTES_MAX);
+const _: () = assert!(CHECKPOINT_PIECE_BYTES as u64 <= CHECKPOINT_READ_BYTES_MAX);
 const _: () = assert!(CHUNK_SIZE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);
 const _: () = assert!(SMALL_CHUNK_SIZE_BYTES <= CHUNK_SIZE_BYTES);
 const _: () = assert!(SESSION_HEARTBEAT_MS * 3 <= SESSION_LEASE_MS);
 const _: () = assert!(COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
+const _: () = assert!(PLAN_INLINE_BYTES_MAX + INLINE_SIZE_BYTES + COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
+const _: () = assert!(DIRECTORY_PAGE_BYTES_MAX + LIST_PAGE_MAX * 256 <= HEADER_BYTES_MAX);
 const _: () = assert!(WIDTH_MAX <= 255);
+const _: () = assert!(
+    WIDTH_MAX <= u32::BITS as usize,
+    "a chunk's missing shards are a bitmap of 32 bits"
+);
+const _: () = assert!(BUCKET_DOCUMENT_BYTES_MAX < HEADER_BYTES_MAX);
 const _: () = assert!(UPLOAD_PIPELINE_CHUNKS * CHUNK_SIZE_BYTES * 2 <= CHUNK_BUDGET_BYTES);
 const _: () = assert!(BUFFER_FIRST_STEP_BYTES <= SMALL_CHUNK_SIZE_BYTES);
 const _: () =

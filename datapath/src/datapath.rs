@@ -168,6 +168,7 @@ fn suspicion_of(error: &CallError) -> Option<Suspicion> {
             | FailureCode::NotLeader
             | FailureCode::Forbidden
             | FailureCode::Unsupported
+            | FailureCode::WrongGroup
             | FailureCode::Unspecified => Some(Suspicion::Failing),
             FailureCode::NotFound | FailureCode::Corrupt | FailureCode::Malformed => None,
         },

@@ -287,6 +287,7 @@ fn record(map: &ClusterMap, placement: &Placement, chunk: &EncodedChunk) -> Chun
         hash: Bytes::copy_from_slice(chunk.hash.as_bytes()),
         explicit_devices: explicit.iter().map(|device| device.value()).collect(),
         epoch: map.epoch.value(),
+        missing: 0,
     }
 }
 

@@ -109,7 +109,11 @@ pub(crate) fn write_condition(
             "If-Match and If-None-Match cannot be given together on a write.",
         ));
     }
-    Ok(WriteCondition { must_be_absent, etag })
+    Ok(WriteCondition {
+        must_be_absent,
+        etag,
+        ..WriteCondition::default()
+    })
 }
 
 #[cfg(test)]

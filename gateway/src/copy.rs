@@ -1,4 +1,5 @@
-//! CopyObject and UploadPartCopy: read through the data path and written anew.
+//! CopyObject and UploadPartCopy: within a bucket by reference where the copy gets the same digests, else read through the
+//! data path and written anew.
 //!
 //! Invariant: the source is one version of one object, opened once: its conditions, its size and its bytes belong together.
 
@@ -68,27 +69,58 @@ pub(crate) async fn copy_object(
         .map(|algorithm| parse_algorithm(algorithm.as_str()))
         .transpose()?;
     let algorithm = asked.unwrap_or_else(|| algorithm_of(source.info()));
+    if source_bucket == input.bucket
+        && let Some(same) = digests_of(source.info(), algorithm)
+    {
+        attributes.etag.clone_from(&same.etag);
+        attributes.checksums.clone_from(&same.checksums);
+        let source = (source_key.as_bytes(), source.info());
+        let key = input.key.as_bytes();
+        let copy = gate
+            .client
+            .copy_by_reference(&input.bucket, source, key, attributes.clone(), condition.clone());
+        if let Some(committed) = copy.await.map_err(from_client)? {
+            return Ok(S3Response::new(copied(&attributes, committed.modified_ms)));
+        }
+    }
     let ingested = ingest::from_object(&gate.client, &input.bucket, source, 0..size, algorithm).await?;
     attributes.etag = ingested.digests.etag();
     attributes.checksums = vec![ingested.digests.checksum()];
-    let mut result = CopyObjectResult {
-        e_tag: Some(attributes::etag(&attributes.etag)),
-        ..Default::default()
-    };
-    set_checksums!(result, &attributes.checksums);
     let put = gate.client.put_object(
         &input.bucket,
         input.key.as_bytes(),
-        attributes,
+        attributes.clone(),
         ingested.body,
         condition,
     );
     let committed = put.await.map_err(from_client)?;
-    result.last_modified = Some(attributes::timestamp(committed.modified_ms));
-    Ok(S3Response::new(CopyObjectOutput {
+    Ok(S3Response::new(copied(&attributes, committed.modified_ms)))
+}
+
+/// The answer to a copy that was made.
+fn copied(attributes: &ObjectAttributes, modified_ms: u64) -> CopyObjectOutput {
+    let mut result = CopyObjectResult {
+        e_tag: Some(attributes::etag(&attributes.etag)),
+        last_modified: Some(attributes::timestamp(modified_ms)),
+        ..Default::default()
+    };
+    set_checksums!(result, &attributes.checksums);
+    CopyObjectOutput {
         copy_object_result: Some(result),
         ..CopyObjectOutput::default()
-    }))
+    }
+}
+
+/// The source's attributes where its entity tag and checksum are those that a copy of its bytes would get; what was
+/// uploaded in parts, or written by a mount, gets others.
+fn digests_of(info: &ObjectInfo, algorithm: Algorithm) -> Option<&ObjectAttributes> {
+    let attributes = info.attributes.as_ref()?;
+    let is_whole = !attributes.etag.is_empty() && !attributes.etag.contains('-');
+    let [checksum] = attributes.checksums.as_slice() else {
+        return None;
+    };
+    let is_same = !checksum.composite && Algorithm::from_name(&checksum.algorithm) == Some(algorithm);
+    (is_whole && is_same).then_some(attributes)
 }
 
 pub(crate) async fn upload_part_copy(

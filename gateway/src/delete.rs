@@ -83,6 +83,7 @@ async fn delete_one(gate: &Gate, bucket: &str, object: ObjectIdentifier) -> (Str
     let condition = WriteCondition {
         must_be_absent: false,
         etag: object.e_tag.map(|etag| etag.into_value()).unwrap_or_default(),
+        ..WriteCondition::default()
     };
     let unsupported = object.size.is_some() || object.last_modified_time.is_some();
     let outcome = match unsupported::check_version(object.version_id.as_deref()) {

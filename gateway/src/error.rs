@@ -30,13 +30,16 @@ pub(crate) fn from_client(error: ClientError) -> S3Error {
             "A part of the upload changed while it was being completed. Please try again.",
         ),
         ClientError::Name(error) => from_name(&error),
+        ClientError::NotAnObject(text) => answer(S3ErrorCode::MethodNotAllowed, text),
         ClientError::LimitExceeded(text) => answer(S3ErrorCode::InvalidRequest, text),
         ClientError::SlowDown(text) => answer(S3ErrorCode::SlowDown, text),
         ClientError::OutOfSpace(text) => answer(
             S3ErrorCode::ServiceUnavailable,
             format!("The store has no room for this: devices are full ({text})"),
         ),
-        ClientError::Unavailable(text) => answer(S3ErrorCode::ServiceUnavailable, text),
+        ClientError::Unavailable(text) | ClientError::OutcomeUnknown(text) => {
+            answer(S3ErrorCode::ServiceUnavailable, text)
+        }
         ClientError::Corrupt(text) => {
             tracing::error!(%text, "stored data is damaged beyond its redundancy");
             answer(
@@ -44,6 +47,8 @@ pub(crate) fn from_client(error: ClientError) -> S3Error {
                 format!("Stored data is damaged beyond its redundancy: {text}"),
             )
         }
+        // The caller copies by itself then.
+        error @ ClientError::CopyInSteps => answer(S3ErrorCode::InternalError, error.to_string()),
         ClientError::Internal(text) => {
             tracing::error!(%text, "a request failed for an internal reason");
             answer(S3ErrorCode::InternalError, text)
@@ -146,10 +151,12 @@ mod tests {
             (ClientError::UploadChanged, "OperationAborted", 409),
             (ClientError::Name(NameError::Bucket), "InvalidBucketName", 400),
             (ClientError::Name(NameError::KeyTooLong(1025)), "KeyTooLongError", 400),
+            (ClientError::NotAnObject(text()), "MethodNotAllowed", 405),
             (ClientError::LimitExceeded(text()), "InvalidRequest", 400),
             (ClientError::SlowDown(text()), "SlowDown", 503),
             (ClientError::OutOfSpace(text()), "ServiceUnavailable", 503),
             (ClientError::Unavailable(text()), "ServiceUnavailable", 503),
+            (ClientError::OutcomeUnknown(text()), "ServiceUnavailable", 503),
             (ClientError::Corrupt(text()), "InternalError", 500),
             (ClientError::Internal(text()), "InternalError", 500),
         ];

@@ -7,10 +7,12 @@
 pub mod chunked;
 pub mod clients;
 pub mod content;
+pub mod daemon;
 pub mod history;
 pub mod http;
 pub mod isolation;
 pub mod load;
+pub mod metadata_group;
 pub mod place;
 pub mod process;
 pub mod s3;

@@ -2,24 +2,20 @@
 //!
 //! Invariant: no server outlives the test that started it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::daemon::{Daemon, Output, field};
 use crate::http::{Connection, Response};
 use crate::isolation::SmallDisk;
+use crate::place;
 use crate::s3::Client;
 use crate::sigv4::Credentials;
-use crate::{place, wait};
-
-/// A start may replay a log and shares the machine with other tests. How fast one is, a benchmark says.
-const START_BOUND: Duration = Duration::from_secs(60);
-const STOP_BOUND: Duration = Duration::from_secs(60);
 
 pub const ACCESS_KEY: &str = "TESTACCESSKEY0000001";
 pub const SECRET_KEY: &str = "test/secret+key/000000000000000000000001";
@@ -43,7 +39,7 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Process {
-    child: Child,
+    daemon: Daemon,
     /// `host:port` of S3 and of the admin address.
     address: String,
     admin: String,
@@ -141,32 +137,11 @@ impl Server {
     /// It does not become ready.
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the server runs already");
-        let mut child = self.spawn()?;
-        let stdout = self.stdout_path();
-        let ready = wait::until("the server is ready", START_BOUND, || {
-            let printed = fs::read_to_string(&stdout)?;
-            if printed.lines().any(|line| line.trim() == "ready") {
-                return Ok(Some(printed));
-            }
-            match child.try_wait()? {
-                Some(status) => bail!("the server ended while starting: {status}"),
-                None => Ok(None),
-            }
-        });
-        let addresses = ready.and_then(|printed| {
-            let host = |name| field(&printed, name).map(|url| url.trim_start_matches("http://").to_owned());
-            Ok((host("endpoint")?, host("admin")?))
-        });
-        match addresses {
-            Ok((address, admin)) => {
-                self.process = Some(Process { child, address, admin });
-                Ok(())
-            }
-            Err(error) => {
-                end(&mut child);
-                Err(error.context(format!("log of the server:\n{}", self.log_end())))
-            }
-        }
+        let daemon = self.output().start(&mut self.command()?)?;
+        let host = |name| field(&self.printed(), name).map(|url| url.trim_start_matches("http://").to_owned());
+        let (address, admin) = (host("endpoint")?, host("admin")?);
+        self.process = Some(Process { daemon, address, admin });
+        Ok(())
     }
 
     /// Starts a server that is expected to refuse: its exit status and all that it printed.
@@ -174,30 +149,21 @@ impl Server {
     /// # Errors
     /// It runs instead of ending.
     pub fn start_refused(&self) -> Result<(ExitStatus, String)> {
-        let before = self.log().len();
-        let mut child = self.spawn()?;
-        let status = wait::until("the server refuses to start", START_BOUND, || Ok(child.try_wait()?));
-        end(&mut child);
-        let printed = fs::read_to_string(self.stdout_path())?;
-        Ok((status?, format!("{printed}{}", &self.log()[before..])))
+        self.output().start_refused(&mut self.command()?)
     }
 
-    fn spawn(&self) -> Result<Child> {
+    fn command(&self) -> Result<Command> {
         let mut command = match &self.options.small_disk {
             Some(disk) => disk.command(&place::cairn_binary()?)?,
             None => Command::new(place::cairn_binary()?),
         };
-        let log = OpenOptions::new().create(true).append(true).open(self.log_path())?;
         command
             .args(["server", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
             .arg(self.data())
             .args(&self.options.arguments)
             .current_dir(self.folder.path())
-            .envs(self.options.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(File::create(self.stdout_path())?)
-            .stderr(log);
-        command.spawn().with_context(|| format!("starting {command:?}"))
+            .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        Ok(command)
     }
 
     /// `kill -9`, and nothing is flushed.
@@ -205,9 +171,7 @@ impl Server {
     /// # Errors
     /// It does not run.
     pub fn kill(&mut self) -> Result<()> {
-        let mut process = self.process.take().context("the server runs")?;
-        process.child.kill()?;
-        process.child.wait()?;
+        drop(self.process.take().context("the server runs")?);
         Ok(())
     }
 
@@ -216,21 +180,13 @@ impl Server {
     /// # Errors
     /// It ends with a failure, or not at all.
     pub fn stop(&mut self) -> Result<()> {
-        self.signal(Signal::TERM)?;
-        let status = self.ended()?;
-        ensure!(
-            status.success(),
-            "the server stopped with {status}:\n{}",
-            self.log_end()
-        );
-        Ok(())
+        self.process.take().context("the server runs")?.daemon.stop()
     }
 
     /// # Errors
     /// It does not run.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.pid()?)?).context("a process id is positive")?;
-        Ok(kill_process(pid, signal)?)
+        self.process.as_ref().context("the server runs")?.daemon.signal(signal)
     }
 
     /// Waits for it to end by itself.
@@ -238,8 +194,7 @@ impl Server {
     /// # Errors
     /// It does not, or did not run.
     pub fn ended(&mut self) -> Result<ExitStatus> {
-        let process = self.process.as_mut().context("the server runs")?;
-        let status = wait::until("the server ends", STOP_BOUND, || Ok(process.child.try_wait()?))?;
+        let status = self.process.as_mut().context("the server runs")?.daemon.ended()?;
         self.process = None;
         Ok(status)
     }
@@ -247,7 +202,7 @@ impl Server {
     /// # Errors
     /// It does not run.
     pub fn pid(&self) -> Result<u32> {
-        Ok(self.process.as_ref().context("the server runs")?.child.id())
+        Ok(self.process.as_ref().context("the server runs")?.daemon.pid())
     }
 
     /// `host:port` of S3; another one after each start.
@@ -326,40 +281,17 @@ impl Server {
     /// What the last start printed.
     #[must_use]
     pub fn printed(&self) -> String {
-        fs::read_to_string(self.stdout_path()).unwrap_or_default()
+        self.output().printed()
     }
 
     /// All that it has logged, over all starts.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(self.log_path())
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        self.output().log()
     }
 
-    fn log_end(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.folder.path().join("server.log")
-    }
-
-    fn stdout_path(&self) -> PathBuf {
-        self.folder.path().join("stdout.log")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            end(&mut process.child);
-        }
-        if std::thread::panicking() {
-            report(&self.log_end());
-        }
+    fn output(&self) -> Output {
+        Output::in_folder(self.folder.path(), "server")
     }
 }
 
@@ -370,30 +302,4 @@ pub fn credentials() -> Credentials {
         secret_key: SECRET_KEY.to_owned(),
         region: REGION.to_owned(),
     }
-}
-
-/// The value of a line `name  value` that the server printed.
-///
-/// # Errors
-/// There is no such line.
-pub fn field(printed: &str, name: &str) -> Result<String> {
-    let value = printed
-        .lines()
-        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
-    Ok(value
-        .with_context(|| format!("no line {name:?} in:\n{printed}"))?
-        .trim()
-        .to_owned())
-}
-
-#[expect(clippy::print_stderr, reason = "the runner shows it with the failed test")]
-fn report(log: &str) {
-    eprintln!("--- end of the server's log\n{log}\n---");
-}
-
-/// Ends a process that may have ended already.
-fn end(child: &mut Child) {
-    // An error says that it is gone.
-    let _ = child.kill();
-    let _ = child.wait();
 }

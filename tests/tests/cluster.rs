@@ -172,7 +172,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
             if !path.ends_with("metadata") && !path.ends_with("devices") {
                 found.extend(files_below(&path)?);
             }
-        } else {
+        } else if path.is_file() {
             found.push(path);
         }
     }

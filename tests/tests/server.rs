@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cairn_tests::daemon::field;
 use cairn_tests::s3::{Client, Request};
-use cairn_tests::server::{self, ACCESS_KEY, Options, SECRET_KEY, Server, field};
+use cairn_tests::server::{self, ACCESS_KEY, Options, SECRET_KEY, Server};
 use cairn_tests::sigv4::Credentials;
 use cairn_tests::{content, process, wait};
 use rustix::process::Signal;

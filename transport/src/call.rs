@@ -154,5 +154,6 @@ pub fn failure(code: FailureCode, detail: impl Into<String>) -> Failure {
     Failure {
         code: code.into(),
         detail: detail.into(),
+        ..Failure::default()
     }
 }

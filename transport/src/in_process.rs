@@ -14,6 +14,7 @@ use crate::{CallError, Peer, Request, Response, Service, Services, Transport};
 #[derive(Clone, Default)]
 pub struct InProcess {
     nodes: HashMap<NodeId, Services>,
+    others: Option<Arc<dyn Transport>>,
 }
 
 impl InProcess {
@@ -35,11 +36,21 @@ impl InProcess {
         self.nodes.insert(node, services.with(kinds, service, in_flight_max));
         self
     }
+
+    /// Lets requests to nodes that are not of this process go by another carrier.
+    #[must_use]
+    pub fn with_others(mut self, others: Arc<dyn Transport>) -> Self {
+        self.others = Some(others);
+        self
+    }
 }
 
 #[async_trait]
 impl Transport for InProcess {
     async fn send(&self, node: NodeId, request: Request) -> Result<Response, CallError> {
+        if let (None, Some(others)) = (self.nodes.get(&node), &self.others) {
+            return others.send(node, request).await;
+        }
         let services = self.nodes.get(&node).filter(|services| services.answers(request.kind));
         let Some(services) = services else {
             return Err(CallError::Unreachable {
@@ -123,6 +134,17 @@ mod tests {
         assert!(matches!(refused, Err(CallError::Failed(failure)) if failure.code() == FailureCode::Busy));
         silent.set(carrier.send(SERVER, request(b"", Bytes::new())));
         assert!(carrier.send(SERVER, request(b"echo", Bytes::new())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn other_nodes_are_reached_by_the_other_carrier() {
+        let others = InProcess::new().with_service(NodeId::new(2), &[RequestKind::GetShard], Arc::new(Echo), 1);
+        let both = carrier().with_others(Arc::new(others));
+        for node in [SERVER, NodeId::new(2)] {
+            assert!(both.send(node, request(b"echo", Bytes::new())).await.is_ok());
+        }
+        let unknown = both.send(NodeId::new(3), request(b"echo", Bytes::new())).await;
+        assert!(matches!(unknown, Err(CallError::Unreachable { .. })));
     }
 
     #[tokio::test]

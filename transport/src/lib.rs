@@ -3,12 +3,14 @@
 //! One trait, [`Transport`], and its carriers. Invariant: bulk bytes are handed over as `Bytes` and never copied here; every
 //! call ends by its deadline; dropping a call's future cancels it.
 
+mod addresses;
 mod body;
 mod call;
 mod faults;
 pub mod frame;
 pub mod identity;
 mod in_process;
+mod local;
 mod metrics;
 mod quic;
 mod services;
@@ -17,11 +19,13 @@ mod simulated;
 mod tests;
 pub mod trace;
 
+pub use addresses::{Addresses, NoAddresses};
 pub use body::{Body, BodyError, BodySender};
 pub use call::{CallError, Peer, Request, Response, Service, Transport, call, failure, reply};
 pub use faults::{Fault, FaultId, FaultRule, Faults, FaultyTransport};
 pub use identity::{Identity, IdentityError};
 pub use in_process::InProcess;
+pub use local::{LocalServer, LocalTransport};
 pub use metrics::TransportMetrics;
 pub use quic::{BindError, NodeAddresses, QuicServer, QuicSettings, QuicTransport, ServeError};
 pub use services::Services;

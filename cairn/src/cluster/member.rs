@@ -58,7 +58,7 @@ pub(super) fn join(args: &JoinArgs) -> anyhow::Result<()> {
         .map_or_else(|| token.addresses.clone(), |address| vec![address]);
     let key = directory.joining_key()?;
     let joiner = Identity::joiner(&token)?;
-    let credentials = run(async {
+    let credentials = alone(async {
         let admitting = |transport: Arc<QuicTransport>| {
             let (token, key) = (token.clone(), key.clone());
             async move { identity::join(transport.as_ref(), &token, &key, TIMEOUT).await }
@@ -83,7 +83,7 @@ pub(super) fn ping(args: &PingArgs) -> anyhow::Result<()> {
     let directory = ClusterDir::of(&args.data.data);
     let identity = directory.identity()?;
     let (node, addresses) = admitting_node(&directory, args)?;
-    run(async {
+    alone(async {
         let greeting = |transport: Arc<QuicTransport>| async move {
             for _ in 0..args.count {
                 let started = Instant::now();
@@ -118,7 +118,7 @@ pub(super) fn renew(args: &DataArgs) -> anyhow::Result<()> {
     } else {
         let admitted_by = directory.admitted_by()?;
         let node = NodeId::new(admitted_by.node);
-        run(async {
+        alone(async {
             let renewing = |transport: Arc<QuicTransport>| {
                 let identity = identity.clone();
                 async move { identity::renew(transport.as_ref(), node, &identity, TIMEOUT).await }
@@ -201,7 +201,8 @@ where
     Err(last.context("no address of the other node is known: give one with --address")?)
 }
 
-fn resolve(addresses: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
+/// The socket addresses behind HOST:PORT texts.
+pub(super) fn resolve(addresses: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
     let mut found = Vec::new();
     for address in addresses {
         let resolved = address.to_socket_addrs();
@@ -213,7 +214,8 @@ fn resolve(addresses: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+/// Does `work` on a runtime of its own.
+pub(crate) fn alone<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

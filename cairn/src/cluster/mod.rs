@@ -4,6 +4,7 @@
 
 mod authority;
 mod directory;
+mod keeper;
 mod member;
 mod node;
 
@@ -12,7 +13,8 @@ use std::process::ExitCode;
 use crate::cli::ClusterCommand;
 
 pub(crate) use directory::ClusterDir;
-pub(crate) use node::ClusterNode;
+pub(crate) use member::alone;
+pub(crate) use node::{ClusterListener, ClusterNode};
 
 pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
     match command {

@@ -7,6 +7,10 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use super::{
+    account::AccountCommand,
+    chunk::{ChunkCommand, ChunkOutcome},
+    file::{FileCommand, FileId, FileOutcome, OrphansPage},
+    lock::{LockCommand, LockOutcome},
     map::MapMessage,
     object::{Body, ObjectAttributes, ObjectChecksum, PartSize},
 };
@@ -24,10 +28,17 @@ pub struct WriteRequest {
     /// Below this sequence the session has all its answers: they need not be kept.
     #[prost(uint64, tag = "3")]
     pub answered_below: u64,
+    /// The Raft group that the sender takes for the bucket's, by the group table.
+    #[prost(uint32, tag = "4")]
+    pub group: u32,
+    /// Whether the sender sent this command before and had no answer. Where its session has ended by now, nobody knows
+    /// whether it was carried out then.
+    #[prost(bool, tag = "5")]
+    pub resent: bool,
     /// The command.
     #[prost(
         oneof = "Command",
-        tags = "10, 11, 12, 13, 20, 21, 30, 31, 40, 41, 42, 43, 50, 51, 52"
+        tags = "10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 60, 61, 62, 63"
     )]
     pub command: Option<Command>,
 }
@@ -68,12 +79,21 @@ pub enum Command {
     /// Deletes an empty bucket.
     #[prost(message, tag = "21")]
     DeleteBucket(DeleteBucket),
+    /// Changes a bucket's settings.
+    #[prost(message, tag = "22")]
+    UpdateBucket(UpdateBucket),
+    /// Stores or removes a named settings document of a bucket.
+    #[prost(message, tag = "23")]
+    PutBucketDocument(PutBucketDocument),
     /// Makes a whole object visible under its key.
     #[prost(message, tag = "30")]
     PutObject(PutObject),
     /// Removes a key.
     #[prost(message, tag = "31")]
     DeleteObject(DeleteObject),
+    /// Makes an object of the chunks of another.
+    #[prost(message, tag = "32")]
+    CopyObject(CopyObject),
     /// Starts a multipart upload.
     #[prost(message, tag = "40")]
     CreateUpload(CreateUpload),
@@ -86,6 +106,12 @@ pub enum Command {
     /// Ends an upload and gives its parts up.
     #[prost(message, tag = "43")]
     AbortUpload(AbortUpload),
+    /// Adds or replaces a part, made of the chunks of an object.
+    #[prost(message, tag = "44")]
+    CopyPart(CopyPart),
+    /// Gives up uploads that nobody goes on with. Only the metadata server gives it.
+    #[prost(message, tag = "45")]
+    ExpireUploads(ExpireUploads),
     /// Takes bounded steps of releasing what deleted files held.
     #[prost(message, tag = "50")]
     ReleaseStep(ReleaseStep),
@@ -95,11 +121,32 @@ pub enum Command {
     /// Raises what all servers are known to understand.
     #[prost(message, tag = "52")]
     RaiseFeatureLevel(RaiseFeatureLevel),
+    /// Holds all deletion of data, or lets it go on.
+    #[prost(message, tag = "53")]
+    HoldDeletion(HoldDeletion),
+    /// Changes files and directories as a mount does.
+    #[prost(message, tag = "60")]
+    File(FileCommand),
+    /// Sets and releases locks.
+    #[prost(message, tag = "61")]
+    Lock(LockCommand),
+    /// Changes users, keys and rights.
+    #[prost(message, tag = "62")]
+    Account(AccountCommand),
+    /// Changes chunk records.
+    #[prost(message, tag = "63")]
+    Chunk(ChunkCommand),
+    // Tag 64 is kept for commands of the change feed; it has none.
 }
 
 /// Opens a session.
 #[derive(Clone, PartialEq, Message)]
-pub struct OpenSession {}
+pub struct OpenSession {
+    /// Whether it is a mount's: then files without a name are kept while the session holds them open, and its heartbeats
+    /// say which.
+    #[prost(bool, tag = "1")]
+    pub mounts: bool,
+}
 
 /// Keeps a session alive, and tells what it no longer needs.
 #[derive(Clone, PartialEq, Message)]
@@ -110,6 +157,12 @@ pub struct Heartbeat {
     /// No read of this session, running or to come, uses state older than this log index.
     #[prost(uint64, tag = "2")]
     pub reads_from: u64,
+    /// Of a mount: every file that lost its last name up to this log index was compared with its open files.
+    #[prost(uint64, tag = "3")]
+    pub orphans_seen: u64,
+    /// Of a mount: all of these that it holds open. Nothing is kept on behalf of a session that leaves it out.
+    #[prost(message, repeated, tag = "4")]
+    pub held: Vec<FileId>,
 }
 
 /// Ends a session.
@@ -143,6 +196,63 @@ pub struct CreateBucket {
     /// Largest chunk, in bytes.
     #[prost(uint32, tag = "4")]
     pub chunk_size_bytes: u32,
+    /// Id of the access key that owns it from the start; empty for none.
+    #[prost(string, tag = "5")]
+    pub owner_key: String,
+}
+
+/// Changes a bucket's settings: what is left out stays.
+#[derive(Clone, PartialEq, Message)]
+pub struct UpdateBucket {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Most bytes of objects and of parts of uploads, redundancy not counted; 0 for no bound.
+    #[prost(uint64, optional, tag = "2")]
+    pub quota_bytes: Option<u64>,
+    /// Most objects; 0 for no bound.
+    #[prost(uint64, optional, tag = "3")]
+    pub quota_objects: Option<u64>,
+    /// Largest chunk of new data, in bytes.
+    #[prost(uint32, optional, tag = "4")]
+    pub chunk_size_bytes: Option<u32>,
+    /// Redundancy of new data.
+    #[prost(message, optional, tag = "5")]
+    pub redundancy: Option<RedundancyMessage>,
+    /// Days after its last part when an upload is given up; 0 for never.
+    #[prost(uint32, optional, tag = "6")]
+    pub abandoned_uploads_days: Option<u32>,
+    /// Changes that the bucket's feed keeps; 0 for no feed.
+    #[prost(uint64, optional, tag = "7")]
+    pub feed_entries_max: Option<u64>,
+    /// Shards of a chunk that need not be confirmed when it is committed; never so many that fewer than k+1 are left.
+    #[prost(uint32, optional, tag = "8")]
+    pub missing_shards_max: Option<u32>,
+}
+
+/// A redundancy as numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct RedundancyMessage {
+    /// Data shards; 1 for replicas.
+    #[prost(uint32, tag = "1")]
+    pub data_shards: u32,
+    /// Parity shards, or copies beyond the first.
+    #[prost(uint32, tag = "2")]
+    pub parity_shards: u32,
+}
+
+/// Stores a named settings document of a bucket in place of the one before, or removes it. What is in it means nothing here.
+#[derive(Clone, PartialEq, Message)]
+pub struct PutBucketDocument {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The document's name: 1 to 64 bytes.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// The document, up to 64 KiB; none to remove it, which succeeds where there is none.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub content: Option<Bytes>,
 }
 
 /// Deletes an empty bucket.
@@ -162,6 +272,12 @@ pub struct WriteCondition {
     /// Its entity tag must be this one; `*` for any; empty for no condition.
     #[prost(string, tag = "2")]
     pub etag: String,
+    /// If there is one, it must be of this many bytes.
+    #[prost(uint64, optional, tag = "3")]
+    pub size: Option<u64>,
+    /// If there is one, it must have been committed in this second since 1970.
+    #[prost(uint64, optional, tag = "4")]
+    pub modified_s: Option<u64>,
 }
 
 /// Makes a whole object visible under its key.
@@ -194,6 +310,42 @@ pub struct DeleteObject {
     #[prost(bytes = "bytes", tag = "2")]
     pub key: Bytes,
     /// What must hold before.
+    #[prost(message, optional, tag = "3")]
+    pub condition: Option<WriteCondition>,
+}
+
+/// Makes an object of the chunks of another in the same bucket, which keeps them too; no data is read or written. Refused
+/// with [`ErrorCode::CopyInSteps`] where the source has too many extents, or mixes chunks with inline parts: the sender
+/// starts an upload and copies ranges with [`CopyPart`], or reads and writes.
+#[derive(Clone, PartialEq, Message)]
+pub struct CopyObject {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// Where the bytes come from.
+    #[prost(message, optional, tag = "2")]
+    pub source: Option<CopySource>,
+    /// The key of the new object; it may be the source's.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub key: Bytes,
+    /// The new object's attributes; none to take those of the source.
+    #[prost(message, optional, tag = "4")]
+    pub attributes: Option<ObjectAttributes>,
+    /// What must hold of the object now under `key`.
+    #[prost(message, optional, tag = "5")]
+    pub condition: Option<WriteCondition>,
+}
+
+/// An object that is copied, as its reader found it.
+#[derive(Clone, PartialEq, Message)]
+pub struct CopySource {
+    /// Its key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    /// The inode that must still be under the key; 0 for any.
+    #[prost(uint64, tag = "2")]
+    pub inode: u64,
+    /// What must hold of it.
     #[prost(message, optional, tag = "3")]
     pub condition: Option<WriteCondition>,
 }
@@ -282,6 +434,51 @@ pub struct AbortUpload {
     pub upload: u64,
 }
 
+/// Adds or replaces a part made of a range of an object of the same bucket; no data is read or written. Refused with
+/// [`ErrorCode::CopyInSteps`] where the range has too many extents, or mixes chunks with inline bytes or holes: the sender
+/// takes smaller ranges, or reads and writes.
+#[derive(Clone, PartialEq, Message)]
+pub struct CopyPart {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The key of the upload.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub key: Bytes,
+    /// The upload.
+    #[prost(uint64, tag = "3")]
+    pub upload: u64,
+    /// The part's number, 1 to 10,000.
+    #[prost(uint32, tag = "4")]
+    pub number: u32,
+    /// Entity tag of the part, without quotes.
+    #[prost(string, tag = "5")]
+    pub etag: String,
+    /// Checksums of the part.
+    #[prost(message, repeated, tag = "6")]
+    pub checksums: Vec<ObjectChecksum>,
+    /// Where the bytes come from.
+    #[prost(message, optional, tag = "7")]
+    pub source: Option<CopySource>,
+    /// First byte of the range.
+    #[prost(uint64, tag = "8")]
+    pub offset: u64,
+    /// Bytes of the range; it lies within the source.
+    #[prost(uint64, tag = "9")]
+    pub length: u64,
+}
+
+/// Gives up uploads of a bucket whose last part is older, by the entry's time, than the bucket's setting.
+#[derive(Clone, PartialEq, Message)]
+pub struct ExpireUploads {
+    /// The bucket's number.
+    #[prost(uint64, tag = "1")]
+    pub bucket_id: u64,
+    /// Uploads to give up at most.
+    #[prost(uint32, tag = "2")]
+    pub limit: u32,
+}
+
 /// Takes up to `steps` steps of releasing what deleted files and uploads held.
 #[derive(Clone, PartialEq, Message)]
 pub struct ReleaseStep {
@@ -306,6 +503,18 @@ pub struct RaiseFeatureLevel {
     pub level: u32,
 }
 
+/// Holds all deletion of data, as after old metadata was restored, or lets it go on. May be sent again.
+#[derive(Clone, PartialEq, Message)]
+pub struct HoldDeletion {
+    /// Whether nothing may be released or deleted.
+    #[prost(bool, tag = "1")]
+    pub held: bool,
+    /// The generation of new session ids is raised to this; it never goes down, and 0 leaves it. A restore takes one that the
+    /// store never used, so that no chunk id comes twice.
+    #[prost(uint32, tag = "2")]
+    pub generation: u32,
+}
+
 /// The answer to a command: a log index and either a reply or an error.
 #[derive(Clone, PartialEq, Message)]
 pub struct WriteReply {
@@ -313,7 +522,7 @@ pub struct WriteReply {
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
     /// The outcome.
-    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 60, 61, 63, 70")]
     pub outcome: Option<Outcome>,
 }
 
@@ -323,6 +532,10 @@ impl Record for WriteReply {
 
 /// What a command came to.
 #[derive(Clone, PartialEq, Oneof)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most outcomes of a mount are the large one; a box for each would cost more than it saves"
+)]
 pub enum Outcome {
     /// It was refused and changed nothing.
     #[prost(message, tag = "2")]
@@ -342,6 +555,38 @@ pub enum Outcome {
     /// Records still to release.
     #[prost(uint64, tag = "7")]
     ReleaseLeft(u64),
+    /// What a file command came to.
+    #[prost(message, tag = "60")]
+    File(FileOutcome),
+    /// The answer to a mount session's heartbeat.
+    #[prost(message, tag = "70")]
+    Orphans(OrphansPage),
+    /// What was copied.
+    #[prost(message, tag = "8")]
+    Copied(Copied),
+    /// How many uploads were given up; fewer than asked for means that none is left to.
+    #[prost(uint64, tag = "9")]
+    UploadsExpired(u64),
+    /// What a lock command came to.
+    #[prost(message, tag = "61")]
+    Lock(LockOutcome),
+    /// What a chunk command came to.
+    #[prost(message, tag = "63")]
+    Chunk(ChunkOutcome),
+}
+
+/// What was copied.
+#[derive(Clone, PartialEq, Message)]
+pub struct Copied {
+    /// When it was committed, in milliseconds since 1970.
+    #[prost(uint64, tag = "1")]
+    pub committed_ms: u64,
+    /// Entity tag of the new object or part, without quotes.
+    #[prost(string, tag = "2")]
+    pub etag: String,
+    /// Its bytes.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
 }
 
 /// Nothing to tell.
@@ -379,9 +624,10 @@ pub enum ErrorCode {
     NoSuchUpload = 6,
     /// The upload changed since its parts were read: read again.
     UploadChanged = 7,
-    /// The session has ended: open another; what it had not committed is given up.
+    /// The session has ended: open another; what it had not committed is given up. The command was not carried out.
     SessionEnded = 8,
-    /// A sequence number below the session's watermark: its answer is gone, its outcome unknown.
+    /// The command was sent before, and its answer is gone: it is below the session's watermark, or its session has ended
+    /// since. Whether it was carried out is unknown: look at the state.
     OutcomeUnknown = 9,
     /// The message breaks a rule of its kind.
     Malformed = 10,
@@ -397,4 +643,56 @@ pub enum ErrorCode {
     Corrupt = 15,
     /// The state cannot be read or written. A person should look.
     Storage = 16,
+    /// No such name in the directory.
+    NoSuchEntry = 20,
+    /// The inode is gone: what is known of it is stale.
+    NoSuchInode = 21,
+    /// The name, or the extended attribute, is there already.
+    Exists = 22,
+    /// Not a directory, where one is needed.
+    NotDirectory = 23,
+    /// A directory, where none can be.
+    IsDirectory = 24,
+    /// The directory holds entries, of which a mount may show none.
+    NotEmpty = 25,
+    /// A name over 255 bytes.
+    NameTooLong = 26,
+    /// A name that POSIX cannot have.
+    InvalidName = 27,
+    /// A name that is not UTF-8.
+    NotUtf8 = 28,
+    /// The file has as many names as it may.
+    TooManyLinks = 29,
+    /// The directory would lie within itself.
+    Loop = 30,
+    /// No such extended attribute.
+    NoSuchXattr = 31,
+    /// An extended attribute, or all of an inode together, over their bounds.
+    XattrTooLarge = 32,
+    /// Beyond the largest file.
+    FileTooLarge = 33,
+    /// The bucket's quota is used up: delete something, or raise it.
+    QuotaExceeded = 34,
+    /// The data is not at the version expected: read it again.
+    DataChanged = 35,
+    /// Neither a directory nor a regular file, and only the latter holds data.
+    NotFile = 36,
+    /// The key is taken by a symbolic link, fifo, socket or device, which S3 leaves alone.
+    NotAnObject = 37,
+    /// The feature level in force does not hold this yet: have every server upgraded, then the level is raised.
+    NotSupportedYet = 17,
+    /// Changes behind the position are gone, or none are kept: read the state anew, and go on from there.
+    FeedTrimmed = 40,
+    /// Too much to be copied in one command: copy it in ranges.
+    CopyInSteps = 41,
+    /// No such user.
+    NoSuchUser = 42,
+    /// No access key of that id.
+    NoSuchAccessKey = 43,
+    /// The user, or the access key, exists already.
+    AccountExists = 44,
+    /// The bucket has no settings document of that name.
+    NoSuchDocument = 45,
+    /// No chunk of that id.
+    NoSuchChunk = 46,
 }

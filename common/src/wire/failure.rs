@@ -11,6 +11,15 @@ pub struct Failure {
     /// For a person: what was wrong.
     #[prost(string, tag = "2")]
     pub detail: String,
+    /// With [`FailureCode::NotLeader`]: who leads; 0 where that is not known.
+    #[prost(uint64, tag = "3")]
+    pub leader: u64,
+    /// With [`FailureCode::NotLeader`]: where the leader is called, host and port; empty where that is not known.
+    #[prost(string, tag = "4")]
+    pub leader_address: String,
+    /// How long the caller should wait before it asks again, in milliseconds; 0 where the server has no opinion.
+    #[prost(uint32, tag = "5")]
+    pub retry_after_ms: u32,
 }
 
 /// Why a request failed. The numbers are persistent.
@@ -43,4 +52,6 @@ pub enum FailureCode {
     DeadlineExceeded = 11,
     /// This server does not answer such requests: the caller's map or version does not fit.
     Unsupported = 12,
+    /// The bucket does not lie in the Raft group that the request names: fetch the group table again.
+    WrongGroup = 13,
 }

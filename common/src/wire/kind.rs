@@ -28,6 +28,22 @@ pub enum RequestKind {
     RenewCertificate = 34,
     /// Asks for the newest list of revoked certificates ([`super::node::Revocations`]).
     Revocations = 35,
+    /// A stream of appends to a member's Raft log ([`super::raft::AppendFrame`]).
+    RaftAppend = 48,
+    /// A vote, or the hand-over of leadership ([`super::raft::VoteMessage`]).
+    RaftVote = 49,
+    /// Has a member fetch a checkpoint and put it in force ([`super::raft::SnapshotOffer`]).
+    RaftSnapshot = 50,
+    /// Asks the leader for a read index ([`super::raft::ReadIndex`]).
+    ReadIndex = 51,
+    /// Changes a Raft group's members ([`super::group::GroupChange`]).
+    GroupChange = 52,
+    /// How a member and its Raft group are ([`super::group::GroupStatusRequest`]).
+    GroupStatus = 53,
+    /// Reads a piece of a metadata checkpoint ([`super::checkpoint::ReadCheckpoint`]), bytes behind the answer.
+    ReadCheckpoint = 54,
+    /// Asks for a metadata checkpoint to back up ([`super::checkpoint::BackUp`]).
+    BackUp = 55,
 }
 
 /// Which of a peer's connections a request takes. Bulk bytes would make the rest wait on one connection.
@@ -41,7 +57,7 @@ pub enum TrafficClass {
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 19] = [
         Self::MetadataWrite,
         Self::MetadataRead,
         Self::PutShard,
@@ -53,6 +69,14 @@ impl RequestKind {
         Self::Join,
         Self::RenewCertificate,
         Self::Revocations,
+        Self::RaftAppend,
+        Self::RaftVote,
+        Self::RaftSnapshot,
+        Self::ReadIndex,
+        Self::GroupChange,
+        Self::GroupStatus,
+        Self::ReadCheckpoint,
+        Self::BackUp,
     ];
 
     /// The number that goes over the wire.
@@ -79,6 +103,14 @@ impl RequestKind {
             Self::Join => "join",
             Self::RenewCertificate => "renew_certificate",
             Self::Revocations => "revocations",
+            Self::RaftAppend => "raft_append",
+            Self::RaftVote => "raft_vote",
+            Self::RaftSnapshot => "raft_snapshot",
+            Self::ReadIndex => "read_index",
+            Self::GroupChange => "group_change",
+            Self::GroupStatus => "group_status",
+            Self::ReadCheckpoint => "read_checkpoint",
+            Self::BackUp => "back_up",
         }
     }
 
@@ -89,15 +121,19 @@ impl RequestKind {
             Self::PutShard | Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver]),
             Self::DeleteShard => Roles::of(&[Role::Metadata]),
             Self::ListShards => Roles::of(&[Role::Metadata, Role::Operator]),
-            Self::DeviceStatus | Self::Hello | Self::RenewCertificate | Self::Revocations => Roles::MEMBER,
+            Self::DeviceStatus | Self::Hello | Self::RenewCertificate | Self::Revocations | Self::GroupStatus => {
+                Roles::MEMBER
+            }
+            Self::RaftAppend | Self::RaftVote | Self::RaftSnapshot | Self::ReadIndex => Roles::of(&[Role::Metadata]),
             Self::Join => Roles::of(&[Role::Joiner]),
+            Self::GroupChange | Self::ReadCheckpoint | Self::BackUp => Roles::of(&[Role::Metadata, Role::Operator]),
         }
     }
 
     /// Which connection it takes.
     pub const fn class(self) -> TrafficClass {
         match self {
-            Self::PutShard | Self::GetShard => TrafficClass::Bulk,
+            Self::PutShard | Self::GetShard | Self::ReadCheckpoint => TrafficClass::Bulk,
             Self::MetadataWrite
             | Self::MetadataRead
             | Self::DeleteShard
@@ -106,23 +142,33 @@ impl RequestKind {
             | Self::Hello
             | Self::Join
             | Self::RenewCertificate
-            | Self::Revocations => TrafficClass::Control,
+            | Self::Revocations
+            | Self::RaftAppend
+            | Self::RaftVote
+            | Self::RaftSnapshot
+            | Self::ReadIndex
+            | Self::GroupChange
+            | Self::GroupStatus
+            | Self::BackUp => TrafficClass::Control,
         }
     }
 
     /// Which of a connection's streams is sent first: the highest. A sign of life never waits behind work, and reads, which
-    /// someone waits for, go before background work.
+    /// someone waits for, go before background work. A Raft group whose votes or appends wait loses its leader.
     pub const fn priority(self) -> i32 {
         match self {
-            Self::Hello => 2,
+            Self::Hello | Self::RaftAppend | Self::RaftVote | Self::ReadIndex => 2,
             Self::MetadataWrite
             | Self::MetadataRead
             | Self::PutShard
             | Self::GetShard
             | Self::Join
             | Self::RenewCertificate
-            | Self::Revocations => 1,
-            Self::DeleteShard | Self::ListShards | Self::DeviceStatus => 0,
+            | Self::Revocations
+            | Self::RaftSnapshot
+            | Self::GroupChange
+            | Self::GroupStatus => 1,
+            Self::DeleteShard | Self::ListShards | Self::DeviceStatus | Self::ReadCheckpoint | Self::BackUp => 0,
         }
     }
 }

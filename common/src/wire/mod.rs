@@ -3,14 +3,23 @@
 //! All are protobuf messages by `prost` derive. Invariant: a tag, once used, keeps its meaning for ever; a field that goes
 //! leaves its tag reserved by a comment. Bulk bytes follow a message raw and are never a field of one.
 
+pub mod about;
+pub mod account;
+pub mod checkpoint;
+pub mod chunk;
 pub mod command;
 pub mod failure;
+pub mod feed;
+pub mod file;
+pub mod group;
 pub mod head;
 pub mod kind;
+pub mod lock;
 pub mod map;
 pub mod node;
 pub mod object;
 pub mod query;
+pub mod raft;
 pub mod role;
 pub mod shard;
 

@@ -75,6 +75,9 @@ pub struct Chunk {
     /// Epoch of the map that the chunk was written under.
     #[prost(uint64, tag = "7")]
     pub epoch: u64,
+    /// Bit i: shard i was not confirmed, or was found missing or damaged since; it is to be made again.
+    #[prost(uint32, tag = "8")]
+    pub missing: u32,
 }
 
 impl Chunk {

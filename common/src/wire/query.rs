@@ -6,7 +6,13 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use super::{
+    account::{AccountAnswer, AccountQuery},
+    chunk::{ChunkAnswer, ChunkQuery},
     command::Refusal,
+    feed::{FeedPage, FeedQuery},
+    file::{FileAnswer, FileQuery},
+    group::{GroupTable, GroupTableQuery},
+    lock::{LockAnswer, LockQuery},
     map::MapMessage,
     object::{Extent, ObjectAttributes, ObjectChecksum, ObjectInfo},
 };
@@ -15,8 +21,11 @@ use super::{
 #[derive(Clone, PartialEq, Message)]
 pub struct ReadRequest {
     /// What is asked.
-    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60, 61, 62, 63, 64, 70")]
     pub query: Option<Query>,
+    /// The Raft group that the sender takes for the bucket's, by the group table.
+    #[prost(uint32, tag = "100")]
+    pub group: u32,
 }
 
 /// What is asked.
@@ -49,6 +58,31 @@ pub enum Query {
     /// Counts for status and metrics.
     #[prost(message, tag = "9")]
     Summary(SummaryQuery),
+    /// A question of a mount.
+    #[prost(message, tag = "60")]
+    File(FileQuery),
+    /// Which Raft group holds which bucket, and who its members are. Any member answers it, whether or not there is a
+    /// leader.
+    #[prost(message, tag = "70")]
+    Groups(GroupTableQuery),
+    /// A settings document of a bucket.
+    #[prost(message, tag = "10")]
+    Document(DocumentQuery),
+    /// Names of a bucket's settings documents.
+    #[prost(message, tag = "11")]
+    Documents(DocumentsQuery),
+    /// Locks of files.
+    #[prost(message, tag = "61")]
+    Lock(LockQuery),
+    /// Users, keys and rights.
+    #[prost(message, tag = "62")]
+    Account(AccountQuery),
+    /// Chunks and their repair.
+    #[prost(message, tag = "63")]
+    Chunk(ChunkQuery),
+    /// Changes of a bucket.
+    #[prost(message, tag = "64")]
+    Feed(FeedQuery),
 }
 
 /// The cluster map.
@@ -84,7 +118,7 @@ pub struct ObjectQuery {
     pub plan_from: u64,
 }
 
-/// A further page of an object's read plan, at the version that the inode holds.
+/// A further page of an object's read plan.
 #[derive(Clone, PartialEq, Message)]
 pub struct PlanQuery {
     /// The bucket's number.
@@ -96,6 +130,9 @@ pub struct PlanQuery {
     /// First byte the page should cover.
     #[prost(uint64, tag = "3")]
     pub from: u64,
+    /// The data version of the first page: where a mount has changed the file since, the query is refused.
+    #[prost(uint64, tag = "4")]
+    pub data_version: u64,
 }
 
 /// A page of keys in byte order.
@@ -162,6 +199,25 @@ pub struct UploadsQuery {
 #[derive(Clone, PartialEq, Message)]
 pub struct SummaryQuery {}
 
+/// A settings document of a bucket.
+#[derive(Clone, PartialEq, Message)]
+pub struct DocumentQuery {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+    /// The document's name.
+    #[prost(string, tag = "2")]
+    pub name: String,
+}
+
+/// Names of a bucket's settings documents.
+#[derive(Clone, PartialEq, Message)]
+pub struct DocumentsQuery {
+    /// The bucket's name.
+    #[prost(string, tag = "1")]
+    pub bucket: String,
+}
+
 /// The answer to a query.
 #[derive(Clone, PartialEq, Message)]
 pub struct ReadReply {
@@ -169,7 +225,10 @@ pub struct ReadReply {
     #[prost(uint64, tag = "1")]
     pub log_index: u64,
     /// The answer.
-    #[prost(oneof = "Answer", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(
+        oneof = "Answer",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 60, 61, 62, 63, 64, 70"
+    )]
     pub answer: Option<Answer>,
 }
 
@@ -206,6 +265,30 @@ pub enum Answer {
     /// Counts.
     #[prost(message, tag = "11")]
     Summary(Summary),
+    /// The answer to a question of a mount.
+    #[prost(message, tag = "60")]
+    File(FileAnswer),
+    /// The group table.
+    #[prost(message, tag = "70")]
+    Groups(GroupTable),
+    /// A settings document of a bucket.
+    #[prost(message, tag = "12")]
+    Document(Document),
+    /// Names of a bucket's settings documents.
+    #[prost(message, tag = "13")]
+    Documents(DocumentNames),
+    /// Locks of files.
+    #[prost(message, tag = "61")]
+    Lock(LockAnswer),
+    /// Users, keys and rights.
+    #[prost(message, tag = "62")]
+    Account(AccountAnswer),
+    /// Chunks and their repair.
+    #[prost(message, tag = "63")]
+    Chunk(ChunkAnswer),
+    /// Changes of a bucket.
+    #[prost(message, tag = "64")]
+    Feed(FeedPage),
 }
 
 /// A bucket.
@@ -229,6 +312,68 @@ pub struct BucketInfo {
     /// Largest chunk, in bytes.
     #[prost(uint32, tag = "6")]
     pub chunk_size_bytes: u32,
+    /// Settings beside those above.
+    #[prost(message, optional, tag = "7")]
+    pub settings: Option<BucketSettings>,
+    /// What it holds.
+    #[prost(message, optional, tag = "8")]
+    pub usage: Option<BucketUsage>,
+}
+
+/// Settings of a bucket beside those of its chunks.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct BucketSettings {
+    /// Most bytes of objects and of parts of uploads; 0 for no bound.
+    #[prost(uint64, tag = "1")]
+    pub quota_bytes: u64,
+    /// Most objects; 0 for no bound.
+    #[prost(uint64, tag = "2")]
+    pub quota_objects: u64,
+    /// Days after its last part when an upload is given up; 0 for never.
+    #[prost(uint32, tag = "3")]
+    pub abandoned_uploads_days: u32,
+    /// Changes that the bucket's feed keeps; 0 for no feed.
+    #[prost(uint64, tag = "4")]
+    pub feed_entries_max: u64,
+    /// Shards of a chunk that need not be confirmed when it is committed.
+    #[prost(uint32, tag = "5")]
+    pub missing_shards_max: u32,
+}
+
+/// What a bucket holds; bytes without redundancy.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct BucketUsage {
+    /// Objects, and files without a name that are kept.
+    #[prost(uint64, tag = "1")]
+    pub objects: u64,
+    /// Their bytes.
+    #[prost(uint64, tag = "2")]
+    pub object_bytes: u64,
+    /// Uploads under way.
+    #[prost(uint64, tag = "3")]
+    pub uploads: u64,
+    /// Bytes of their parts.
+    #[prost(uint64, tag = "4")]
+    pub upload_bytes: u64,
+}
+
+/// A settings document of a bucket.
+#[derive(Clone, PartialEq, Message)]
+pub struct Document {
+    /// What was stored.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub content: Bytes,
+    /// When, in milliseconds since 1970.
+    #[prost(uint64, tag = "2")]
+    pub modified_ms: u64,
+}
+
+/// Names of a bucket's settings documents, in order.
+#[derive(Clone, PartialEq, Message)]
+pub struct DocumentNames {
+    /// The names.
+    #[prost(string, repeated, tag = "1")]
+    pub names: Vec<String>,
 }
 
 /// All buckets, by name.
@@ -259,9 +404,16 @@ pub struct Plan {
     /// All bytes of the file, where it is an inline one.
     #[prost(bytes = "bytes", tag = "1")]
     pub inline: Bytes,
-    /// Extents in order, the first holding the byte asked for.
+    /// Extents in order, the first being the one that holds the byte asked for, or the next one behind it. What no extent
+    /// of the page covers is a hole, which reads as zeros; only files that a mount wrote have any.
     #[prost(message, repeated, tag = "2")]
     pub extents: Vec<Extent>,
+    /// First byte of the next page; 0 where this one reaches the end of the file.
+    #[prost(uint64, tag = "3")]
+    pub next_from: u64,
+    /// Moves with every change of the data in place; 0 for an object as it was put.
+    #[prost(uint64, tag = "4")]
+    pub data_version: u64,
 }
 
 /// A page of keys and common prefixes in byte order.
@@ -390,4 +542,13 @@ pub struct Summary {
     /// The feature level.
     #[prost(uint32, tag = "7")]
     pub feature_level: u32,
+    /// Chunks that wait for repair.
+    #[prost(uint64, tag = "8")]
+    pub repair_pending: u64,
+    /// Whether all deletion of data is held.
+    #[prost(bool, tag = "9")]
+    pub deletion_held: bool,
+    /// The generation of session ids.
+    #[prost(uint32, tag = "10")]
+    pub generation: u32,
 }

@@ -8,10 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
+mod checkpoints;
 mod commands;
+mod families;
+mod files;
+mod groups;
 mod nodes;
 mod objects;
 mod queries;
+mod rafts;
 mod shards;
 
 const RECORDED: &str = include_str!("../../samples/messages-v1.txt");
@@ -21,14 +26,23 @@ const NO_BYTES: &str = "-";
 
 /// Every module beside this one, so that none with messages is forgotten.
 const SOURCES: &[(&str, &str)] = &[
+    ("about", include_str!("about.rs")),
+    ("account", include_str!("account.rs")),
+    ("checkpoint", include_str!("checkpoint.rs")),
+    ("chunk", include_str!("chunk.rs")),
     ("command", include_str!("command.rs")),
     ("failure", include_str!("failure.rs")),
+    ("feed", include_str!("feed.rs")),
+    ("file", include_str!("file.rs")),
+    ("group", include_str!("group.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),
+    ("lock", include_str!("lock.rs")),
     ("map", include_str!("map.rs")),
     ("node", include_str!("node.rs")),
     ("object", include_str!("object.rs")),
     ("query", include_str!("query.rs")),
+    ("raft", include_str!("raft.rs")),
     ("role", include_str!("role.rs")),
     ("shard", include_str!("shard.rs")),
 ];
@@ -55,14 +69,32 @@ fn sample<M: Message + Default + PartialEq + 'static>(name: &'static str, value:
 
 fn samples() -> Vec<Sample> {
     [
+        checkpoints::samples(),
         commands::samples(),
         commands::requests(),
         commands::replies(),
+        groups::samples(),
+        files::commands(),
+        files::queries(),
+        files::answers(),
+        families::buckets(),
+        families::bucket_infos(),
+        families::documents(),
+        families::copies(),
+        families::locks(),
+        families::accounts(),
+        families::keys(),
+        families::account_questions(),
+        families::account_answers(),
+        families::chunks(),
+        families::chunk_answers(),
+        families::feeds(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),
         queries::answers(),
         queries::pages(),
+        rafts::samples(),
         shards::samples(),
     ]
     .into_iter()

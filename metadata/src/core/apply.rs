@@ -4,19 +4,22 @@
 //! gives that reply and changes nothing.
 
 use cairn_common::{
-    envelope::seal,
     ids::SessionId,
     limits,
     wire::command::{Command, Done, EntryBatch, ErrorCode, Outcome, WriteReply, WriteRequest},
 };
 
 use super::{
-    bucket, map, object, release, session,
+    account, bucket, copy, feature, file, lock, map, object, permit, release, repair, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
 };
-use crate::record::{reply, session::SessionRecord, system};
+use crate::record::{
+    reply::{self, ReplyRecord},
+    session::SessionRecord,
+    system,
+};
 
 /// What applying an entry came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,50 +81,78 @@ enum Once {
 }
 
 fn apply_once(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<Once, ApplyError> {
-    let Some(command) = &request.command else {
-        return Err(refuse(ErrorCode::Malformed, "a command without content"));
+    let command = || {
+        let command = request.command.as_ref();
+        command.ok_or_else(|| refuse(ErrorCode::Malformed, "a command without content"))
     };
     if request.sequence == 0 {
+        let command = command()?;
+        feature::check(tx, command)?;
         return apply_unnumbered(tx, SessionId::new(request.session), command).map(Once::Now);
     }
     let session = SessionId::new(request.session);
-    let record = session::require(tx, session)?;
+    let record = require_session(tx, session, request)?;
     if request.sequence < record.answered_below {
         return Err(refuse(
             ErrorCode::OutcomeUnknown,
             "the command's answer was given and is forgotten",
         ));
     }
-    if let Some(reply) = read_record(tx, Family::Reply, &reply::key(session, request.sequence))? {
+    if let Some(reply) = reply_before(tx, session, &record, request.sequence)? {
         return Ok(Once::Before(reply));
     }
-    if request.sequence - record.answered_below.max(request.answered_below) >= limits::REPLY_WINDOW_MAX as u64 {
+    if !is_in_window(&record, request) {
         return Err(refuse(
             ErrorCode::SlowDown,
             "the session has too many commands without an answer",
         ));
     }
+    let command = command()?;
+    feature::check(tx, command)?;
     apply_numbered(tx, session, command).map(Once::Now)
+}
+
+/// The session of a numbered command. Where it has ended, a command that was never sent before was certainly not carried
+/// out; one that was sent before may have been.
+fn require_session(view: &dyn View, session: SessionId, request: &WriteRequest) -> Result<SessionRecord, ApplyError> {
+    match session::require(view, session) {
+        Err(ApplyError::Refused(_)) if request.resent => Err(refuse(
+            ErrorCode::OutcomeUnknown,
+            "the session has ended since the command was first sent: it may have been carried out before; look at the \
+             state, and send it under a new session where it was not",
+        )),
+        outcome => outcome,
+    }
 }
 
 /// Commands that may be repeated without harm.
 fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Result<Outcome, ApplyError> {
     match command {
-        Command::OpenSession(_) => session::open(tx),
+        Command::OpenSession(open) => session::open(tx, open),
         Command::Heartbeat(heartbeat) => session::heartbeat(tx, session, heartbeat),
         Command::EndSession(end) => session::end(tx, SessionId::new(end.session)),
         Command::InstallMap(install) => map::install(tx, install),
         Command::ReleaseStep(step) => release::step(tx, step),
         Command::ForgetChunks(forget) => release::forget(tx, forget),
         Command::RaiseFeatureLevel(raise) => session::raise_feature_level(tx, raise.level),
+        Command::HoldDeletion(hold) => permit::hold_deletion(tx, hold),
+        Command::ExpireUploads(expire) => upload::expire(tx, expire),
+        Command::Chunk(command) => repair::apply(tx, command),
         Command::CreateBucket(_)
         | Command::DeleteBucket(_)
+        | Command::UpdateBucket(_)
+        | Command::PutBucketDocument(_)
         | Command::PutObject(_)
         | Command::DeleteObject(_)
+        | Command::CopyObject(_)
         | Command::CreateUpload(_)
         | Command::PutPart(_)
+        | Command::CopyPart(_)
         | Command::CompleteUpload(_)
-        | Command::AbortUpload(_) => Err(refuse(
+        | Command::AbortUpload(_)
+        | Command::File(_)
+        | Command::Lock(_)
+        | Command::Account(_) => Err(refuse(
             ErrorCode::Malformed,
             "the command needs a session and a sequence",
         )),
@@ -133,23 +164,56 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
     match command {
         Command::CreateBucket(create) => bucket::create(tx, create),
         Command::DeleteBucket(delete) => bucket::delete(tx, &delete.name),
+        Command::UpdateBucket(update) => bucket::update(tx, update),
+        Command::PutBucketDocument(put) => bucket::put_document(tx, put),
         Command::PutObject(put) => object::put(tx, session, put),
         Command::DeleteObject(delete) => object::delete(tx, delete),
+        Command::CopyObject(copy) => copy::object(tx, copy),
         Command::CreateUpload(create) => upload::create(tx, create),
         Command::PutPart(put) => upload::put_part(tx, session, put),
+        Command::CopyPart(copy) => copy::part(tx, copy),
         Command::CompleteUpload(complete) => upload::complete(tx, complete),
         Command::AbortUpload(abort) => upload::abort(tx, abort),
+        Command::File(command) => file::apply(tx, session, command),
+        Command::Lock(command) => lock::apply(tx, session, command),
+        Command::Account(command) => account::apply(tx, command),
         Command::OpenSession(_)
         | Command::Heartbeat(_)
         | Command::EndSession(_)
         | Command::InstallMap(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
+        | Command::RaiseFeatureLevel(_)
+        | Command::HoldDeletion(_)
+        | Command::ExpireUploads(_)
+        | Command::Chunk(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
     }
 }
 
-/// Stores the reply of a numbered command and forgets those that its session has received.
+/// The reply to a command that was applied before.
+fn reply_before(
+    tx: &Tx<'_>,
+    session: SessionId,
+    record: &SessionRecord,
+    sequence: u64,
+) -> Result<Option<WriteReply>, ViewError> {
+    // Commands come mostly in ascending order, so that there is mostly no reply to look for.
+    if sequence > record.newest_sequence {
+        return Ok(None);
+    }
+    let found: Option<ReplyRecord> = read_record(tx, Family::Reply, &reply::key(session, sequence))?;
+    Ok(found
+        .filter(|found| found.sequence == sequence)
+        .map(|found| found.reply))
+}
+
+/// Whether the command's reply can be kept without giving up one that may still be asked for.
+fn is_in_window(record: &SessionRecord, request: &WriteRequest) -> bool {
+    let answered_below = record.answered_below.max(request.answered_below);
+    request.sequence.saturating_sub(answered_below) < limits::REPLY_WINDOW_MAX as u64
+}
+
+/// Stores the reply of a numbered command, and notes which ones its session has received.
 fn remember(tx: &mut Tx<'_>, request: &WriteRequest, reply: &WriteReply) -> Result<(), ViewError> {
     let session = SessionId::new(request.session);
     let session_key = crate::record::session::key(session);
@@ -157,24 +221,18 @@ fn remember(tx: &mut Tx<'_>, request: &WriteRequest, reply: &WriteReply) -> Resu
     let Some(mut record) = record.filter(|_| request.sequence > 0) else {
         return Ok(());
     };
-    if request.sequence < record.answered_below {
+    if request.sequence < record.answered_below || !is_in_window(&record, request) {
         return Ok(());
     }
-    tx.put_raw(Family::Reply, reply::key(session, request.sequence), seal(reply));
-    // The window bounds this loop: no reply is further ahead of the watermark than its length.
+    let kept = ReplyRecord {
+        sequence: request.sequence,
+        reply: reply.clone(),
+    };
+    tx.put(Family::Reply, reply::key(session, request.sequence), &kept);
     let received = request.answered_below.min(request.sequence);
-    let forget_to = received.min(
-        record
-            .answered_below
-            .saturating_add(2 * limits::REPLY_WINDOW_MAX as u64),
-    );
-    for sequence in record.answered_below.max(1)..forget_to {
-        tx.delete(Family::Reply, reply::key(session, sequence));
-    }
-    if forget_to > record.answered_below {
-        record.answered_below = forget_to;
-        tx.put(Family::Session, session_key, &record);
-    }
+    record.answered_below = record.answered_below.max(received);
+    record.newest_sequence = record.newest_sequence.max(request.sequence);
+    tx.put(Family::Session, session_key, &record);
     tx.accept();
     Ok(())
 }

@@ -1,10 +1,14 @@
-//! The bytes of a commit: checked, and entered as chunk and extent records.
+//! Chunk records: committed, referred to, found.
 //!
-//! Invariant: a chunk is committed at most once, and only while its session can still commit it.
+//! Invariant: a chunk is committed at most once, only while its session can still commit it, and with k+1 shards confirmed
+//! at least. A record says where every shard lies: on its explicit devices, or else on the row that was in force at its
+//! epoch. Each change of a record moves its entry in the repair queue.
 
 use cairn_common::{
-    ids::{ChunkId, SessionId},
+    cluster_map::ClusterMap,
+    ids::{ChunkId, DeviceId, PlacementGroup, SessionId},
     limits,
+    redundancy::Redundancy,
     wire::{
         command::ErrorCode,
         object::{Body, Chunk, Extent},
@@ -12,19 +16,32 @@ use cairn_common::{
 };
 
 use super::{
-    session,
-    tx::{ApplyError, Tx, refuse},
-    view::{Family, View},
+    bucket::Bucket,
+    map, repair, session,
+    tx::{ApplyError, Tx, missing, open_record, read_record, refuse, scan_prefix},
+    view::{Family, View, ViewError},
 };
 use crate::record::{
     chunk::{self, ChunkRecord},
     extent::ExtentRecord,
+    row::{self, FormerRow},
+    session as session_record,
+    system::{MapHead, StoreRecord},
 };
 
 /// Checks a body and enters its chunks, each with one reference. Gives the extents, offsets as in the body.
-pub(crate) fn commit_body(tx: &mut Tx<'_>, session: SessionId, body: &Body) -> Result<Vec<ExtentRecord>, ApplyError> {
+pub(crate) fn commit_body(
+    tx: &mut Tx<'_>,
+    bucket: &Bucket,
+    session: SessionId,
+    body: &Body,
+) -> Result<Vec<ExtentRecord>, ApplyError> {
     check_shape(body)?;
-    let settled_below = session::require(tx, session)?.settled_below;
+    if body.extents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut committer = session::require(tx, session)?;
+    let map = session::store(tx)?.map.unwrap_or_default();
     let mut records = Vec::with_capacity(body.extents.len());
     for extent in &body.extents {
         let chunk = extent
@@ -32,29 +49,28 @@ pub(crate) fn commit_body(tx: &mut Tx<'_>, session: SessionId, body: &Body) -> R
             .as_ref()
             .ok_or_else(|| malformed("an extent without a chunk"))?;
         let id = check_chunk(chunk, extent)?;
-        if id.session != session || id.counter < settled_below {
+        if id.session != session || id.counter < committer.settled_below {
             let detail = format!("chunk {id} can no longer be committed by session {session}: send the data again");
             return Err(refuse(ErrorCode::SessionEnded, detail));
         }
-        let key = chunk::key(id);
-        if tx.get(Family::Chunk, &key)?.is_some() {
+        // Counters come mostly in ascending order, so that there is mostly no record to look for.
+        let may_be_known = id.counter <= committer.newest_chunk;
+        if may_be_known && tx.get(Family::Chunk, &chunk::key(id))?.is_some() {
             return Err(malformed("a chunk that is committed already"));
         }
-        tx.put(
-            Family::Chunk,
-            key,
-            &ChunkRecord {
-                chunk: Some(chunk.clone()),
-                references: 1,
-            },
-        );
+        committer.newest_chunk = committer.newest_chunk.max(id.counter);
+        check_shards(bucket, chunk)?;
+        let record = placed(tx, &map, id, chunk)?;
+        put(tx, id, None, &record)?;
         records.push(ExtentRecord {
             file_offset: extent.file_offset,
             length: extent.length,
             chunk_offset: extent.chunk_offset,
             chunk_id: chunk.id.clone(),
+            ..ExtentRecord::default()
         });
     }
+    tx.put(Family::Session, session_record::key(session), &committer);
     Ok(records)
 }
 
@@ -99,6 +115,221 @@ fn check_chunk(chunk: &Chunk, extent: &Extent) -> Result<ChunkId, ApplyError> {
     } else {
         Err(malformed("a chunk that breaks a rule"))
     }
+}
+
+/// All shards are confirmed, but for as many as the bucket's setting lets be made later.
+fn check_shards(bucket: &Bucket, chunk: &Chunk) -> Result<(), ApplyError> {
+    if chunk.missing == 0 {
+        return Ok(());
+    }
+    let redundancy = scheme(chunk)?;
+    let width = redundancy.width();
+    if width < u32::BITS as usize && chunk.missing >> width != 0 {
+        return Err(malformed("a missing shard that the chunk does not have"));
+    }
+    let confirmed = width - chunk.missing.count_ones() as usize;
+    let least = (redundancy.data_shards() + 1).min(width);
+    let allowed = bucket.settings().missing_shards_max as usize;
+    if confirmed < least.max(width.saturating_sub(allowed)) {
+        let detail = format!("only {confirmed} of {width} shards are stored, fewer than the bucket asks for");
+        return Err(refuse(ErrorCode::LimitExceeded, detail));
+    }
+    Ok(())
+}
+
+/// The record of a new chunk: it says where the shards lie also where the row has changed since they were written.
+fn placed(view: &dyn View, map: &MapHead, id: ChunkId, chunk: &Chunk) -> Result<ChunkRecord, ApplyError> {
+    let mut record = ChunkRecord {
+        chunk: Some(chunk.clone()),
+        references: 1,
+        displaced: false,
+    };
+    let width = scheme(chunk)?.width() as u32;
+    if chunk.epoch > map.epoch || !map.widths.contains(&width) {
+        let detail = format!("no rows of {width} devices were in force at epoch {}", chunk.epoch);
+        return Err(refuse(ErrorCode::EpochMismatch, detail));
+    }
+    if chunk.epoch < map.first_epoch {
+        let detail = format!(
+            "chunk {id} was written under a map from before the metadata was restored: fetch the map and send the data again"
+        );
+        return Err(refuse(ErrorCode::EpochMismatch, detail));
+    }
+    if !chunk.explicit_devices.is_empty() {
+        let devices = map::checked(view)?.devices;
+        let known = chunk
+            .explicit_devices
+            .iter()
+            .all(|id| devices.contains_key(&DeviceId::new(*id)));
+        let mut sorted = chunk.explicit_devices.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        if !known || sorted.len() != chunk.explicit_devices.len() {
+            return Err(refuse(
+                ErrorCode::EpochMismatch,
+                "a shard lies on a device that the map does not hold, or two lie on one: send the data again",
+            ));
+        }
+        return Ok(record);
+    }
+    match former_row(view, map, id, chunk)? {
+        None => {}
+        Some(row) if row.devices.is_empty() => {
+            let detail = format!("chunk {id} was written under a map too old: fetch the map and send the data again");
+            return Err(refuse(ErrorCode::EpochMismatch, detail));
+        }
+        Some(row) => {
+            let map = map::checked(view)?;
+            displace(&mut record, row.devices, &map, id)?;
+        }
+    }
+    Ok(record)
+}
+
+/// Notes that the shards lie on `devices`, whatever the row in force says; unless it says the same.
+pub(crate) fn displace(
+    record: &mut ChunkRecord,
+    devices: Vec<u32>,
+    map: &ClusterMap,
+    id: ChunkId,
+) -> Result<(), ViewError> {
+    let row = present_row(map, id, record)?;
+    let chunk = record
+        .chunk
+        .as_mut()
+        .ok_or_else(|| missing(Family::Chunk, format!("the content of chunk {id}")))?;
+    if row.iter().map(|device| device.value()).eq(devices.iter().copied()) {
+        chunk.explicit_devices = Vec::new();
+        chunk.epoch = map.epoch.value();
+        record.displaced = false;
+    } else {
+        // What the writer chose by itself stays its own choice.
+        record.displaced |= chunk.explicit_devices.is_empty();
+        chunk.explicit_devices = devices;
+    }
+    Ok(())
+}
+
+/// The row that the chunk was written to, where its group has another by now.
+fn former_row(view: &dyn View, map: &MapHead, id: ChunkId, chunk: &Chunk) -> Result<Option<FormerRow>, ViewError> {
+    if chunk.epoch >= map.epoch {
+        return Ok(None);
+    }
+    let Some(redundancy) = chunk.redundancy() else {
+        return Ok(None);
+    };
+    let (width, group) = (redundancy.width() as u32, group_of(id, map.group_bits).value());
+    let prefix = row::group_prefix(width, group);
+    let mut found = None;
+    scan_prefix(
+        view,
+        Family::System,
+        &prefix,
+        &row::key(width, group, chunk.epoch),
+        &mut |_, value| {
+            found = Some(open_record(Family::System, value)?);
+            Ok(false)
+        },
+    )?;
+    Ok(found)
+}
+
+pub(crate) fn group_of(id: ChunkId, group_bits: u32) -> PlacementGroup {
+    id.placement_hash().group(u8::try_from(group_bits).unwrap_or(u8::MAX))
+}
+
+fn scheme(chunk: &Chunk) -> Result<Redundancy, ApplyError> {
+    chunk.redundancy().ok_or_else(|| malformed("a scheme out of range"))
+}
+
+/// The record of a chunk, where there is one.
+pub(crate) fn find(view: &dyn View, id: ChunkId) -> Result<Option<ChunkRecord>, ViewError> {
+    read_record(view, Family::Chunk, &chunk::key(id))
+}
+
+/// Stores a chunk's record in place of the one `before` and moves it in the repair queue.
+pub(crate) fn put(
+    tx: &mut Tx<'_>,
+    id: ChunkId,
+    before: Option<&ChunkRecord>,
+    record: &ChunkRecord,
+) -> Result<(), ViewError> {
+    tx.put(Family::Chunk, chunk::key(id), record);
+    repair::requeue(tx, id, before, Some(record))
+}
+
+/// Adds a reference to a chunk that something refers to already.
+pub(crate) fn share(tx: &mut Tx<'_>, id: ChunkId) -> Result<(), ViewError> {
+    let before = find(tx, id)?.filter(|record| record.references > 0);
+    let before = before.ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
+    let record = ChunkRecord {
+        references: before.references + 1,
+        ..before
+    };
+    tx.put(Family::Chunk, chunk::key(id), &record);
+    Ok(())
+}
+
+/// The chunk as readers get it: with the devices that hold its shards, where they are not those of the row in force.
+pub(crate) fn as_read(view: &dyn View, id: ChunkId, record: ChunkRecord) -> Result<Option<Chunk>, ViewError> {
+    let map = session::store(view)?.map.unwrap_or_default();
+    let Some(mut chunk) = record.chunk else { return Ok(None) };
+    if chunk.explicit_devices.is_empty()
+        && let Some(row) = former_row(view, &map, id, &chunk)?
+    {
+        chunk.explicit_devices = row.devices;
+    }
+    Ok(Some(chunk))
+}
+
+/// The devices that hold a chunk's shards, in order.
+pub(crate) fn location(
+    view: &dyn View,
+    store: &StoreRecord,
+    map: &ClusterMap,
+    id: ChunkId,
+    record: &ChunkRecord,
+) -> Result<Vec<DeviceId>, ViewError> {
+    let chunk = record
+        .chunk
+        .as_ref()
+        .ok_or_else(|| missing(Family::Chunk, format!("the content of chunk {id}")))?;
+    if let Some(explicit) = chunk.explicit_row() {
+        return Ok(explicit);
+    }
+    let head = store.map.clone().unwrap_or_default();
+    let former = former_row(view, &head, id, chunk)?.filter(|row| !row.devices.is_empty());
+    match former {
+        Some(row) => Ok(row.devices.into_iter().map(DeviceId::new).collect()),
+        None => present_row(map, id, record),
+    }
+}
+
+/// The devices that the map in force wants a chunk's shards on, in order.
+pub(crate) fn present_row(map: &ClusterMap, id: ChunkId, record: &ChunkRecord) -> Result<Vec<DeviceId>, ViewError> {
+    let redundancy = record.chunk.as_ref().and_then(Chunk::redundancy);
+    let row = redundancy.and_then(|redundancy| map.row(redundancy.width(), id.placement_hash().group(map.group_bits)));
+    row.map(<[DeviceId]>::to_vec)
+        .ok_or_else(|| missing(Family::System, format!("the row of chunk {id}")))
+}
+
+/// Every (device, shard index) that may hold one of a chunk's shards: where it lies, and where a repair may have put it.
+/// Devices that have left the map hold nothing that is ever looked at.
+pub(crate) fn holders(
+    view: &dyn View,
+    store: &StoreRecord,
+    map: &ClusterMap,
+    id: ChunkId,
+    record: &ChunkRecord,
+) -> Result<Vec<(DeviceId, u32)>, ViewError> {
+    let mut shards: Vec<(DeviceId, u32)> = location(view, store, map, id, record)?.into_iter().zip(0..).collect();
+    for shard in present_row(map, id, record)?.into_iter().zip(0..) {
+        if !shards.contains(&shard) {
+            shards.push(shard);
+        }
+    }
+    shards.retain(|(device, _)| map.devices.contains_key(device));
+    Ok(shards)
 }
 
 pub(crate) fn malformed(what: &str) -> ApplyError {

@@ -15,7 +15,8 @@ use cairn_common::{
 
 use super::{
     bucket::{self, Bucket},
-    path,
+    object::entity_tag,
+    path::{self, Entry},
     tx::{ApplyError, open_record, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -33,43 +34,65 @@ pub(crate) fn list(view: &dyn View, query: &ListQuery) -> Result<ListPage, Apply
     let limit = (query.limit as usize).min(limits::LIST_PAGE_MAX);
     let mut page = ListPage::default();
     let mut walk = Walk::new(view, &bucket);
-    walk.seek(query.from.as_ref().max(query.prefix.as_ref()))?;
+    if query.prefix.len() > limits::KEY_LEN_MAX {
+        return Ok(page);
+    }
+    // No key lies between a longer one and the first bytes of it with a zero byte behind them.
+    let from: Vec<u8> = match query.from.get(..limits::KEY_LEN_MAX) {
+        Some(first) if query.from.len() > limits::KEY_LEN_MAX => [first, b"\0"].concat(),
+        Some(_) | None => query.from.to_vec(),
+    };
+    walk.seek(from.as_slice().max(query.prefix.as_ref()))?;
     let mut visits = 0;
+    // Objects of the page, and where their entries are.
+    let mut objects = Vec::new();
     while let Some(step) = walk.next()? {
         visits += 1;
-        let key = step.path();
+        let key = step.path.as_slice();
         if !key.starts_with(&query.prefix) {
             break;
         }
         let rolled_up = common_prefix(key, &query.prefix, &query.delimiter);
-        if rolled_up.is_none() && matches!(step, Step::Directory { .. }) {
-            walk.descend()?;
-            continue;
-        }
-        if page.entries.len() == limit || visits > limits::LIST_VISITS_MAX {
+        if visits > limits::LIST_VISITS_MAX {
             page.next_from = Bytes::copy_from_slice(rolled_up.unwrap_or(key));
             break;
         }
-        match rolled_up {
-            Some(prefix) => {
-                let prefix = Bytes::copy_from_slice(prefix);
-                let whole_directory = prefix == key && matches!(step, Step::Directory { .. });
-                page.entries.push(ListEntry {
-                    key: prefix.clone(),
-                    is_prefix: true,
-                    ..ListEntry::default()
-                });
-                if !whole_directory {
-                    let behind = successor(&prefix);
-                    if behind.is_empty() {
-                        break;
-                    }
-                    walk.seek(&behind)?;
-                }
+        // A mount can make paths that are longer than a key: no request could name what lies there.
+        if step.is_hidden() || rolled_up.unwrap_or(key).len() > limits::KEY_LEN_MAX {
+            continue;
+        }
+        if rolled_up.is_none() && step.is_directory() {
+            walk.descend(step);
+            continue;
+        }
+        if page.entries.len() == limit {
+            page.next_from = Bytes::copy_from_slice(rolled_up.unwrap_or(key));
+            break;
+        }
+        let Some(prefix) = rolled_up else {
+            objects.push((step.inode, page.entries.len()));
+            page.entries.push(ListEntry {
+                key: step.path.into(),
+                ..ListEntry::default()
+            });
+            continue;
+        };
+        let prefix = Bytes::copy_from_slice(prefix);
+        let whole_directory = prefix == key && step.is_directory();
+        page.entries.push(ListEntry {
+            key: prefix.clone(),
+            is_prefix: true,
+            ..ListEntry::default()
+        });
+        if !whole_directory {
+            let behind = successor(&prefix);
+            if behind.is_empty() {
+                break;
             }
-            None => page.entries.push(object_entry(view, &bucket, &step)?),
+            walk.seek(&behind)?;
         }
     }
+    describe(view, &bucket, objects, &mut page.entries)?;
     Ok(page)
 }
 
@@ -83,37 +106,62 @@ fn common_prefix<'k>(key: &'k [u8], prefix: &[u8], delimiter: &[u8]) -> Option<&
     key.get(..prefix.len() + at + delimiter.len())
 }
 
-fn object_entry(view: &dyn View, bucket: &Bucket, step: &Step) -> Result<ListEntry, ViewError> {
-    let record = path::inode_record(view, bucket, step.inode())?;
-    let attributes = record.attributes.unwrap_or_default();
-    let mut checksums = attributes.checksums;
-    checksums.iter_mut().for_each(|checksum| checksum.value.clear());
-    Ok(ListEntry {
-        key: Bytes::copy_from_slice(step.path()),
-        is_prefix: false,
-        size: record.size,
-        modified_ms: record.modified_ms,
-        etag: attributes.etag,
-        checksums,
-    })
+/// Fills the entries of `objects` in. All are read at once, in order of their numbers: those that were made at the same time
+/// lie together.
+fn describe(
+    view: &dyn View,
+    bucket: &Bucket,
+    mut objects: Vec<(InodeId, usize)>,
+    entries: &mut [ListEntry],
+) -> Result<(), ViewError> {
+    objects.sort_unstable();
+    let inodes: Vec<InodeId> = objects.iter().map(|(inode, _)| *inode).collect();
+    let records = path::inode_records(view, bucket.id, &inodes)?;
+    for ((inode, at), record) in objects.into_iter().zip(records) {
+        let entry = &mut entries[at];
+        entry.size = record.size;
+        entry.modified_ms = record.modified_ms;
+        entry.etag = entity_tag(inode, &record);
+        entry.checksums = record.attributes.unwrap_or_default().checksums;
+        entry.checksums.iter_mut().for_each(|checksum| checksum.value.clear());
+    }
+    Ok(())
 }
 
-/// What the walk comes to next.
-enum Step {
-    Object { path: Vec<u8>, inode: InodeId },
-    Directory { path: Vec<u8>, inode: InodeId },
+/// What the walk comes to next: a key, or a directory with its trailing `/`.
+struct Step {
+    path: Vec<u8>,
+    inode: InodeId,
+    shows: Shows,
+}
+
+/// What S3 sees of a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    Object,
+    Directory,
+    /// Nothing: a symbolic link or special file.
+    Nothing,
 }
 
 impl Step {
-    fn path(&self) -> &[u8] {
-        match self {
-            Self::Object { path, .. } | Self::Directory { path, .. } => path,
-        }
+    fn is_directory(&self) -> bool {
+        self.shows == Shows::Directory
     }
 
-    const fn inode(&self) -> InodeId {
-        match self {
-            Self::Object { inode, .. } | Self::Directory { inode, .. } => *inode,
+    fn is_hidden(&self) -> bool {
+        self.shows == Shows::Nothing
+    }
+}
+
+impl Shows {
+    fn of(entry: Entry, component: &[u8]) -> Self {
+        if dentry::is_directory(component) {
+            Self::Directory
+        } else if entry.is_object(component) {
+            Self::Object
+        } else {
+            Self::Nothing
         }
     }
 }
@@ -123,7 +171,7 @@ struct Level {
     directory: InodeId,
     /// The directory's path, with its trailing `/`.
     path: Vec<u8>,
-    batch: VecDeque<(Vec<u8>, InodeId)>,
+    batch: VecDeque<(Vec<u8>, Entry)>,
     /// Where the next batch starts; `None` once the directory is read to its end.
     from: Option<Vec<u8>>,
 }
@@ -132,8 +180,6 @@ struct Walk<'a> {
     view: &'a dyn View,
     bucket: &'a Bucket,
     levels: Vec<Level>,
-    /// The directory that `next` gave last: `descend` goes into it.
-    last: Option<(Vec<u8>, InodeId)>,
 }
 
 impl<'a> Walk<'a> {
@@ -142,19 +188,17 @@ impl<'a> Walk<'a> {
             view,
             bucket,
             levels: Vec::new(),
-            last: None,
         }
     }
 
     /// Goes to the first key that is not less than `key`.
     fn seek(&mut self, key: &[u8]) -> Result<(), ViewError> {
         self.levels.clear();
-        self.last = None;
         let (directories, component) = split_key(key);
         let mut directory = InodeId::ROOT;
         let mut path = Vec::new();
         for name in directories {
-            let found = path::lookup(self.view, self.bucket, directory, name)?;
+            let found = path::lookup(self.view, self.bucket.id, directory, name)?;
             let mut from = name.to_vec();
             if found.is_some() {
                 from.push(0);
@@ -168,7 +212,7 @@ impl<'a> Walk<'a> {
             self.levels.push(level);
             let Some(found) = found else { return Ok(()) };
             path.extend_from_slice(name);
-            directory = found;
+            directory = found.inode;
         }
         let from = Some(component.to_vec());
         self.levels.push(Level {
@@ -189,30 +233,26 @@ impl<'a> Walk<'a> {
             if level.batch.is_empty() {
                 read_batch(self.view, self.bucket, level)?;
             }
-            let Some((component, inode)) = level.batch.pop_front() else {
+            let Some((component, entry)) = level.batch.pop_front() else {
                 self.levels.pop();
                 continue;
             };
-            let path = [level.path.as_slice(), &component].concat();
-            if dentry::is_directory(&component) {
-                self.last = Some((path.clone(), inode));
-                return Ok(Some(Step::Directory { path, inode }));
-            }
-            return Ok(Some(Step::Object { path, inode }));
+            return Ok(Some(Step {
+                path: [level.path.as_slice(), &component].concat(),
+                inode: entry.inode,
+                shows: Shows::of(entry, &component),
+            }));
         }
     }
 
     /// Enters the directory that `next` gave last.
-    fn descend(&mut self) -> Result<(), ViewError> {
-        if let Some((path, directory)) = self.last.take() {
-            self.levels.push(Level {
-                directory,
-                path,
-                batch: VecDeque::new(),
-                from: Some(Vec::new()),
-            });
-        }
-        Ok(())
+    fn descend(&mut self, directory: Step) {
+        self.levels.push(Level {
+            directory: directory.inode,
+            path: directory.path,
+            batch: VecDeque::new(),
+            from: Some(Vec::new()),
+        });
     }
 }
 
@@ -227,7 +267,8 @@ fn read_batch(view: &dyn View, bucket: &Bucket, level: &mut Level) -> Result<(),
     let batch = &mut level.batch;
     scan_prefix(view, Family::Dentry, &prefix, &start, &mut |key, value| {
         let record: DentryRecord = open_record(Family::Dentry, value)?;
-        batch.push_back((key[dentry::PREFIX_LEN..].to_vec(), InodeId::new(record.inode)));
+        let component = &key[dentry::PREFIX_LEN..];
+        batch.push_back((component.to_vec(), Entry::of(&record, component)));
         Ok(batch.len() < BATCH)
     })?;
     if let Some((last, _)) = level.batch.back().filter(|_| level.batch.len() == BATCH) {

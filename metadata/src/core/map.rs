@@ -3,6 +3,7 @@
 use cairn_common::{
     cluster_map::ClusterMap,
     ids::Epoch,
+    limits,
     wire::{
         command::{ErrorCode, InstallMap, Outcome},
         map::MapMessage,
@@ -11,10 +12,14 @@ use cairn_common::{
 
 use super::{
     apply::done,
+    repair, session,
     tx::{ApplyError, Tx, read_record, refuse},
     view::{Family, View, ViewError},
 };
-use crate::record::system::MAP_KEY;
+use crate::record::{
+    row::{self, FormerRow},
+    system::{MAP_KEY, MapHead},
+};
 
 /// The map in force; epoch 0 and empty before the first.
 pub(crate) fn current(view: &dyn View) -> Result<MapMessage, ViewError> {
@@ -40,6 +45,51 @@ pub(crate) fn install(tx: &mut Tx<'_>, install: &InstallMap) -> Result<Outcome, 
         let detail = format!("the map has epoch {}, the one in force {present}", map.epoch);
         return Err(refuse(ErrorCode::EpochMismatch, detail));
     }
+    let before = checked(tx)?;
+    if before.epoch > Epoch::new(0) {
+        keep_former_rows(tx, &before, &map)?;
+    }
     tx.put(Family::System, MAP_KEY.to_vec(), message);
+    let mut store = session::store(tx)?;
+    let first_epoch = store.map.map_or(0, |map| map.first_epoch);
+    store.map = Some(MapHead {
+        epoch: map.epoch.value(),
+        group_bits: message.group_bits,
+        widths: message.widths.iter().map(|rows| rows.width).collect(),
+        first_epoch,
+    });
+    session::put_store(tx, &store);
     Ok(done())
+}
+
+/// Keeps the rows that change, since chunks lie on them until they are moved.
+fn keep_former_rows(tx: &mut Tx<'_>, before: &ClusterMap, after: &ClusterMap) -> Result<(), ApplyError> {
+    if before.group_bits != after.group_bits {
+        return Err(refuse(
+            ErrorCode::Malformed,
+            "the number of placement groups cannot change",
+        ));
+    }
+    for (width, rows) in &before.rows {
+        let Some(new_rows) = after.rows.get(width) else {
+            let detail = format!("the map has no rows of {width} devices any more, and chunks may lie on them");
+            return Err(refuse(ErrorCode::Malformed, detail));
+        };
+        for ((group, row), new_row) in (0_u32..).zip(rows).zip(new_rows) {
+            if row == new_row {
+                continue;
+            }
+            let width = *width as u32;
+            if repair::former_rows(tx, width, group)? >= limits::FORMER_ROWS_MAX {
+                let detail = format!("group {group} still has chunks on many former rows: let them move first");
+                return Err(refuse(ErrorCode::LimitExceeded, detail));
+            }
+            let former = FormerRow {
+                devices: row.iter().map(|device| device.value()).collect(),
+                ..FormerRow::default()
+            };
+            tx.put(Family::System, row::key(width, group, before.epoch.value()), &former);
+        }
+    }
+    Ok(())
 }

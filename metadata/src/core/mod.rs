@@ -3,25 +3,44 @@
 //! Invariant: nothing here is async, reads a clock, draws randomness or touches a disk; every replica that applies the same
 //! entries to the same state makes the same writes.
 
+mod account;
 mod apply;
 mod bucket;
 mod chunk;
+mod copy;
+mod extents;
+mod feature;
+mod feed;
+mod file;
+mod hold;
+mod links;
 mod list;
+mod lock;
 mod map;
 mod object;
 mod path;
+mod permit;
 mod plan;
 mod query;
 mod release;
+mod repair;
+mod segments;
 mod session;
 mod tx;
 mod upload;
+mod usage;
 pub mod view;
 
 #[cfg(test)]
 mod tests;
 
 pub use apply::{Applied, apply};
+pub(crate) use extents::live as live_extent;
+pub use feature::{feature_level, refused_at, required_level};
+pub(crate) use path::{Entry, is_shown};
 pub use query::answer;
 pub use release::{DeletableChunk, deletable_chunks, is_orphan, release_pending};
+pub(crate) use repair::priority as repair_priority;
 pub use session::live_sessions;
+pub(crate) use session::{GENERATION_MAX, parts_of as session_parts};
+pub use upload::buckets_to_expire;

@@ -1,173 +1,138 @@
-//! Where the bytes of an object lie: its read plan, page by page.
+//! Where the bytes of an object or file lie: its read plan, page by page.
 //!
-//! Invariant: extents of a page follow each other without a hole, the first holding the byte asked for.
+//! Invariant: extents of a page are in order and do not overlap, the first being the one that holds the byte asked for or
+//! the next behind it; those of an object as it was put follow each other without a hole.
 
 use bytes::Bytes;
 use cairn_common::{
-    ids::{BucketId, ChunkId, InodeId, UploadId},
+    ids::{BucketId, ChunkId, InodeId},
     limits,
     wire::{
         command::ErrorCode,
-        object::{Extent, ObjectInfo, PartSize},
+        object::{Extent, ObjectAttributes, ObjectInfo, PartSize},
         query::{ObjectAnswer, ObjectQuery, Plan, PlanQuery},
     },
 };
 
 use super::{
-    bucket, path,
-    tx::{ApplyError, missing, open_record, read_record, refuse, scan_prefix},
+    bucket,
+    object::entity_tag,
+    path,
+    segments::{manifest, message, segments},
+    tx::{ApplyError, missing, read_record, refuse},
     view::{Family, View, ViewError},
 };
 use crate::record::{
     chunk::{self, ChunkRecord},
-    extent::{self, ExtentRecord, ManifestRecord},
-    inode::{self, InodeRecord},
-    part::{self, PartRecord},
+    extent::{ExtentRecord, ManifestRecord},
+    inode::{InodeKind, InodeRecord},
 };
 
 /// An object under its key, with the start of its plan where that is wanted.
 pub(crate) fn object(view: &dyn View, query: &ObjectQuery) -> Result<ObjectAnswer, ApplyError> {
     let bucket = bucket::require(view, &query.bucket)?;
-    let inode = path::resolve(view, &bucket, &query.key)?;
-    let inode = inode.ok_or_else(|| refuse(ErrorCode::NoSuchKey, "there is no object under the key"))?;
-    let record = path::inode_record(view, &bucket, inode)?;
-    let manifest = manifest(view, bucket.id, inode, &record)?;
+    let (_, component) = cairn_common::name::split_key(&query.key);
+    let entry = path::resolve(view, &bucket, &query.key)?.filter(|entry| entry.is_object(component));
+    let entry = entry.ok_or_else(|| refuse(ErrorCode::NoSuchKey, "there is no object under the key"))?;
+    let record = path::inode_record(view, bucket.id, entry.inode)?;
     let plan = query
         .with_plan
-        .then(|| page(view, bucket.id, inode, &record, &manifest, query.plan_from))
+        .then(|| page(view, bucket.id, entry.inode, &record, query.plan_from))
         .transpose()?;
-    let size = |(number, size): (&u32, &u64)| PartSize {
-        number: *number,
-        size: *size,
-    };
-    let info = ObjectInfo {
-        size: record.size,
-        modified_ms: record.modified_ms,
-        attributes: record.attributes,
-        parts: manifest.numbers.iter().zip(&manifest.sizes).map(size).collect(),
-        inode: inode.value(),
-    };
+    let parts = part_sizes(view, bucket.id, entry.inode, &record)?;
     Ok(ObjectAnswer {
-        info: Some(info),
+        info: Some(info(entry.inode, record, parts)),
         plan,
         bucket_id: bucket.id.value(),
     })
 }
 
+/// The parts as they were uploaded; none once a mount has changed the data.
+fn part_sizes(
+    view: &dyn View,
+    bucket: BucketId,
+    inode: InodeId,
+    record: &InodeRecord,
+) -> Result<Vec<PartSize>, ViewError> {
+    if record.changes.is_some() {
+        return Ok(Vec::new());
+    }
+    let ManifestRecord { numbers, sizes } = manifest(view, bucket, inode, record)?;
+    let size = |(number, size)| PartSize { number, size };
+    Ok(numbers.into_iter().zip(sizes).map(size).collect())
+}
+
+fn info(inode: InodeId, record: InodeRecord, parts: Vec<PartSize>) -> ObjectInfo {
+    let etag = entity_tag(inode, &record);
+    let is_directory = record.kind() == InodeKind::Directory;
+    ObjectInfo {
+        size: if is_directory { 0 } else { record.size },
+        modified_ms: record.modified_ms,
+        attributes: Some(ObjectAttributes {
+            etag,
+            ..record.attributes.unwrap_or_default()
+        }),
+        parts,
+        inode: inode.value(),
+    }
+}
+
 /// A further page of the plan of an inode, whether or not it still has a name.
 pub(crate) fn further(view: &dyn View, query: &PlanQuery) -> Result<Plan, ApplyError> {
-    let bucket = BucketId::new(query.bucket_id);
-    let inode = InodeId::new(query.inode);
-    let record: Option<InodeRecord> = read_record(view, Family::Inode, &inode::key(bucket, inode))?;
+    let (bucket, inode) = (BucketId::new(query.bucket_id), InodeId::new(query.inode));
+    let record = path::find_readable(view, bucket, inode)?;
     let record = record.ok_or_else(|| refuse(ErrorCode::NoSuchKey, "the object was deleted while it was read"))?;
-    let manifest = manifest(view, bucket, inode, &record)?;
-    Ok(page(view, bucket, inode, &record, &manifest, query.from)?)
+    require_version(&record, query.data_version)?;
+    Ok(page(view, bucket, inode, &record, query.from)?)
 }
 
-fn manifest(
-    view: &dyn View,
-    bucket: BucketId,
-    inode: InodeId,
-    record: &InodeRecord,
-) -> Result<ManifestRecord, ViewError> {
-    if record.upload == 0 {
-        return Ok(ManifestRecord::default());
+/// Refuses where the data is not at the version expected.
+pub(crate) fn require_version(record: &InodeRecord, expected: u64) -> Result<(), ApplyError> {
+    let version = record.data_version();
+    if version == expected {
+        return Ok(());
     }
-    read_record(view, Family::Extent, &extent::manifest_key(bucket, inode))?
-        .ok_or_else(|| missing(Family::Extent, format!("the manifest of inode {inode}")))
+    let detail = format!("the file's data is at version {version}, not {expected}: read it again");
+    Err(refuse(ErrorCode::DataChanged, detail))
 }
 
-fn page(
+/// The page of a plan from byte `from` on.
+pub(crate) fn page(
     view: &dyn View,
     bucket: BucketId,
     inode: InodeId,
     record: &InodeRecord,
-    manifest: &ManifestRecord,
     from: u64,
 ) -> Result<Plan, ViewError> {
-    if !record.inline.is_empty() {
+    let data_version = record.data_version();
+    if !record.inline.is_empty() || from >= record.size {
         return Ok(Plan {
             inline: record.inline.clone(),
-            extents: Vec::new(),
+            data_version,
+            ..Plan::default()
         });
     }
-    let extents = if record.upload == 0 {
-        file_extents(view, bucket, inode, record, from)?
-    } else {
-        part_extents(view, bucket, UploadId::new(record.upload), manifest, from)?
-    };
+    let segments = segments(view, bucket, inode, record, from, record.size, limits::PLAN_EXTENTS_MAX)?;
+    let extents: Result<_, _> = segments.list.iter().map(|segment| with_chunk(view, segment)).collect();
     Ok(Plan {
         inline: Bytes::new(),
-        extents,
+        extents: extents?,
+        next_from: if segments.reached < record.size {
+            segments.reached
+        } else {
+            0
+        },
+        data_version,
     })
 }
 
-/// Extents of a body that is one file, from the one that holds byte `from` on.
-fn file_extents(
-    view: &dyn View,
-    bucket: BucketId,
-    inode: InodeId,
-    record: &InodeRecord,
-    from: u64,
-) -> Result<Vec<Extent>, ViewError> {
-    let first = record.extents.iter().filter(|extent| extent.end() > from).cloned();
-    let mut records: Vec<ExtentRecord> = first.collect();
-    if record.more_extents {
-        let prefix = inode::key(bucket, inode);
-        let start = extent::key(bucket, inode, from.saturating_add(1));
-        scan_prefix(view, Family::Extent, &prefix, &start, &mut |_, value| {
-            records.push(open_record(Family::Extent, value)?);
-            Ok(records.len() < limits::PLAN_EXTENTS_MAX)
-        })?;
+fn with_chunk(view: &dyn View, segment: &ExtentRecord) -> Result<Extent, ViewError> {
+    let mut extent = message(segment);
+    if !segment.chunk_id.is_empty() {
+        let id = ChunkId::from_bytes(&segment.chunk_id).ok_or_else(|| missing(Family::Chunk, "a valid chunk id"))?;
+        let chunk: ChunkRecord = read_record(view, Family::Chunk, &chunk::key(id))?
+            .ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
+        extent.chunk = super::chunk::as_read(view, id, chunk)?;
     }
-    records.iter().map(|record| with_chunk(view, record, 0)).collect()
-}
-
-/// Extents of a multipart object, from the one that holds byte `from` on.
-fn part_extents(
-    view: &dyn View,
-    bucket: BucketId,
-    upload: UploadId,
-    manifest: &ManifestRecord,
-    from: u64,
-) -> Result<Vec<Extent>, ViewError> {
-    let mut extents = Vec::new();
-    let mut start = 0_u64;
-    for (number, size) in manifest.numbers.iter().zip(&manifest.sizes) {
-        let end = start + size;
-        if end > from {
-            let part: PartRecord = read_record(view, Family::Part, &part::key(bucket, upload, *number))?
-                .ok_or_else(|| missing(Family::Part, format!("part {number} of upload {upload}")))?;
-            if !part.inline.is_empty() {
-                let length = part.inline.len() as u64;
-                extents.push(Extent {
-                    file_offset: start,
-                    length,
-                    inline: part.inline,
-                    ..Extent::default()
-                });
-            }
-            for record in part.extents.iter().filter(|record| start + record.end() > from) {
-                extents.push(with_chunk(view, record, start)?);
-            }
-            if extents.len() >= limits::PLAN_EXTENTS_MAX {
-                break;
-            }
-        }
-        start = end;
-    }
-    Ok(extents)
-}
-
-fn with_chunk(view: &dyn View, record: &ExtentRecord, base: u64) -> Result<Extent, ViewError> {
-    let id = ChunkId::from_bytes(&record.chunk_id).ok_or_else(|| missing(Family::Chunk, "a valid chunk id"))?;
-    let chunk: ChunkRecord = read_record(view, Family::Chunk, &chunk::key(id))?
-        .ok_or_else(|| missing(Family::Chunk, format!("chunk {id}")))?;
-    Ok(Extent {
-        file_offset: base + record.file_offset,
-        length: record.length,
-        chunk_offset: record.chunk_offset,
-        chunk: chunk.chunk,
-        inline: Bytes::new(),
-    })
+    Ok(extent)
 }

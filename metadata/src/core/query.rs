@@ -1,9 +1,12 @@
 //! Answering queries.
 
-use cairn_common::wire::query::{Answer, BucketsPage, Query, ReadReply, Summary};
+use cairn_common::wire::{
+    group::GroupTable,
+    query::{Answer, BucketsPage, DocumentNames, Query, ReadReply, Summary},
+};
 
 use super::{
-    bucket, list, map, plan, session,
+    account, bucket, feed, file, list, lock, map, plan, repair, session,
     tx::ApplyError,
     upload,
     view::{View, ViewError},
@@ -35,7 +38,20 @@ fn answer_or_refuse(view: &dyn View, query: &Query) -> Result<Answer, ApplyError
         Query::List(query) => list::list(view, query).map(Answer::List),
         Query::Parts(query) => upload::parts(view, query).map(Answer::Parts),
         Query::Uploads(query) => upload::uploads(view, query).map(Answer::Uploads),
+        Query::File(query) => file::answer(view, query).map(Answer::File),
+        Query::Document(query) => bucket::document(view, query).map(Answer::Document),
+        Query::Documents(query) => {
+            let bucket = bucket::require(view, &query.bucket)?.id;
+            let names = bucket::document_names(view, bucket)?;
+            Ok(Answer::Documents(DocumentNames { names }))
+        }
+        Query::Lock(query) => lock::answer(view, query).map(Answer::Lock),
+        Query::Account(query) => account::answer(view, query).map(Answer::Account),
+        Query::Chunk(query) => repair::answer(view, query).map(Answer::Chunk),
+        Query::Feed(query) => feed::answer(view, query).map(Answer::Feed),
         Query::Summary(_) => Ok(Answer::Summary(summary(view)?)),
+        // Every bucket lies in the one group; its members are for the server to name.
+        Query::Groups(_) => Ok(Answer::Groups(GroupTable::default())),
     }
 }
 
@@ -50,5 +66,8 @@ fn summary(view: &dyn View) -> Result<Summary, ViewError> {
         sessions: store.sessions,
         epoch: map::current(view)?.epoch,
         feature_level: store.feature_level,
+        repair_pending: store.repair_pending,
+        deletion_held: store.deletion_held,
+        generation: store.generation,
     })
 }

@@ -5,11 +5,12 @@
 
 use cairn_common::{
     ids::SessionId,
-    wire::command::{ErrorCode, Heartbeat, Outcome},
+    wire::command::{ErrorCode, Heartbeat, OpenSession, Outcome},
 };
 
 use super::{
     apply::done,
+    hold, lock,
     tx::{ApplyError, Tx, open_record, read_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -19,8 +20,11 @@ use crate::record::{
     system::{STORE_KEY, StoreRecord},
 };
 
-/// Sessions per generation: the counter part of a session id.
-const COUNTER_BITS: u32 = 48;
+/// Sessions per generation: the counter part of a session id. A thousand a second fill it in 34 years.
+const COUNTER_BITS: u32 = 40;
+
+/// The highest generation: what a session id has room for.
+pub(crate) const GENERATION_MAX: u32 = u32::MAX >> (COUNTER_BITS - u32::BITS);
 
 /// The record of a session that must be alive.
 pub(crate) fn require(view: &dyn View, session: SessionId) -> Result<SessionRecord, ApplyError> {
@@ -32,6 +36,14 @@ pub(crate) fn require(view: &dyn View, session: SessionId) -> Result<SessionReco
     })
 }
 
+/// The generation of a session id, and its counter.
+pub(crate) fn parts_of(session: SessionId) -> (u64, u64) {
+    (
+        session.value() >> COUNTER_BITS,
+        session.value() & ((1 << COUNTER_BITS) - 1),
+    )
+}
+
 pub(crate) fn store(view: &dyn View) -> Result<StoreRecord, ViewError> {
     Ok(read_record(view, Family::System, STORE_KEY)?.unwrap_or_default())
 }
@@ -40,17 +52,19 @@ pub(crate) fn put_store(tx: &mut Tx<'_>, store: &StoreRecord) {
     tx.put(Family::System, STORE_KEY.to_vec(), store);
 }
 
-/// Whether a session with this id was ever opened.
+/// Whether a session with this id was opened, or can never be. Of an older generation none can be any more; which ones
+/// were, metadata that was restored does not know.
 pub(crate) fn was_opened(store: &StoreRecord, session: SessionId) -> bool {
-    let generation = session.value() >> COUNTER_BITS;
-    let counter = session.value() & ((1 << COUNTER_BITS) - 1);
-    generation == u64::from(store.generation) && (1..=store.last_session).contains(&counter)
+    let (generation, counter) = parts_of(session);
+    let present = u64::from(store.generation);
+    generation < present || (generation == present && (1..=store.last_session).contains(&counter))
 }
 
-pub(crate) fn open(tx: &mut Tx<'_>) -> Result<Outcome, ApplyError> {
+pub(crate) fn open(tx: &mut Tx<'_>, open: &OpenSession) -> Result<Outcome, ApplyError> {
     let mut store = store(tx)?;
     store.last_session += 1;
     store.sessions += 1;
+    store.mounts += u64::from(open.mounts);
     put_store(tx, &store);
     let id = SessionId::new(u64::from(store.generation) << COUNTER_BITS | store.last_session);
     let reads_from = tx.log_index;
@@ -59,6 +73,10 @@ pub(crate) fn open(tx: &mut Tx<'_>) -> Result<Outcome, ApplyError> {
         reads_from,
         answered_below: 1,
         opened_ms: tx.time_ms,
+        mounts: open.mounts,
+        orphans_seen: if open.mounts { tx.log_index } else { 0 },
+        newest_sequence: 0,
+        newest_chunk: 0,
     };
     tx.put(Family::Session, session::key(id), &record);
     Ok(Outcome::Session(id.value()))
@@ -68,15 +86,25 @@ pub(crate) fn heartbeat(tx: &mut Tx<'_>, session: SessionId, heartbeat: &Heartbe
     let mut record = require(tx, session)?;
     record.settled_below = record.settled_below.max(heartbeat.settled_below);
     record.reads_from = record.reads_from.max(heartbeat.reads_from.min(tx.log_index));
+    let outcome = if record.mounts {
+        // What a late heartbeat holds was held before: the newer one's list stands.
+        if heartbeat.orphans_seen >= record.orphans_seen {
+            hold::set(tx, session, &heartbeat.held)?;
+        }
+        record.orphans_seen = record.orphans_seen.max(heartbeat.orphans_seen.min(tx.log_index));
+        Outcome::Orphans(hold::orphans(tx, record.orphans_seen)?)
+    } else {
+        done()
+    };
     tx.put(Family::Session, session::key(session), &record);
-    Ok(done())
+    Ok(outcome)
 }
 
 pub(crate) fn end(tx: &mut Tx<'_>, session: SessionId) -> Result<Outcome, ApplyError> {
     let record: Option<SessionRecord> = tx.record(Family::Session, &session::key(session))?;
-    if record.is_none() {
-        return Ok(done());
-    }
+    let Some(record) = record else { return Ok(done()) };
+    lock::end_session(tx, session)?;
+    // The window of answers bounds this: see `apply::remember`.
     let prefix = session::key(session);
     let mut replies = Vec::new();
     scan_prefix(tx, Family::Reply, &prefix, &prefix, &mut |key, _| {
@@ -86,9 +114,11 @@ pub(crate) fn end(tx: &mut Tx<'_>, session: SessionId) -> Result<Outcome, ApplyE
     for key in replies {
         tx.delete(Family::Reply, key);
     }
+    hold::clear(tx, session)?;
     tx.delete(Family::Session, session::key(session));
     let mut store = store(tx)?;
     store.sessions = store.sessions.saturating_sub(1);
+    store.mounts = store.mounts.saturating_sub(record.mounts.into());
     put_store(tx, &store);
     Ok(done())
 }
@@ -110,13 +140,28 @@ pub fn live_sessions(view: &dyn View) -> Result<Vec<SessionId>, ViewError> {
     Ok(sessions)
 }
 
-/// The oldest log index that a read, running or to come, may see.
-pub(crate) fn oldest_read(view: &dyn View) -> Result<u64, ViewError> {
-    let mut oldest = u64::MAX;
+/// What sessions still need of what was given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Needs {
+    /// The oldest log index that a read, running or to come, may see.
+    pub(crate) reads_from: u64,
+    /// Every mount has compared its open files with the inodes that lost their last name up to this log index.
+    pub(crate) orphans_seen: u64,
+}
+
+/// What all sessions together still need.
+pub(crate) fn needs(view: &dyn View) -> Result<Needs, ViewError> {
+    let mut needs = Needs {
+        reads_from: u64::MAX,
+        orphans_seen: u64::MAX,
+    };
     scan_prefix(view, Family::Session, &[], &[], &mut |_, value| {
         let record: SessionRecord = open_record(Family::Session, value)?;
-        oldest = oldest.min(record.reads_from);
+        needs.reads_from = needs.reads_from.min(record.reads_from);
+        if record.mounts {
+            needs.orphans_seen = needs.orphans_seen.min(record.orphans_seen);
+        }
         Ok(true)
     })?;
-    Ok(oldest)
+    Ok(needs)
 }

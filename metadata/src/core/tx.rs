@@ -1,15 +1,17 @@
-//! The writes of an entry while it is applied: an overlay over the state, with a layer of its own for the command at hand.
+//! The writes of an entry while it is applied: an overlay over the state, and how to undo those of the command at hand.
 //!
 //! Invariant: a command sees its own writes and those of the commands before it; a refused command leaves none.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
+use bytes::Bytes;
 use cairn_common::{
     envelope::{self, Record},
     wire::command::{ErrorCode, Refusal},
 };
 
 use super::view::{Family, View, ViewError, Visitor, Write};
+use crate::record::inode::ns;
 
 /// Why a command was not carried out.
 #[derive(Debug, PartialEq)]
@@ -34,50 +36,82 @@ pub(crate) fn refuse(code: ErrorCode, detail: impl Into<String>) -> ApplyError {
     })
 }
 
-type Layer = BTreeMap<(Family, Vec<u8>), Option<Vec<u8>>>;
-
-/// The writes to one family, by key.
+/// The writes to one family, by key; `None` where the record is removed.
 type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A write of the command at hand, with what had been written under the key before.
+struct Undo {
+    family: Family,
+    key: Vec<u8>,
+    before: Option<Option<Vec<u8>>>,
+}
 
 /// The state with the writes made so far.
 pub(crate) struct Tx<'a> {
     view: &'a dyn View,
-    entry: Layer,
-    command: Layer,
+    /// By the family's number.
+    written: Vec<Written>,
+    undo: Vec<Undo>,
     /// Log index of the entry.
     pub(crate) log_index: u64,
     /// The entry's time, in milliseconds since 1970; it never goes back.
     pub(crate) time_ms: u64,
     /// Garbage queued by this entry so far.
     pub(crate) queued: u32,
+    /// Changes noted by this entry so far.
+    pub(crate) noted: u32,
+    /// The S3 key that the command at hand changes; empty where it comes by inode.
+    pub(crate) key: Bytes,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(view: &'a dyn View, log_index: u64, time_ms: u64) -> Self {
+        let families = Family::ALL.iter().map(|family| *family as usize + 1).max();
+        let mut written = Vec::new();
+        written.resize_with(families.unwrap_or_default(), Written::new);
         Self {
             view,
-            entry: Layer::new(),
-            command: Layer::new(),
+            written,
+            undo: Vec::new(),
             log_index,
             time_ms,
             queued: 0,
+            noted: 0,
+            key: Bytes::new(),
         }
+    }
+
+    /// The entry's time, in nanoseconds since 1970.
+    pub(crate) fn time_ns(&self) -> i64 {
+        ns(self.time_ms)
     }
 
     /// Keeps the writes of the command at hand.
     pub(crate) fn accept(&mut self) {
-        self.entry.append(&mut self.command);
+        self.undo.clear();
+        self.key = Bytes::new();
     }
 
     /// Drops the writes of the command at hand.
     pub(crate) fn reject(&mut self) {
-        self.command.clear();
+        while let Some(Undo { family, key, before }) = self.undo.pop() {
+            let written = &mut self.written[family as usize];
+            match before {
+                Some(value) => written.insert(key, value),
+                None => written.remove(&key),
+            };
+        }
+        self.key = Bytes::new();
     }
 
-    /// All writes kept.
-    pub(crate) fn into_writes(self) -> Vec<Write> {
-        let write = |((family, key), value)| Write { family, key, value };
-        self.entry.into_iter().map(write).collect()
+    /// All writes kept, by family and key.
+    pub(crate) fn into_writes(mut self) -> Vec<Write> {
+        let mut writes = Vec::with_capacity(self.written.iter().map(BTreeMap::len).sum());
+        for family in Family::ALL {
+            let written = std::mem::take(&mut self.written[family as usize]);
+            writes.extend(written.into_iter().map(|(key, value)| Write { family, key, value }));
+        }
+        writes
     }
 
     /// The record under `key`.
@@ -92,45 +126,36 @@ impl<'a> Tx<'a> {
 
     /// Sets the bytes under `key`.
     pub(crate) fn put_raw(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
-        self.command.insert((family, key), Some(value));
+        self.write(family, key, Some(value));
     }
 
     /// Removes what is under `key`.
     pub(crate) fn delete(&mut self, family: Family, key: Vec<u8>) {
-        self.command.insert((family, key), None);
+        self.write(family, key, None);
     }
 
-    fn written(&self, family: Family, from: &[u8]) -> Written {
-        let start = (family, from.to_vec());
-        let layer = |layer: &Layer| {
-            layer
-                .range(start.clone()..)
-                .take_while(|((other, _), _)| *other == family)
-                .map(|((_, key), value)| (key.clone(), value.clone()))
-                .collect::<Written>()
-        };
-        let mut written = layer(&self.entry);
-        written.extend(layer(&self.command));
-        written
+    fn write(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let before = self.written[family as usize].insert(key.clone(), value);
+        self.undo.push(Undo { family, key, before });
     }
 }
 
 impl View for Tx<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        let place = (family, key.to_vec());
-        match self.command.get(&place).or_else(|| self.entry.get(&place)) {
+        match self.written[family as usize].get(key) {
             Some(value) => Ok(value.clone()),
             None => self.view.get(family, key),
         }
     }
 
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError> {
-        let mut written = self.written(family, from).into_iter().peekable();
+        let bounds = (Bound::Included(from), Bound::Unbounded);
+        let mut written = self.written[family as usize].range::<[u8], _>(bounds).peekable();
         let mut go_on = true;
         self.view.scan(family, from, &mut |key, value| {
             while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| new_key.as_slice() <= key) {
-                if let Some(new_value) = &new_value {
-                    go_on = visit(&new_key, new_value);
+                if let Some(new_value) = new_value {
+                    go_on = visit(new_key, new_value);
                 }
                 if new_key == key || !go_on {
                     return go_on;
@@ -144,7 +169,7 @@ impl View for Tx<'_> {
             if !go_on {
                 break;
             }
-            go_on = visit(&key, &value);
+            go_on = visit(key, value);
         }
         Ok(())
     }
@@ -239,5 +264,26 @@ mod tests {
         tx.reject();
         let expected: Vec<Vec<u8>> = [b"a", b"b", b"e", b"g"].map(|key| key.to_vec()).into();
         assert_eq!(keys(&tx, b"", 99), expected);
+    }
+
+    #[test]
+    fn a_refused_command_leaves_what_was_written_before_it() {
+        let base = MemoryView::default();
+        let mut tx = Tx::new(&base, 1, 1);
+        tx.put_raw(Family::Inode, b"a".to_vec(), vec![1]);
+        tx.accept();
+        for value in [2, 3] {
+            tx.put_raw(Family::Inode, b"a".to_vec(), vec![value]);
+            tx.put_raw(Family::Chunk, b"b".to_vec(), vec![value]);
+        }
+        tx.delete(Family::Inode, b"a".to_vec());
+        assert_eq!(tx.get(Family::Inode, b"a"), Ok(None));
+        tx.reject();
+        let kept = Write {
+            family: Family::Inode,
+            key: b"a".to_vec(),
+            value: Some(vec![1]),
+        };
+        assert_eq!(tx.into_writes(), [kept]);
     }
 }

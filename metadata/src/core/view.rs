@@ -31,11 +31,23 @@ pub enum Family {
     Reply = 10,
     /// Inodes, uploads and chunks to be released.
     Garbage = 11,
+    /// Extended attributes.
+    Xattr = 20,
+    /// Files without a name that mount sessions hold open.
+    Hold = 25,
+    /// Locks of files, by inode and by session.
+    Lock = 21,
+    /// Users, access keys and rights.
+    User = 22,
+    /// Chunks that wait for repair.
+    Repair = 23,
+    /// Change feeds of buckets.
+    Feed = 24,
 }
 
 impl Family {
     /// All families.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::System,
         Self::Bucket,
         Self::Dentry,
@@ -47,6 +59,12 @@ impl Family {
         Self::Session,
         Self::Reply,
         Self::Garbage,
+        Self::Xattr,
+        Self::Hold,
+        Self::Lock,
+        Self::User,
+        Self::Repair,
+        Self::Feed,
     ];
 
     /// The name of the column family. Persistent.
@@ -63,6 +81,12 @@ impl Family {
             Self::Session => "session",
             Self::Reply => "reply",
             Self::Garbage => "garbage",
+            Self::Xattr => "xattr",
+            Self::Hold => "hold",
+            Self::Lock => "lock",
+            Self::User => "user",
+            Self::Repair => "repair",
+            Self::Feed => "feed",
         }
     }
 }
@@ -90,6 +114,11 @@ pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 pub trait View {
     /// The value under `key`.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError>;
+
+    /// The values under `keys`, in their order. Faster than one after the other where the keys ascend.
+    fn many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, ViewError> {
+        keys.iter().map(|key| self.get(family, key)).collect()
+    }
 
     /// Visits the records of `family` from `from` on, in ascending key order, until the visitor answers `false`.
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError>;

@@ -4,6 +4,7 @@
 //! only after its entry's writes are in the store.
 
 use std::{
+    collections::VecDeque,
     io,
     sync::{
         Arc,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use cairn_common::{
+    checksum::Hash,
     envelope,
     wire::command::{EntryBatch, WriteReply},
 };
@@ -21,6 +23,7 @@ use openraft::{
     storage::{ApplyResponder, EntryResponder, RaftStateMachine},
     type_config::alias::{SnapshotMetaOf, SnapshotOf},
 };
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::{
@@ -36,6 +39,9 @@ use crate::{
 /// Entries of up to this many bytes together are applied on the spot: a millisecond at most. More go to another thread.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
+/// Newest entries whose chained hashes are kept for comparison: members are seldom further apart than this.
+const CHAINS_KEPT: usize = 4096;
+
 /// Bytes of entries gathered before they are applied.
 const GATHER_BYTES_MAX: usize = 1 << 20;
 
@@ -47,6 +53,8 @@ pub(crate) struct ApplyProgress {
     snapshot_due: Notify,
     bytes_max: u64,
     commands_max: u64,
+    /// Of the newest entries: their index, and the chained hash after them.
+    chains: Mutex<VecDeque<(u64, Hash)>>,
 }
 
 impl ApplyProgress {
@@ -60,7 +68,15 @@ impl ApplyProgress {
             snapshot_due: Notify::new(),
             bytes_max,
             commands_max,
+            chains: Mutex::default(),
         }
+    }
+
+    /// The chained hash after entry `index`, where that is among the newest.
+    pub(crate) fn chain_at(&self, index: u64) -> Option<Hash> {
+        let chains = self.chains.lock();
+        let at = chains.binary_search_by_key(&index, |(at, _)| *at).ok()?;
+        chains.get(at).map(|(_, chain)| *chain)
     }
 
     /// Waits until entry `index` has been applied.
@@ -73,6 +89,14 @@ impl ApplyProgress {
     /// Waits until a snapshot is due.
     pub(crate) async fn snapshot_due(&self) {
         self.snapshot_due.notified().await;
+    }
+
+    fn note_chain(&self, index: u64, chain: Hash) {
+        let mut chains = self.chains.lock();
+        if chains.len() == CHAINS_KEPT {
+            chains.pop_front();
+        }
+        chains.push_back((index, chain));
     }
 
     fn advance(&self, index: u64, bytes: usize, commands: usize) {
@@ -142,13 +166,20 @@ impl Applier {
                         .map_err(|error| apply_error(&error))
                 })?;
                 self.store.commit(position, batch.time_ms, &applied.writes, None)?;
+                self.note_chain(position.index)?;
                 self.progress
                     .advance(position.index, bytes.0.len(), batch.requests.len());
                 return Ok(applied.replies);
             }
         }
+        self.note_chain(position.index)?;
         self.progress.advance(position.index, 0, 0);
         Ok(Vec::new())
+    }
+
+    fn note_chain(&self, index: u64) -> Result<(), StoreError> {
+        self.progress.note_chain(index, self.store.applied().chain_hash()?);
+        Ok(())
     }
 }
 
@@ -201,6 +232,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         }
         let store = Arc::clone(&self.store);
         blocking(move || store.install(&snapshot)).await?;
+        self.progress.chains.lock().clear();
         self.progress.index.send_replace(found.map(|log_id| log_id.index));
         Ok(())
     }

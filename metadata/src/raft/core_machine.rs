@@ -43,4 +43,18 @@ impl Machine for CoreMachine {
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {
         core::release_pending(view)
     }
+
+    fn feature_level(&self, view: &dyn View) -> Result<u32, ViewError> {
+        core::feature_level(view)
+    }
+
+    fn buckets_to_expire(
+        &self,
+        view: &dyn View,
+        now_ms: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        core::buckets_to_expire(view, now_ms, after, limit)
+    }
 }

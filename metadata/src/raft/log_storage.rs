@@ -67,8 +67,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let Some(committed) = committed else { return Ok(()) };
-        Ok(self.put_committed(&position_of(committed))?)
+        if let Some(committed) = committed {
+            self.note_committed(position_of(committed));
+        }
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

@@ -35,4 +35,16 @@ pub(crate) trait Machine: Send + Sync + 'static {
 
     /// Whether a release step has something to do.
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError>;
+
+    /// The feature level in force.
+    fn feature_level(&self, view: &dyn View) -> Result<u32, ViewError>;
+
+    /// Buckets behind `after` with uploads to give up at this time, of at most `limit` looked at; and where to go on.
+    fn buckets_to_expire(
+        &self,
+        view: &dyn View,
+        now_ms: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<u64>, Option<u64>), ViewError>;
 }

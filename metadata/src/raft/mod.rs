@@ -5,16 +5,23 @@
 
 mod applier;
 mod core_machine;
+mod frames;
+mod group;
 mod log_storage;
 mod machine;
 mod network;
 mod node;
+mod serve;
 mod types;
+mod wire;
 
 pub(crate) use core_machine::CoreMachine;
+pub(crate) use group::{ChangeError, MemberView};
 pub(crate) use machine::Machine;
-pub use node::StartError;
-pub(crate) use node::{Pending, ProposeError, RaftNode, SnapshotPolicy};
+pub(crate) use network::Links;
+pub(crate) use node::{Pending, ProposeError, RaftNode, RaftSettings, SnapshotPolicy};
+pub use node::{RaftTiming, Start, StartError};
+pub(crate) use wire::{GROUP, Identity};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

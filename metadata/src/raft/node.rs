@@ -1,6 +1,6 @@
-//! One member of the Raft group: opened, elected, proposed to, asked for read barriers, shut down.
+//! One member of the Raft group: opened, proposed to, asked for read barriers, shut down.
 //!
-//! It must never report a member ready before it has applied an entry of its own term: until then what it knows to be
+//! It must never report a member ready before it has applied an entry of its leader's term: until then what it knows to be
 //! committed may be older than what was acknowledged before a crash. Invariant: every wait here has a deadline.
 
 use std::{
@@ -14,14 +14,22 @@ use bytes::Bytes;
 use cairn_common::{
     envelope::seal,
     ids::NodeId,
-    wire::command::{EntryBatch, WriteReply},
+    wire::{
+        command::{EntryBatch, WriteReply},
+        failure::FailureCode,
+        kind::RequestKind,
+        raft::{ReadIndex, ReadIndexReply},
+    },
 };
+use cairn_transport::{Body, CallError, call};
 use openraft::{
-    Config, EmptyNode, Raft, ReadPolicy,
+    Config, Raft, ReadPolicy,
+    async_runtime::watch::WatchReceiver,
     errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError},
     impls::ProgressResponder,
     raft::ClientWriteResult,
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::{SetOnce, oneshot},
     time::{Instant, timeout},
@@ -30,25 +38,72 @@ use tokio::{
 use super::{
     applier::{Applier, ApplyProgress},
     machine::Machine,
-    network::NoPeers,
-    types::{BatchBytes, TypeConfig},
+    network::{Links, Network},
+    types::{BatchBytes, Member, TypeConfig},
 };
 use crate::store::{LogStore, SharedCache, StateStore, StoreError, SyncObserver};
 
-/// How long a start may take to bring the state up to date and be elected.
+/// How long the start of a sole voter may take to bring the state up to date and be elected.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a read barrier may wait for the state to catch up.
 const BARRIER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the leader may take over a read index: a few rounds to a quorum.
+const READ_INDEX_DEADLINE: Duration = Duration::from_secs(2);
 /// How long stopping openraft's tasks may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
-/// Time between heartbeats; also sets how often openraft's clock ticks.
-const HEARTBEAT_MS: u64 = 250;
-/// Bounds of the time without a leader after which a member stands for election.
-const ELECTION_MS: (u64, u64) = (1_000, 2_000);
+/// How long a member may take to fetch a checkpoint before it is asked again.
+const SNAPSHOT_TIMEOUT_MS: u64 = 300_000;
 /// Entries behind a snapshot that are kept.
 const KEPT_ENTRIES: u64 = 64;
 /// Messages that may wait for openraft's core. The proposer and the barrier keep a handful in flight.
 const CHANNEL_SIZE: u64 = 1024;
+
+/// How a member starts that was never started before. One that was goes on as what it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// As the only voter of a new group.
+    #[default]
+    Alone,
+    /// Empty, waiting for a group to add it.
+    Join,
+}
+
+/// When a group's members take the leader for dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RaftTiming {
+    /// Time between signs of life of the leader.
+    pub heartbeat_ms: u64,
+    /// Bounds of the random time by which a member stands for election after the leader's lease has ended, which is the
+    /// upper bound long.
+    pub election_ms: (u64, u64),
+}
+
+impl Default for RaftTiming {
+    /// A dead leader is replaced within 3 s: its lease of 0.8 s, up to 0.8 s until the first stands, and as much again
+    /// where votes were split. A live one that loses eight signs of life in a row (1.2 s) is not disturbed.
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 150,
+            election_ms: (400, 800),
+        }
+    }
+}
+
+/// What a member is told at its start.
+pub(crate) struct RaftSettings {
+    /// Where its databases lie.
+    pub(crate) directory: PathBuf,
+    /// Where others call it.
+    pub(crate) address: String,
+    /// What it becomes where it is new.
+    pub(crate) start: Start,
+    /// When its log is cut.
+    pub(crate) policy: SnapshotPolicy,
+    /// When a leader is taken for dead.
+    pub(crate) timing: RaftTiming,
+    /// Memory that the databases are sized by.
+    pub(crate) memory_bytes: usize,
+}
 
 /// When a snapshot is taken, and the log purged up to it. It bounds what a restart replays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +126,12 @@ pub enum StartError {
     /// It was not elected, or did not catch up, in time.
     #[error("the metadata server was not ready within {seconds} s: {0}", seconds = START_DEADLINE.as_secs())]
     NotReady(String),
+    /// Its state is not that of the other members.
+    #[error("this store is not served any more: {0}")]
+    Differs(String),
+    /// A newer program raised the feature level.
+    #[error("the store is at feature level {0}: start a newer cairn")]
+    Newer(u32),
 }
 
 /// Why a proposal or a barrier failed, by what the caller does next.
@@ -98,6 +159,9 @@ pub(crate) struct RaftNode {
     state: Arc<StateStore>,
     progress: Arc<ApplyProgress>,
     ending: Arc<Ending>,
+    links: Arc<Links>,
+    /// Bytes of a snapshot being fetched, done and in all.
+    fetching: Arc<Mutex<(u64, u64)>>,
 }
 
 /// Why the member has stopped, once it has.
@@ -113,22 +177,27 @@ pub(crate) struct Pending {
 }
 
 impl RaftNode {
-    /// Opens the store under `directory` and starts the member, alone in its group.
+    /// Opens the store and starts the member. One that is the only voter has been elected and is up to date then; any other
+    /// takes part from then on, and whether it may answer is for [`RaftNode::barrier`] to tell.
     pub(crate) async fn start(
-        directory: PathBuf,
-        server: NodeId,
+        settings: RaftSettings,
         machine: Arc<dyn Machine>,
-        policy: SnapshotPolicy,
+        links: Links,
         observe_sync: SyncObserver,
     ) -> Result<Self, StartError> {
-        let opening = move || open_stores(&directory, server, observe_sync);
+        let (directory, server) = (settings.directory.clone(), links.identity.server);
+        let memory_bytes = settings.memory_bytes;
+        let opening = move || open_stores(&directory, server, memory_bytes, observe_sync);
         let opened = tokio::task::spawn_blocking(opening).await;
         let (log, state) =
             opened.map_err(|error| StartError::Raft(format!("opening the store has died: {error}")))??;
         let applied = state.applied().position.map(|position| position.index);
+        let policy = settings.policy;
         let progress = Arc::new(ApplyProgress::new(applied, policy.bytes_max, policy.commands_max));
         let applier = Applier::new(Arc::clone(&state), machine, Arc::clone(&progress));
-        let raft = Raft::new(server.value(), Arc::new(raft_config()?), NoPeers, log.clone(), applier).await;
+        let network = Network { links: links.clone() };
+        let config = Arc::new(raft_config(settings.timing)?);
+        let raft = Raft::new(server.value(), config, network, log.clone(), applier).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
         let node = Self {
             ending: Ending::watch(&raft),
@@ -136,9 +205,46 @@ impl RaftNode {
             log,
             state,
             progress,
+            links: Arc::new(links),
+            fetching: Arc::default(),
         };
-        node.lead(server).await?;
+        node.take_up(&settings).await?;
         Ok(node)
+    }
+
+    /// What this member reaches others with.
+    pub(crate) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// How far entries are applied.
+    pub(crate) fn progress(&self) -> &ApplyProgress {
+        &self.progress
+    }
+
+    /// The log.
+    pub(super) fn log(&self) -> &LogStore {
+        &self.log
+    }
+
+    /// openraft's own handle.
+    pub(super) fn raft(&self) -> &Raft<TypeConfig, Applier> {
+        &self.raft
+    }
+
+    /// Notes how far the fetching of a snapshot is.
+    pub(super) fn note_fetching(&self, done: u64, total: u64) {
+        *self.fetching.lock() = (done, total);
+    }
+
+    /// Bytes of a snapshot being fetched, done and in all; none of none where none is.
+    pub(crate) fn fetching(&self) -> (u64, u64) {
+        *self.fetching.lock()
+    }
+
+    /// What `answer` comes to, unless the member stops first.
+    pub(crate) async fn unless_stopped<T>(&self, answer: impl Future<Output = T>) -> Result<T, ProposeError> {
+        self.ending.or(answer).await
     }
 
     /// The state.
@@ -158,15 +264,50 @@ impl RaftNode {
         })
     }
 
-    /// Returns once the local state holds everything that was committed when this was called, and this member led.
+    /// Returns once the local state holds everything that was committed when this was called.
     pub(crate) async fn barrier(&self) -> Result<(), ProposeError> {
-        let asked = self.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-        let linearizer = self.ending.or(asked).await?.map_err(read_error)?;
-        let index = linearizer.read_log_id().index();
+        let index = match self.leader() {
+            Some((leader, _)) if leader == self.links.identity.server => self.read_index().await?,
+            Some((leader, _)) => self.ask_read_index(leader).await?,
+            None => return Err(ProposeError::NotLeader),
+        };
         let catching_up = self.ending.or(self.progress.wait_for(index));
         timeout(BARRIER_DEADLINE, catching_up)
             .await
             .map_err(|_| ProposeError::Late)?
+    }
+
+    /// The entry that a state must hold to answer reads that have come by now. Only the leader knows it, and only once a
+    /// quorum has confirmed, after this was called, that it still leads: a member that was stopped and goes on may have been
+    /// deposed meanwhile and cannot tell by its own clock. That is why no lease stands in for the quorum here.
+    pub(crate) async fn read_index(&self) -> Result<u64, ProposeError> {
+        let asked = self.ending.or(self.raft.get_read_linearizer(ReadPolicy::ReadIndex));
+        let answered = timeout(READ_INDEX_DEADLINE, asked).await;
+        let linearizer = answered.map_err(|_| ProposeError::Late)??.map_err(read_error)?;
+        Ok(linearizer.read_log_id().index())
+    }
+
+    async fn ask_read_index(&self, leader: NodeId) -> Result<u64, ProposeError> {
+        let message = ReadIndex {
+            sender: Some(self.links.identity.sender(leader.value())),
+        };
+        let asked = call::<ReadIndexReply>(
+            &*self.links.transport,
+            leader,
+            RequestKind::ReadIndex,
+            &message,
+            Body::empty(),
+            READ_INDEX_DEADLINE,
+        );
+        match self.ending.or(asked).await? {
+            Ok((reply, _)) => Ok(reply.index),
+            Err(CallError::Failed(told)) if told.code() == FailureCode::Busy => Err(ProposeError::Late),
+            // Whoever was asked, it is not known to lead any more.
+            Err(error) => {
+                tracing::debug!(%leader, %error, "no read index");
+                Err(ProposeError::NotLeader)
+            }
+        }
     }
 
     /// Waits until the member has stopped for good, and says why.
@@ -206,32 +347,41 @@ impl RaftNode {
             .unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Index of the newest entry that the log no longer holds.
-    #[cfg(test)]
-    pub(super) async fn purged_index(&self) -> Option<u64> {
-        self.log.bounds().purged.map(|purged| purged.index)
+    /// Becomes what it was before, or what it is to become at its first start.
+    async fn take_up(&self, settings: &RaftSettings) -> Result<(), StartError> {
+        let server = self.links.identity.server;
+        let raft_error = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
+        let initialized = self.raft.is_initialized().await.map_err(|error| raft_error(&error))?;
+        if !initialized {
+            if settings.start == Start::Join {
+                return Ok(());
+            }
+            let own = Member {
+                address: settings.address.clone(),
+            };
+            let members = BTreeMap::from([(server.value(), own)]);
+            let begun = self.raft.initialize(members).await;
+            begun.map_err(|error| raft_error(&error))?;
+            return self.lead(server).await;
+        }
+        let voters = |state: &openraft::RaftState<TypeConfig>| state.membership_state.effective().voter_ids().collect();
+        let voters: Vec<u64> = self
+            .raft
+            .with_raft_state(voters)
+            .await
+            .map_err(|error| raft_error(&error))?;
+        if voters != [server.value()] {
+            return Ok(());
+        }
+        // Nobody else could lead, so there is no lease to wait for.
+        let elected = self.raft.trigger().elect(false).await;
+        elected.map_err(|error| raft_error(&error))?;
+        self.lead(server).await
     }
 
+    /// Waits until the only voter leads and is up to date.
     async fn lead(&self, server: NodeId) -> Result<(), StartError> {
         let deadline = Instant::now() + START_DEADLINE;
-        let initialized = self
-            .raft
-            .is_initialized()
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))?;
-        if initialized {
-            self.raft
-                .trigger()
-                .elect(false)
-                .await
-                .map_err(|error| StartError::Raft(error.to_string()))?;
-        } else {
-            let members = BTreeMap::from([(server.value(), EmptyNode::new())]);
-            self.raft
-                .initialize(members)
-                .await
-                .map_err(|error| StartError::Raft(error.to_string()))?;
-        }
         let leading = self
             .raft
             .wait(Some(START_DEADLINE))
@@ -255,8 +405,12 @@ impl Ending {
     /// Follows `raft` to its end.
     fn watch(raft: &Raft<TypeConfig, Applier>) -> Arc<Self> {
         let ending = Arc::new(Self(SetOnce::new()));
-        let (wait, told) = (raft.wait(None), Arc::clone(&ending));
+        let (mut lasts, wait) = (raft.server_metrics(), raft.wait(None));
+        let told = Arc::clone(&ending);
         tokio::spawn(async move {
+            // openraft's core holds the other end until it has said why it ends. Its metrics tell that too, but they change
+            // several times with each entry.
+            while lasts.changed().await.is_ok() {}
             let stopped = wait.metrics(|metrics| metrics.running_state.is_err(), "stopped").await;
             let reason = match stopped.map(|metrics| metrics.running_state) {
                 Ok(Err(Fatal::Stopped)) | Err(_) => "it was shut down".to_owned(),
@@ -294,22 +448,54 @@ impl Pending {
 fn open_stores(
     directory: &std::path::Path,
     server: NodeId,
+    memory_bytes: usize,
     observe_sync: SyncObserver,
 ) -> Result<(LogStore, Arc<StateStore>), StoreError> {
-    let cache = SharedCache::new();
+    let cache = SharedCache::new(memory_bytes);
     let flushed_index = Arc::new(AtomicU64::new(0));
     // The log first: its lock keeps a second process from touching anything else.
     let log = LogStore::open(directory, server, &cache, Arc::clone(&flushed_index), observe_sync)?;
     let state = StateStore::open(directory, &cache, flushed_index)?;
+    check_together(&log, &state)?;
     Ok((log, Arc::new(state)))
 }
 
-fn raft_config() -> Result<Config, StartError> {
+/// Refuses a log and a state that leave entries out between them, or where the log has lost what the state goes on from.
+fn check_together(log: &LogStore, state: &StateStore) -> Result<(), StoreError> {
+    let bounds = log.bounds();
+    let (purged, last) = (bounds.purged.map(|at| at.index), bounds.last.map(|at| at.index));
+    let applied = state.applied().position.map(|at| at.index);
+    if applied < purged {
+        return Err(StoreError::Corrupt {
+            what: "the metadata state",
+            detail: format!(
+                "it holds the entries up to {applied:?}, and the log begins behind entry {purged:?}: those between are nowhere"
+            ),
+        });
+    }
+    // A snapshot that was installed just before a crash is ahead of the log, rightly so.
+    let is_installed = || {
+        let newest = state.newest_checkpoint()?.and_then(|newest| newest.applied.position);
+        Ok::<_, StoreError>(newest.map(|at| at.index) == applied)
+    };
+    if last < applied && !is_installed()? {
+        return Err(StoreError::Corrupt {
+            what: "the Raft log",
+            detail: format!("it ends at entry {last:?}, and the state holds entry {applied:?}: its end is lost"),
+        });
+    }
+    Ok(())
+}
+
+fn raft_config(timing: RaftTiming) -> Result<Config, StartError> {
     let config = Config {
         cluster_name: "cairn".to_owned(),
-        heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: ELECTION_MS.0,
-        election_timeout_max: ELECTION_MS.1,
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: timing.election_ms.0,
+        election_timeout_max: timing.election_ms.1,
+        // A member that cannot win does not raise the term: one that comes back disturbs nobody.
+        enable_pre_vote: Some(true),
+        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
         // Taken by bytes and commands applied, which openraft does not count.
         snapshot_policy: openraft::SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: KEPT_ENTRIES,

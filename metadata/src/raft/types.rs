@@ -9,10 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use cairn_common::wire::command::WriteReply;
-use openraft::{EmptyNode, EntryPayload, Membership, StoredMembership};
+use openraft::{EntryPayload, Membership, StoredMembership};
 
 use crate::store::{
-    BlankRecord, EntryKind, EntryRecord, LogPosition, MembershipRecord, StoreError, VoteRecord, VoterSet,
+    BlankRecord, EntryKind, EntryRecord, LogPosition, MemberRecord, MembershipRecord, StoreError, VoteRecord, VoterSet,
 };
 
 openraft::declare_raft_types!(
@@ -21,7 +21,7 @@ openraft::declare_raft_types!(
         D = BatchBytes,
         R = Vec<WriteReply>,
         NodeId = u64,
-        Node = EmptyNode,
+        Node = Member,
 );
 
 /// The leader of a term, in log ids and votes.
@@ -33,7 +33,14 @@ pub(crate) type Vote = openraft::Vote<LeaderId>;
 /// An entry.
 pub(crate) type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
 /// The members at some entry.
-pub(crate) type Members = StoredMembership<LeaderId, u64, EmptyNode>;
+pub(crate) type Members = StoredMembership<LeaderId, u64, Member>;
+
+/// A member, as the group knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Where it is called: host and port.
+    pub(crate) address: String,
+}
 
 /// A sealed batch of commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,14 +125,14 @@ pub(crate) fn entry_of(record: EntryRecord) -> Result<Entry, StoreError> {
 }
 
 /// The record of a membership that came with the entry at `log_id`.
-pub(crate) fn membership_record(log_id: Option<LogId>, members: &Membership<u64, EmptyNode>) -> MembershipRecord {
+pub(crate) fn membership_record(log_id: Option<LogId>, members: &Membership<u64, Member>) -> MembershipRecord {
     let voter_set = |voters: &BTreeSet<u64>| VoterSet {
         voters: voters.iter().copied().collect(),
     };
     MembershipRecord {
         position: log_id.map(position_of),
         voter_sets: members.get_joint_config().iter().map(voter_set).collect(),
-        members: members.nodes().map(|(id, _)| *id).collect(),
+        members: members.nodes().map(member_record).collect(),
     }
 }
 
@@ -134,7 +141,15 @@ pub(crate) fn members_of(record: &MembershipRecord) -> Result<Members, StoreErro
     Ok(Members::new(record.position.map(log_id_of), membership_of(record)?))
 }
 
-fn membership_of(record: &MembershipRecord) -> Result<Membership<u64, EmptyNode>, StoreError> {
+fn member_record((id, member): (&u64, &Member)) -> MemberRecord {
+    MemberRecord {
+        node: *id,
+        address: member.address.clone(),
+    }
+}
+
+/// The membership of a record.
+pub(super) fn membership_of(record: &MembershipRecord) -> Result<Membership<u64, Member>, StoreError> {
     if record.voter_sets.is_empty() {
         return Ok(Membership::default());
     }
@@ -143,7 +158,11 @@ fn membership_of(record: &MembershipRecord) -> Result<Membership<u64, EmptyNode>
         .iter()
         .map(|set| set.voters.iter().copied().collect())
         .collect();
-    let members: BTreeMap<u64, EmptyNode> = record.members.iter().map(|id| (*id, EmptyNode::new())).collect();
+    let member = |record: &MemberRecord| {
+        let address = record.address.clone();
+        (record.node, Member { address })
+    };
+    let members: BTreeMap<u64, Member> = record.members.iter().map(member).collect();
     Membership::new(voter_sets, members).map_err(|error| StoreError::Corrupt {
         what: "the Raft group's membership",
         detail: error.to_string(),

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The component of a sub-directory carries a trailing `/`, the component of the key `d/` within `d/` is empty; so an
-//! in-order walk of a directory and its sub-directories is the byte order of keys.
+//! in-order walk of a directory and its sub-directories is the byte order of keys. The empty-named child leads to a body
+//! that was put under `d/`, or to the directory itself where a mount made it explicit.
 
 use cairn_common::{
     envelope::Record,
@@ -13,13 +14,21 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    inode::InodeKind,
+    key::KeyWriter,
+};
 
 /// What a name stands for.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct DentryRecord {
     #[prost(uint64, tag = "1")]
     pub(crate) inode: u64,
+    /// What the inode is, where the component does not say it: unspecified for regular files and for sub-directories, which
+    /// need no byte for it; `Directory` for the empty-named child where no body of its own was put under the key `d/`.
+    #[prost(enumeration = "InodeKind", tag = "2")]
+    pub(crate) kind: i32,
 }
 
 impl Record for DentryRecord {
@@ -36,4 +45,10 @@ pub(crate) fn key(bucket: BucketId, parent: InodeId, component: &[u8]) -> Vec<u8
 /// Whether a component names a sub-directory.
 pub(crate) fn is_directory(component: &[u8]) -> bool {
     component.ends_with(b"/")
+}
+
+/// A name for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("bucket")?.u64("parent")?.name("component");
+    key.with::<DentryRecord>(value)
 }

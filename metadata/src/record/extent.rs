@@ -14,7 +14,10 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::key::KeyWriter;
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    key::KeyWriter,
+};
 
 /// A byte range of a file mapped to a range of one chunk.
 #[derive(Clone, PartialEq, Message)]
@@ -26,9 +29,15 @@ pub(crate) struct ExtentRecord {
     pub(crate) length: u64,
     #[prost(uint32, tag = "3")]
     pub(crate) chunk_offset: u32,
-    /// 16 bytes.
+    /// 16 bytes; empty where the bytes are inline, or for a hole.
     #[prost(bytes = "bytes", tag = "4")]
     pub(crate) chunk_id: Bytes,
+    /// The data version of the file at which the extent was written: truncations of a later one cut it.
+    #[prost(uint64, tag = "5")]
+    pub(crate) generation: u64,
+    /// The bytes themselves, where they are few.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub(crate) inline: Bytes,
 }
 
 impl Record for ExtentRecord {
@@ -38,6 +47,47 @@ impl Record for ExtentRecord {
 impl ExtentRecord {
     pub(crate) const fn end(&self) -> u64 {
         self.file_offset + self.length
+    }
+
+    /// Neither in a chunk nor inline: zeros that hide what parts of a multipart object lie under them.
+    pub(crate) fn is_hole(&self) -> bool {
+        self.chunk_id.is_empty() && self.inline.is_empty()
+    }
+
+    /// What of the extent lies within `from..to`, if anything does.
+    pub(crate) fn clipped(&self, from: u64, to: u64) -> Option<Self> {
+        let (start, end) = (self.file_offset.max(from), self.end().min(to));
+        if start >= end {
+            return None;
+        }
+        let skipped = start - self.file_offset;
+        let length = end - start;
+        let inline = if self.inline.is_empty() {
+            Bytes::new()
+        } else {
+            let first = usize::try_from(skipped).ok()?;
+            self.inline.slice(first..first + usize::try_from(length).ok()?)
+        };
+        let chunk_offset = if self.chunk_id.is_empty() {
+            0
+        } else {
+            self.chunk_offset + u32::try_from(skipped).ok()?
+        };
+        Some(Self {
+            file_offset: start,
+            length,
+            chunk_offset,
+            inline,
+            ..self.clone()
+        })
+    }
+
+    /// Whether `next` goes on where this extent ends, in the file and in what it maps to.
+    pub(crate) fn is_continued_by(&self, next: &Self) -> bool {
+        let in_chunk = !self.chunk_id.is_empty()
+            && self.chunk_id == next.chunk_id
+            && u64::from(self.chunk_offset) + self.length == u64::from(next.chunk_offset);
+        self.end() == next.file_offset && (in_chunk || (self.is_hole() && next.is_hole()))
     }
 }
 
@@ -66,4 +116,14 @@ pub(crate) fn key(bucket: BucketId, inode: InodeId, end: u64) -> Vec<u8> {
 
 pub(crate) fn manifest_key(bucket: BucketId, inode: InodeId) -> Vec<u8> {
     key(bucket, inode, MANIFEST_END)
+}
+
+/// An extent or manifest for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let is_manifest = key.ends_with(&MANIFEST_END.to_be_bytes());
+    let key = KeyReader::new(key).u64("bucket")?.u64("inode")?;
+    if is_manifest {
+        return key.u64("manifest")?.with::<ManifestRecord>(value);
+    }
+    key.u64("end")?.with::<ExtentRecord>(value)
 }

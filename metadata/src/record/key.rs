@@ -14,6 +14,11 @@ impl KeyWriter {
         self
     }
 
+    pub(crate) fn u16(mut self, value: u16) -> Self {
+        self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
     pub(crate) fn u32(mut self, value: u32) -> Self {
         self.0.extend_from_slice(&value.to_be_bytes());
         self

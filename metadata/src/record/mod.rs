@@ -6,15 +6,23 @@
 pub(crate) mod bucket;
 pub(crate) mod chunk;
 pub(crate) mod dentry;
+pub(crate) mod description;
 pub(crate) mod extent;
+pub(crate) mod feed;
 pub(crate) mod garbage;
+pub(crate) mod hold;
 pub(crate) mod inode;
 pub(crate) mod key;
+pub(crate) mod lock;
 pub(crate) mod part;
+pub(crate) mod repair;
 pub(crate) mod reply;
+pub(crate) mod row;
 pub(crate) mod session;
 pub(crate) mod system;
 pub(crate) mod upload;
+pub(crate) mod user;
+pub(crate) mod xattr;
 
 #[cfg(test)]
 mod samples;

@@ -12,7 +12,11 @@ use cairn_common::{
 };
 use prost::Message;
 
-use super::{extent::ExtentRecord, key::KeyWriter};
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    extent::ExtentRecord,
+    key::KeyWriter,
+};
 
 /// A part.
 #[derive(Clone, PartialEq, Message)]
@@ -51,4 +55,10 @@ pub(crate) const PREFIX_LEN: usize = 16;
 /// The part's number in its key.
 pub(crate) fn number_of(key: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(key.get(PREFIX_LEN..)?.try_into().ok()?))
+}
+
+/// A part for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let key = KeyReader::new(key).u64("bucket")?.u64("upload")?.u32("part")?;
+    key.with::<PartRecord>(value)
 }

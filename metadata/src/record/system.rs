@@ -1,11 +1,19 @@
 //! The one record of the whole store.
 //!
 //! ```text
-//! family system   key "store" → StoreRecord   key "map" → MapMessage
+//! family system   key "store" → StoreRecord   key "map" → MapMessage   key "row" … → FormerRow, see there
 //! ```
 
-use cairn_common::envelope::Record;
+use cairn_common::{
+    envelope::{Record, open},
+    wire::map::MapMessage,
+};
 use prost::Message;
+
+use super::{
+    description::{Description, KeyReader, Unreadable},
+    row,
+};
 
 /// Key of [`StoreRecord`].
 pub(crate) const STORE_KEY: &[u8] = b"store";
@@ -28,7 +36,7 @@ pub(crate) struct StoreRecord {
     /// What all servers are known to understand.
     #[prost(uint32, tag = "4")]
     pub(crate) feature_level: u32,
-    /// Grows with every restore of old metadata; the top 16 bits of new session ids.
+    /// Grows with every restore of old metadata; the top 24 bits of new session ids.
     #[prost(uint32, tag = "5")]
     pub(crate) generation: u32,
     /// Buckets.
@@ -37,11 +45,67 @@ pub(crate) struct StoreRecord {
     /// Sessions alive.
     #[prost(uint64, tag = "7")]
     pub(crate) sessions: u64,
-    /// Entries of the release queue.
+    /// Entries of the release queue, and inodes that are held open.
     #[prost(uint64, tag = "8")]
     pub(crate) release_pending: u64,
+    /// Sessions alive that are mounts'.
+    #[prost(uint64, tag = "20")]
+    pub(crate) mounts: u64,
+    /// Chunks that wait for repair.
+    #[prost(uint64, tag = "9")]
+    pub(crate) repair_pending: u64,
+    /// Whether nothing may be released or deleted.
+    #[prost(bool, tag = "10")]
+    pub(crate) deletion_held: bool,
+    /// Users.
+    #[prost(uint64, tag = "11")]
+    pub(crate) users: u64,
+    /// What commits need of the cluster map.
+    #[prost(message, optional, tag = "12")]
+    pub(crate) map: Option<MapHead>,
+}
+
+/// What commits need of the cluster map, which may be large.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MapHead {
+    #[prost(uint64, tag = "1")]
+    pub(crate) epoch: u64,
+    #[prost(uint32, tag = "2")]
+    pub(crate) group_bits: u32,
+    /// Widths that have rows.
+    #[prost(uint32, repeated, tag = "3")]
+    pub(crate) widths: Vec<u32>,
+    /// The first epoch since the metadata was last restored: what was written under an earlier one may lie on rows that nobody
+    /// knows, and is refused.
+    #[prost(uint64, tag = "4")]
+    pub(crate) first_epoch: u64,
 }
 
 impl Record for StoreRecord {
     const VERSION: u8 = 1;
+}
+
+/// A record of the whole store for a person.
+pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
+    let reader = KeyReader::new(key).name("key");
+    match key {
+        STORE_KEY => reader.with::<StoreRecord>(value),
+        MAP_KEY => {
+            let map: MapMessage = open(value).map_err(|error| Unreadable(error.to_string()))?;
+            let widths: Vec<_> = map
+                .widths
+                .iter()
+                .map(|width| (width.width, width.slots.len()))
+                .collect();
+            let (epoch, bits, devices) = (map.epoch, map.group_bits, map.devices);
+            // The rows themselves are thousands of numbers.
+            reader.with_text(format!(
+                "map of epoch {epoch}, 2^{bits} groups, (width, slots) {widths:?}, devices {devices:?}"
+            ))
+        }
+        _ if key.starts_with(row::PREFIX) => row::describe(key, value),
+        _ => Err(Unreadable(
+            "a record of the store that this program does not know".to_owned(),
+        )),
+    }
 }

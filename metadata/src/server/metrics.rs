@@ -47,6 +47,12 @@ pub struct Metrics {
     pub inventory_shards: Counter<u64, AtomicU64>,
     /// Shards deleted because nothing refers to them and nothing ever can.
     pub orphans_deleted: Counter<u64, AtomicU64>,
+    /// Times that this member became the leader.
+    pub elections_won: Counter<u64, AtomicU64>,
+    /// Comparisons of other members' chained hashes with this leader's.
+    pub state_comparisons: Counter<u64, AtomicU64>,
+    /// Comparisons that found a difference.
+    pub state_mismatches: Counter<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -66,6 +72,9 @@ impl Default for Metrics {
             chunks_deleted: Counter::default(),
             inventory_shards: Counter::default(),
             orphans_deleted: Counter::default(),
+            elections_won: Counter::default(),
+            state_comparisons: Counter::default(),
+            state_mismatches: Counter::default(),
         }
     }
 }
@@ -74,6 +83,7 @@ impl Metrics {
     /// Adds all of them to `registry`, under the prefix `metadata`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("metadata");
+        self.register_group(registry);
         registry.register("proposals", "Commands proposed", self.proposals.clone());
         registry.register(
             "batch_commands",
@@ -131,6 +141,24 @@ impl Metrics {
             "orphans_deleted",
             "Shards deleted that nothing refers to",
             self.orphans_deleted.clone(),
+        );
+    }
+
+    fn register_group(&self, registry: &mut Registry) {
+        registry.register(
+            "elections_won",
+            "Times that this member became the leader",
+            self.elections_won.clone(),
+        );
+        registry.register(
+            "state_comparisons",
+            "Comparisons of other members' states with the leader's",
+            self.state_comparisons.clone(),
+        );
+        registry.register(
+            "state_mismatches",
+            "Comparisons that found a difference",
+            self.state_mismatches.clone(),
         );
     }
 

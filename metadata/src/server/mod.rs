@@ -3,28 +3,39 @@
 //! ```text
 //! write → proposer (queue, batches) → raft → store → reply
 //! read  → barrier (shared)          → state at one snapshot → answer
-//! beside them: sessions (leases), garbage, inventory, snapshots
+//! beside them: snapshots; and where this member leads: sessions (leases), garbage, inventory, probes of the others
 //! ```
 //!
 //! It must never answer once its member has stopped, and never delete on age or on a guess. Invariant: every queue is
 //! bounded and every wait has a deadline.
 
 mod barrier;
+mod change;
+mod checkpoints;
+mod clock;
 mod config;
 mod deletion;
 mod garbage;
 mod health;
 mod inventory;
+mod leader;
 mod leases;
+mod levels;
+mod members;
 mod metrics;
+mod probe;
 mod proposer;
+mod quarantine;
 mod service;
 mod sessions;
 mod space;
+mod status;
+mod uploads;
 
-pub use config::{InventorySchedule, MetadataConfig};
+pub use clock::{Clock, SystemClock};
+pub use config::{InventorySchedule, MetadataConfig, Surroundings};
 pub use metrics::Metrics;
-pub use service::{MetadataServer, StartError};
+pub use service::{CLIENT_KINDS, GROUP_KINDS, MetadataServer, StartError};
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,10 @@
 //! Gathers waiting commands into entries and proposes them.
 //!
-//! It must never propose a command whose sender has gone before it was taken up, and never let time go back. Invariant: a
-//! few entries at most are on their way; whatever comes meanwhile waits for the next one, so that the busier the server,
+//! It must never propose a command whose sender has gone before it was taken up, and never let time go back. Invariant: one
+//! entry at most is on its way; whatever comes meanwhile waits for the next one, so that the busier the server,
 //! the more commands share an entry and a sync.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use cairn_common::{
     limits::{ENTRY_BYTES_MAX, ENTRY_COMMANDS_MAX, PROPOSAL_QUEUE_MAX},
@@ -16,14 +13,24 @@ use cairn_common::{
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::metrics::{Metrics, gauge_value};
-use crate::raft::{Pending, ProposeError, RaftNode};
+use super::{
+    clock::Clock,
+    metrics::{Metrics, gauge_value},
+};
+use crate::raft::{GROUP, Pending, ProposeError, RaftNode};
 
-/// Entries on their way at once: one being synced, one being applied, one ready to be synced.
-const ENTRIES_IN_FLIGHT: usize = 3;
+/// Entries on their way at once. Each costs every member a message, a sync, and rounds of a dozen tasks, which is more than
+/// its commands do; what waits for the one before shares the next, and where none is under way none waits.
+const ENTRIES_IN_FLIGHT: usize = 1;
 
 /// Bytes that a batch adds to each command: its tag, its length and a share of the envelope.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
+
+/// Shortest time after which one who was refused may ask again.
+const RETRY_MS_MIN: u32 = 10;
+
+/// Commands that are carried out in a millisecond, at the least, when many wait: what a retry hint counts with.
+const WAITING_PER_RETRY_MS: usize = 8;
 
 /// Why a command was not carried out, by what the caller does next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,25 +66,32 @@ pub(super) struct ProposerTask {
     /// Taken from the queue, but too large for the entry before.
     held: Option<Proposal>,
     in_flight: Arc<Semaphore>,
+    clock: Arc<dyn Clock>,
     newest_ms: u64,
     metrics: Metrics,
 }
 
 impl Proposer {
     /// The proposer of `node`, and the task that must run for it.
-    pub(super) fn new(node: RaftNode, metrics: Metrics) -> (Self, ProposerTask) {
+    pub(super) fn new(node: RaftNode, clock: Arc<dyn Clock>, metrics: Metrics) -> (Self, ProposerTask) {
         let (sender, queue) = mpsc::channel(PROPOSAL_QUEUE_MAX);
-        let newest_ms = node.state().applied().time_ms;
         let in_flight = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
         let task = ProposerTask {
             node,
             queue,
             held: None,
             in_flight,
-            newest_ms,
+            clock,
+            newest_ms: 0,
             metrics: metrics.clone(),
         };
         (Self { queue: sender, metrics }, task)
+    }
+
+    /// How long one who is refused should wait before asking again, in milliseconds: the fuller the queue, the longer.
+    pub(super) fn retry_after_ms(&self) -> u32 {
+        let waiting = PROPOSAL_QUEUE_MAX - self.queue.capacity().min(PROPOSAL_QUEUE_MAX);
+        RETRY_MS_MIN + u32::try_from(waiting / WAITING_PER_RETRY_MS).unwrap_or(u32::MAX - RETRY_MS_MIN)
     }
 
     /// Carries out a command and returns its reply.
@@ -101,6 +115,8 @@ impl Proposer {
             session: 0,
             sequence: 0,
             answered_below: 0,
+            group: GROUP,
+            resent: false,
             command: Some(command),
         };
         self.submit(request).await
@@ -161,7 +177,9 @@ impl ProposerTask {
             .unzip();
         self.metrics.proposals.inc_by(requests.len() as u64);
         self.metrics.batch_commands.observe(requests.len() as f64);
-        self.newest_ms = self.newest_ms.max(wall_clock_ms());
+        // The state may hold a later time, stamped by another leader whose clock was ahead.
+        let stamped_ms = self.node.state().applied().time_ms;
+        self.newest_ms = self.newest_ms.max(stamped_ms).max(self.clock.now_ms());
         let batch = EntryBatch {
             time_ms: self.newest_ms,
             requests,
@@ -200,9 +218,4 @@ fn answer_all(replies: Replies, error: &ProposeError) {
     for reply in replies {
         let _ = reply.send(Err(SubmitError::Propose(error.clone())));
     }
-}
-
-fn wall_clock_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,70 +4,116 @@
 //! a command is sent only after its entry is durable and applied; an answer to a query reflects all that was acknowledged
 //! before the query came.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU32},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use cairn_common::{
     ids::SessionId,
-    limits::METADATA_DEADLINE_MS,
+    limits::{FEATURE_LEVEL, METADATA_DEADLINE_MS},
     wire::{
+        checkpoint::{BackUp, ReadCheckpoint},
         command::{Command, WriteReply, WriteRequest},
         failure::{Failure, FailureCode},
+        group::{GroupChange, GroupStatus, GroupStatusRequest},
         kind::RequestKind,
         query::{Query, ReadReply, ReadRequest},
     },
 };
-use cairn_transport::{Body, Peer, Request, Response, Service, Transport, failure, reply};
+use cairn_transport::{Body, Peer, Request, Response, Service, failure, reply};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::AbortHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     barrier::Barrier,
-    config::MetadataConfig,
-    garbage::GarbageWorker,
+    checkpoints::Checkpoints,
+    clock::Clock,
+    config::{MetadataConfig, Surroundings},
     health::Health,
-    inventory::InventoryWorker,
+    leader,
+    members::Members,
     metrics::Metrics,
     proposer::{Proposer, SubmitError},
+    quarantine,
     sessions::Sessions,
     space::Space,
 };
 use crate::{
     core::view::ViewError,
-    raft::{CoreMachine, Machine, ProposeError, RaftNode, SnapshotPolicy},
+    raft::{CoreMachine, GROUP, Identity, Links, Machine, ProposeError, RaftNode, RaftSettings, SnapshotPolicy},
     store::StoreError,
 };
 
 pub use crate::raft::StartError;
 
-/// A metadata server. Clones share it.
+/// What clients ask a metadata server.
+pub const CLIENT_KINDS: &[RequestKind] = &[RequestKind::MetadataWrite, RequestKind::MetadataRead];
+
+/// What members and operators ask a metadata server: under a bound of its own, so that clients' load never takes its place.
+pub const GROUP_KINDS: &[RequestKind] = &[
+    RequestKind::RaftAppend,
+    RequestKind::RaftVote,
+    RequestKind::RaftSnapshot,
+    RequestKind::ReadIndex,
+    RequestKind::GroupChange,
+    RequestKind::GroupStatus,
+    RequestKind::ReadCheckpoint,
+    RequestKind::BackUp,
+];
+
+/// How long a server that shuts down waits for another to take leadership up.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
+
+/// When to ask again where nobody leads, or commands are refused for now, in milliseconds.
+const NO_LEADER_RETRY_MS: u32 = 100;
+
+/// How long what a member said of its disk counts.
+const SPACE_REPORT_AGE: Duration = Duration::from_secs(30);
+
+/// A metadata server. Clones share it; its tasks end with the last.
 #[derive(Clone)]
 pub struct MetadataServer {
     inner: Arc<Inner>,
+    tasks: Arc<Tasks>,
 }
 
-struct Inner {
-    node: RaftNode,
-    machine: Arc<dyn Machine>,
-    proposer: Proposer,
-    barrier: Barrier,
-    sessions: Sessions,
-    health: Arc<Health>,
-    space: Space,
-    metrics: Metrics,
-    garbage_wake: Arc<Notify>,
-    tasks: Mutex<Vec<AbortHandle>>,
+/// What the parts of a server share.
+pub(super) struct Inner {
+    pub(super) node: RaftNode,
+    pub(super) machine: Arc<dyn Machine>,
+    pub(super) proposer: Proposer,
+    pub(super) barrier: Barrier,
+    pub(super) sessions: Sessions,
+    pub(super) members: Members,
+    pub(super) health: Arc<Health>,
+    pub(super) ready: watch::Sender<bool>,
+    pub(super) space: Space,
+    checkpoints: Checkpoints,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) garbage_wake: Arc<Notify>,
+    /// The highest feature level that was seen in force.
+    pub(super) level_seen: AtomicU32,
+    pub(super) dir: PathBuf,
 }
+
+/// The tasks of a server.
+#[derive(Default)]
+struct Tasks(Mutex<Vec<AbortHandle>>);
 
 impl MetadataServer {
-    /// Opens the store, brings it up to date, and serves. `transport` leads to the chunkservers.
-    pub async fn start(config: MetadataConfig, transport: Arc<dyn Transport>) -> Result<Self, StartError> {
-        Self::start_with(config, transport, Arc::new(CoreMachine)).await
+    /// Opens the store and takes part in the group. A sole voter leads and is up to date when this returns; any other may not
+    /// answer yet: see [`MetadataServer::readiness`].
+    pub async fn start(config: MetadataConfig, surroundings: Surroundings) -> Result<Self, StartError> {
+        Self::start_with(config, surroundings, Arc::new(CoreMachine)).await
     }
 
     /// What it counts.
@@ -80,12 +126,46 @@ impl MetadataServer {
         self.inner.health.failed()
     }
 
-    /// Stops answering, flushes and closes the store, which another process may open then. A second call changes nothing.
+    /// Whether it answers: it knows a leader, and lately held all that was committed.
+    pub fn is_ready(&self) -> bool {
+        *self.inner.ready.borrow()
+    }
+
+    /// Told whenever [`MetadataServer::is_ready`] changes.
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.inner.ready.subscribe()
+    }
+
+    /// Waits until it answers, at most so long; whether it does.
+    pub async fn ready(&self, within: Duration) -> bool {
+        let mut readiness = self.readiness();
+        timeout(within, readiness.wait_for(|ready| *ready)).await.is_ok()
+    }
+
+    /// How this member and its group are.
+    pub fn status(&self) -> GroupStatus {
+        self.inner.status()
+    }
+
+    /// Hands leadership to another where there is one, stops answering, flushes and closes the store, which another process
+    /// may open then. A second call changes nothing.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
-        let inner = &self.inner;
-        inner.health.shut_down();
-        inner.tasks.lock().drain(..).for_each(|task| task.abort());
-        match inner.node.shutdown().await {
+        if self.failed().is_none()
+            && self.inner.node.leading_term().is_some()
+            && self.inner.node.voters().len() > 1
+            && let Err(error) = self.inner.hand_over(HAND_OVER_DEADLINE).await
+        {
+            tracing::warn!(%error, "leadership was not handed over; the others will elect a leader");
+        }
+        self.stop().await
+    }
+
+    /// As a server that is killed, but for the store, which is closed.
+    pub(super) async fn stop(&self) -> Result<(), StoreError> {
+        self.inner.health.shut_down();
+        self.inner.ready.send_replace(false);
+        self.tasks.end();
+        match self.inner.node.shutdown().await {
             Err(StoreError::Closed) => Ok(()),
             outcome => outcome,
         }
@@ -93,65 +173,120 @@ impl MetadataServer {
 
     pub(super) async fn start_with(
         config: MetadataConfig,
-        transport: Arc<dyn Transport>,
+        surroundings: Surroundings,
         machine: Arc<dyn Machine>,
     ) -> Result<Self, StartError> {
+        if let Some(reason) = quarantine::reason(&config.dir) {
+            return Err(StartError::Differs(reason));
+        }
         let metrics = Metrics::default();
         let observed = metrics.clone();
-        let policy = SnapshotPolicy {
-            bytes_max: config.snapshot_bytes,
-            commands_max: config.snapshot_commands,
-        };
         let observe_sync = Box::new(move |took: Duration| observed.observe_sync(took));
-        let dir = config.dir.clone();
-        let space = Space::new(dir.clone());
-        let node = RaftNode::start(dir, config.server_id, Arc::clone(&machine), policy, observe_sync).await?;
-        let (proposer, proposer_task) = Proposer::new(node.clone(), metrics.clone());
+        let links = Links {
+            identity: Identity {
+                cluster: config.cluster,
+                server: config.server_id,
+            },
+            transport: Arc::clone(&surroundings.transport),
+            addresses: surroundings.addresses,
+        };
+        let node = RaftNode::start(raft_settings(&config), Arc::clone(&machine), links, observe_sync).await?;
+        let clock = surroundings.clock;
+        let (proposer, proposer_task) = Proposer::new(node.clone(), Arc::clone(&clock), metrics.clone());
         let (barrier, barrier_task) = Barrier::new(node.clone(), metrics.clone());
-        let inner = Inner {
-            node,
+        let inner = Arc::new(Inner {
+            checkpoints: Checkpoints::new(Arc::clone(node.state())),
             machine,
             proposer,
             barrier,
             sessions: Sessions::new(config.session_lease),
+            members: Members::default(),
             health: Arc::default(),
-            space,
+            ready: watch::Sender::new(false),
+            space: Space::new(config.dir.clone()),
+            clock,
             metrics,
             garbage_wake: Arc::default(),
-            tasks: Mutex::default(),
-        };
-        inner.run(proposer_task.run());
-        inner.run(barrier_task.run());
-        inner.start_workers(&config, &transport);
-        Ok(Self { inner: Arc::new(inner) })
+            level_seen: AtomicU32::new(0),
+            dir: config.dir.clone(),
+            node: node.clone(),
+        });
+        if let Some(level) = inner.feature_level().filter(|level| *level > FEATURE_LEVEL) {
+            return Err(StartError::Newer(level));
+        }
+        let tasks = Tasks::default();
+        tasks.run(proposer_task.run());
+        tasks.run(barrier_task.run());
+        tasks.run(leader::run(Arc::clone(&inner), config, surroundings.transport));
+        tasks.run(leader::attend(Arc::clone(&inner)));
+        tasks.run(inner.checkpoints.clone().remove_unread());
+        let (keeper, watched, health) = (node.clone(), node, Arc::clone(&inner.health));
+        tasks.run(async move { keeper.keep_log_short().await });
+        tasks.run(async move { health.fail(&watched.stopped().await) });
+        Ok(Self {
+            inner,
+            tasks: Arc::new(tasks),
+        })
     }
 }
 
 #[async_trait]
 impl Service for MetadataServer {
-    async fn handle(&self, _: Peer, request: Request) -> Result<Response, Failure> {
-        self.inner.health.check()?;
+    async fn handle(&self, from: Peer, request: Request) -> Result<Response, Failure> {
         let deadline = request
             .deadline
             .min(Instant::now() + Duration::from_millis(METADATA_DEADLINE_MS));
-        let too_late = || {
-            failure(
-                FailureCode::Busy,
-                "no answer in time: ask again, a command under the same sequence",
-            )
-        };
         match request.kind {
             RequestKind::MetadataWrite => {
-                let message = WriteRequest::decode(request.header).map_err(|error| malformed(&error))?;
-                let answer = timeout_at(deadline, self.inner.write(message)).await;
+                self.inner.health.check()?;
+                let message = decode::<WriteRequest>(&request)?;
+                let answer = timeout_at(deadline, self.inner.write(from, message)).await;
                 Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
             }
             RequestKind::MetadataRead => {
-                let message = ReadRequest::decode(request.header).map_err(|error| malformed(&error))?;
+                self.inner.health.check()?;
+                let message = decode::<ReadRequest>(&request)?;
                 let answer = timeout_at(deadline, self.inner.read(message)).await;
                 Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
             }
-            RequestKind::PutShard
+            // Boxed: the future of a command is made and moved thousands of times a second, and theirs are large.
+            _ => Box::pin(self.handle_group(from, request)).await,
+        }
+    }
+}
+
+impl MetadataServer {
+    /// Answers what members and operators ask.
+    async fn handle_group(&self, from: Peer, request: Request) -> Result<Response, Failure> {
+        match request.kind {
+            RequestKind::RaftAppend | RequestKind::RaftVote | RequestKind::RaftSnapshot | RequestKind::ReadIndex => {
+                self.inner.health.check()?;
+                self.inner.node.handle(from.node, request).await
+            }
+            RequestKind::GroupChange => {
+                self.inner.health.check()?;
+                let message = decode::<GroupChange>(&request)?;
+                let changed = self.inner.change_group(message, request.deadline).await?;
+                Ok(reply(&changed, Body::empty()))
+            }
+            // Also of a server that has stopped answering: it says why.
+            RequestKind::GroupStatus => {
+                let status = self
+                    .inner
+                    .answer_status(from, &decode::<GroupStatusRequest>(&request)?)?;
+                Ok(reply(&status, Body::empty()))
+            }
+            RequestKind::ReadCheckpoint => {
+                let message = decode::<ReadCheckpoint>(&request)?;
+                self.inner.checkpoints.read(message, request.deadline).await
+            }
+            RequestKind::BackUp => {
+                self.inner.health.check()?;
+                self.inner.back_up(decode::<BackUp>(&request)?).await
+            }
+            RequestKind::MetadataWrite
+            | RequestKind::MetadataRead
+            | RequestKind::PutShard
             | RequestKind::GetShard
             | RequestKind::DeleteShard
             | RequestKind::ListShards
@@ -168,20 +303,26 @@ impl Service for MetadataServer {
 }
 
 impl Inner {
-    async fn write(&self, request: WriteRequest) -> Result<WriteReply, Failure> {
+    async fn write(self: &Arc<Self>, from: Peer, request: WriteRequest) -> Result<WriteReply, Failure> {
         let Some(command) = &request.command else {
             return Err(failure(
                 FailureCode::Malformed,
                 "the request holds no command that this server knows",
             ));
         };
-        if is_internal(command) {
-            return Err(failure(
-                FailureCode::Malformed,
-                "only the metadata server itself gives this command",
-            ));
+        check_sender(from, command)?;
+        check_group(request.group)?;
+        // Boxed: it is seldom needed, and would make the future of every command large.
+        if self.may_be_above_level(command)
+            && let Some(refusal) = Box::pin(self.above_level(command)).await?
+        {
+            return Ok(refusal);
         }
-        self.space.check(command)?;
+        if let Some(trouble) = self.members.clock_trouble() {
+            return Err(for_now(trouble));
+        }
+        let other_is_low = self.members.any_low_on_space(SPACE_REPORT_AGE);
+        self.space.check(command, other_is_low)?;
         let frees = may_free_chunks(command);
         if request.session != 0 {
             self.sessions.note_sign_of_life(SessionId::new(request.session));
@@ -197,10 +338,23 @@ impl Inner {
         Ok(outcome)
     }
 
+    /// A checkpoint of all that was acknowledged until now; or lets go of one.
+    async fn back_up(&self, request: BackUp) -> Result<Response, Failure> {
+        if let Some(number) = request.done_with {
+            return self.checkpoints.release(number).await;
+        }
+        self.barrier.pass().await.map_err(|error| self.submit_failure(&error))?;
+        self.checkpoints.make().await
+    }
+
     async fn read(&self, request: ReadRequest) -> Result<ReadReply, Failure> {
         let query = request.query;
         let query =
             query.ok_or_else(|| failure(FailureCode::Malformed, "the request holds no query this server knows"))?;
+        if matches!(query, Query::Groups(_)) {
+            return Ok(self.group_table());
+        }
+        check_group(request.group)?;
         self.barrier.pass().await.map_err(|error| self.submit_failure(&error))?;
         let (node, machine) = (self.node.clone(), Arc::clone(&self.machine));
         let may_be_long = may_be_long(&query);
@@ -219,22 +373,29 @@ impl Inner {
     }
 
     fn submit_failure(&self, error: &SubmitError) -> Failure {
-        let code = match error {
-            SubmitError::Busy | SubmitError::Propose(ProposeError::Late) => FailureCode::Busy,
-            SubmitError::TooLarge(_) => FailureCode::Malformed,
-            SubmitError::Propose(ProposeError::NotLeader | ProposeError::Unknown) => FailureCode::NotLeader,
-            SubmitError::Propose(ProposeError::Stopped(_)) => {
-                return self
-                    .health
-                    .check()
-                    .err()
-                    .unwrap_or_else(|| failure(FailureCode::Internal, error.to_string()));
+        match error {
+            SubmitError::Busy | SubmitError::Propose(ProposeError::Late) => Failure {
+                retry_after_ms: self.proposer.retry_after_ms(),
+                ..failure(FailureCode::Busy, error.to_string())
+            },
+            SubmitError::TooLarge(_) => failure(FailureCode::Malformed, error.to_string()),
+            SubmitError::Propose(ProposeError::Stopped(_)) => self
+                .health
+                .check()
+                .err()
+                .unwrap_or_else(|| failure(FailureCode::Internal, error.to_string())),
+            SubmitError::Propose(error @ (ProposeError::NotLeader | ProposeError::Unknown)) => {
+                let mut told = self.node.failure(error);
+                if told.leader == 0 {
+                    // Nobody better is known: ask anyone in a moment.
+                    told.retry_after_ms = NO_LEADER_RETRY_MS;
+                }
+                told
             }
-        };
-        failure(code, error.to_string())
+        }
     }
 
-    fn read_failure(&self, error: &ViewError) -> Failure {
+    pub(super) fn read_failure(&self, error: &ViewError) -> Failure {
         if let Err(stopped) = self.health.check() {
             return stopped;
         }
@@ -245,54 +406,64 @@ impl Inner {
         };
         failure(code, error.to_string())
     }
+}
 
-    fn start_workers(&self, config: &MetadataConfig, transport: &Arc<dyn Transport>) {
-        let (node, machine) = (&self.node, &self.machine);
-        let (proposer, metrics) = (self.proposer.clone(), self.metrics.clone());
-        self.run(
-            self.sessions
-                .clone()
-                .run(node.clone(), Arc::clone(machine), proposer, metrics),
-        );
-        let garbage = GarbageWorker {
-            node: node.clone(),
-            machine: Arc::clone(machine),
-            transport: Arc::clone(transport),
-            proposer: self.proposer.clone(),
-            metrics: self.metrics.clone(),
-            wake: Arc::clone(&self.garbage_wake),
-            interval: config.garbage_interval,
-        };
-        self.run(garbage.run());
-        let inventory = InventoryWorker {
-            node: node.clone(),
-            machine: Arc::clone(machine),
-            transport: Arc::clone(transport),
-            barrier: self.barrier.clone(),
-            metrics: self.metrics.clone(),
-            schedule: config.inventory,
-        };
-        self.run(inventory.run());
-        let keeper = node.clone();
-        self.run(async move { keeper.keep_log_short().await });
-        let (watched, health) = (node.clone(), Arc::clone(&self.health));
-        self.run(async move { health.fail(&watched.stopped().await) });
-    }
-
+impl Tasks {
     fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.lock().push(tokio::spawn(task).abort_handle());
+        self.0.lock().push(tokio::spawn(task).abort_handle());
+    }
+
+    fn end(&self) {
+        self.0.lock().drain(..).for_each(|task| task.abort());
     }
 }
 
-impl Drop for Inner {
+impl Drop for Tasks {
     fn drop(&mut self) {
-        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        self.end();
     }
 }
 
-/// Commands that only the server itself gives: from outside they could make garbage be forgotten that is still there.
-fn is_internal(command: &Command) -> bool {
-    matches!(command, Command::ForgetChunks(_) | Command::ReleaseStep(_))
+fn raft_settings(config: &MetadataConfig) -> RaftSettings {
+    RaftSettings {
+        directory: config.dir.clone(),
+        address: config.address.clone(),
+        start: config.start,
+        policy: SnapshotPolicy {
+            bytes_max: config.snapshot_bytes,
+            commands_max: config.snapshot_commands,
+        },
+        timing: config.timing,
+        memory_bytes: config.memory_bytes,
+    }
+}
+
+/// Refuses what is meant for another group.
+pub(super) fn check_group(group: u32) -> Result<(), Failure> {
+    if group == GROUP {
+        return Ok(());
+    }
+    let text = format!("this is Raft group {GROUP}, not {group}: fetch the group table again");
+    Err(failure(FailureCode::WrongGroup, text))
+}
+
+/// Refuses a command that its sender may not give.
+fn check_sender(from: Peer, command: &Command) -> Result<(), Failure> {
+    let senders = command.senders();
+    if senders.is_empty() {
+        return Err(failure(
+            FailureCode::Malformed,
+            "only the metadata server itself gives this command",
+        ));
+    }
+    if !from.roles.has_any(senders) {
+        let text = format!(
+            "node {} has the roles [{}], and this command may be given by [{senders}] only",
+            from.node, from.roles
+        );
+        return Err(failure(FailureCode::Forbidden, text));
+    }
+    Ok(())
 }
 
 /// Commands after which chunks may have become garbage, or garbage may have become deletable.
@@ -300,33 +471,74 @@ fn may_free_chunks(command: &Command) -> bool {
     match command {
         Command::PutObject(_)
         | Command::DeleteObject(_)
+        | Command::DeleteBucket(_)
+        | Command::UpdateBucket(_)
+        | Command::CopyObject(_)
         | Command::PutPart(_)
+        | Command::CopyPart(_)
         | Command::CompleteUpload(_)
         | Command::AbortUpload(_)
+        | Command::ExpireUploads(_)
+        | Command::HoldDeletion(_)
         | Command::EndSession(_)
         | Command::Heartbeat(_) => true,
+        Command::File(command) => command.may_free_chunks(),
         Command::OpenSession(_)
         | Command::InstallMap(_)
         | Command::CreateBucket(_)
-        | Command::DeleteBucket(_)
+        | Command::PutBucketDocument(_)
         | Command::CreateUpload(_)
         | Command::ReleaseStep(_)
         | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_) => false,
+        | Command::RaiseFeatureLevel(_)
+        | Command::Lock(_)
+        | Command::Account(_)
+        | Command::Chunk(_) => false,
     }
 }
 
 /// Queries that visit many records, and are answered outside of the reactor.
 fn may_be_long(query: &Query) -> bool {
     match query {
-        Query::Buckets(_) | Query::List(_) | Query::Parts(_) | Query::Uploads(_) => true,
-        Query::Map(_) | Query::Bucket(_) | Query::Object(_) | Query::Plan(_) | Query::Summary(_) => false,
+        Query::Buckets(_)
+        | Query::List(_)
+        | Query::Parts(_)
+        | Query::Uploads(_)
+        | Query::Lock(_)
+        | Query::Account(_)
+        | Query::Chunk(_)
+        | Query::Feed(_) => true,
+        Query::File(query) => query.may_be_long(),
+        Query::Map(_)
+        | Query::Bucket(_)
+        | Query::Object(_)
+        | Query::Plan(_)
+        | Query::Summary(_)
+        | Query::Groups(_)
+        | Query::Document(_)
+        | Query::Documents(_) => false,
     }
 }
 
-fn malformed(error: &prost::DecodeError) -> Failure {
+fn decode<M: Message + Default>(request: &Request) -> Result<M, Failure> {
+    M::decode(request.header.clone()).map_err(|error| {
+        failure(
+            FailureCode::Malformed,
+            format!("the request cannot be decoded: {error}"),
+        )
+    })
+}
+
+fn too_late() -> Failure {
     failure(
-        FailureCode::Malformed,
-        format!("the request cannot be decoded: {error}"),
+        FailureCode::Busy,
+        "no answer in time: ask again, a command under the same sequence",
     )
+}
+
+fn for_now(reason: String) -> Failure {
+    Failure {
+        retry_after_ms: NO_LEADER_RETRY_MS,
+        ..failure(FailureCode::Busy, reason)
+    }
 }

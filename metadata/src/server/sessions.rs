@@ -1,6 +1,7 @@
 //! Ends sessions whose lease has run out.
 //!
-//! Leases count this server's monotonic clock and restart in full when it starts. It must never end a session that gave a
+//! Leases count this server's monotonic clock and begin anew, in full, each time it becomes the leader: what the leader
+//! before had counted is not known here. It must never end a session that gave a
 //! sign of life within its lease. Invariant: a session ends only by a command, so all replicas agree on it.
 
 use std::{sync::Arc, time::Duration};
@@ -49,8 +50,9 @@ impl Sessions {
         self.leases.lock().handle_sign_of_life(session, now);
     }
 
-    /// Ends expired sessions for as long as it is polled.
+    /// Ends expired sessions for as long as it is polled, all leases beginning when it is first.
     pub(super) async fn run(self, node: RaftNode, machine: Arc<dyn Machine>, proposer: Proposer, metrics: Metrics) {
+        *self.leases.lock() = Leases::new(self.lease);
         let mut looks = interval(self.lease / LOOKS_PER_LEASE);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -14,30 +14,37 @@ use crate::core::view::Write;
 /// The chained hash before the first entry.
 pub(super) const CHAIN_START: Hash = Hash::new([0; Hash::LEN]);
 
+/// Bytes around a key and a value.
+const FRAME_BYTES: usize = 1 + 4 + 1 + 4;
+
 /// The chained hash after an entry that made `writes`.
 pub(super) fn chain_hash(previous: Hash, writes: &[Write]) -> Hash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(previous.as_bytes());
+    let value_bytes = |write: &Write| write.value.as_ref().map_or(0, Vec::len);
+    let bytes: usize = writes
+        .iter()
+        .map(|write| FRAME_BYTES + write.key.len() + value_bytes(write))
+        .sum();
+    // In one piece: hashed many blocks at a time, where small pieces would be hashed one after the other.
+    let mut hashed = Vec::with_capacity(Hash::LEN + bytes);
+    hashed.extend_from_slice(previous.as_bytes());
     for write in writes {
-        hasher.update(&[write.family as u8]);
-        update_with_length(&mut hasher, &write.key);
+        hashed.push(write.family as u8);
+        push_with_length(&mut hashed, &write.key);
         match &write.value {
             Some(value) => {
-                hasher.update(&[1]);
-                update_with_length(&mut hasher, value);
+                hashed.push(1);
+                push_with_length(&mut hashed, value);
             }
-            None => {
-                hasher.update(&[0]);
-            }
+            None => hashed.push(0),
         }
     }
-    Hash::new(*hasher.finalize().as_bytes())
+    Hash::new(*blake3::hash(&hashed).as_bytes())
 }
 
-fn update_with_length(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+fn push_with_length(hashed: &mut Vec<u8>, bytes: &[u8]) {
     let length = u32::try_from(bytes.len()).expect("keys and values are bounded by the entry that brought them");
-    hasher.update(&length.to_le_bytes());
-    hasher.update(bytes);
+    hashed.extend_from_slice(&length.to_le_bytes());
+    hashed.extend_from_slice(bytes);
 }
 
 #[cfg(test)]

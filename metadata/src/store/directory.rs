@@ -63,6 +63,33 @@ pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The state directory of a store: that of its highest generation.
+pub(crate) fn newest_generation(directory: &Path) -> Result<PathBuf, StoreError> {
+    let generations = directory.join("state");
+    let newest = numbered(&generations)?.pop();
+    newest.map(|(_, path)| path).ok_or_else(|| StoreError::Corrupt {
+        what: "the metadata state",
+        detail: format!("{} holds no generation of it", generations.display()),
+    })
+}
+
+/// Where generation `number` of the state lies in a store's directory.
+pub(crate) fn generation_path(directory: &Path, number: u64) -> PathBuf {
+    path_of(&directory.join("state"), number)
+}
+
+/// Refuses a database's directory without its `CURRENT` file: RocksDB would take it for a new one and clear it.
+pub(super) fn check_present(what: &'static str, path: &Path) -> Result<(), StoreError> {
+    let holds_data = |name: &String| name.ends_with(".sst") || name.ends_with(".log");
+    if path.join("CURRENT").exists() || !path.exists() || !names(path)?.iter().any(holds_data) {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt {
+        what,
+        detail: format!("{} is missing", path.join("CURRENT").display()),
+    })
+}
+
 /// The path of number `number` under `parent`.
 pub(super) fn path_of(parent: &Path, number: u64) -> PathBuf {
     parent.join(format!("{number:020}"))
@@ -96,7 +123,7 @@ pub(super) fn copy_checkpoint(source: &Path, target: &Path) -> Result<(), StoreE
             let entry = entry?;
             let to = target.join(entry.file_name());
             let is_table = entry.path().extension().is_some_and(|extension| extension == "sst");
-            if !entry.file_type()?.is_file() || entry.file_name() == "LOCK" {
+            if !entry.file_type()?.is_file() || !is_part(&entry.file_name().to_string_lossy()) {
                 continue;
             }
             if !(is_table && fs::hard_link(entry.path(), &to).is_ok()) {
@@ -109,15 +136,64 @@ pub(super) fn copy_checkpoint(source: &Path, target: &Path) -> Result<(), StoreE
     copy().map_err(|error| StoreError::from_io("copying a snapshot of the metadata", &error))
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+/// Whether a file in a checkpoint's directory is a part of it.
+pub(super) fn is_part(name: &str) -> bool {
+    let is_numbered = |suffix: &str| {
+        name.strip_suffix(suffix)
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let is_described = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    name == "CURRENT"
+        || [".sst", ".blob", ".log"].into_iter().any(is_numbered)
+        || ["MANIFEST-", "OPTIONS-"].into_iter().any(is_described)
+}
+
+/// Makes changes of names in a directory durable.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(path)?.sync_all()
 }
 
-fn names(parent: &Path) -> Result<Vec<String>, StoreError> {
+/// The names in a directory, in no order.
+pub(super) fn names(parent: &Path) -> Result<Vec<String>, StoreError> {
     let list = || {
         fs::read_dir(parent)?
             .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
             .collect::<io::Result<Vec<_>>>()
     };
     list().map_err(|error| StoreError::from_io("listing a directory of the metadata store", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_the_database_are_parts() {
+        for name in [
+            "CURRENT",
+            "MANIFEST-000004",
+            "OPTIONS-000007",
+            "000012.sst",
+            "000004.log",
+        ] {
+            assert!(is_part(name), "{name}");
+        }
+        for name in [
+            "LOG",
+            "LOCK",
+            "IDENTITY",
+            "LOG.old.12",
+            "cairn-manifest",
+            "",
+            ".sst",
+            "../1.sst",
+            "MANIFEST-",
+            "a.sst",
+        ] {
+            assert!(!is_part(name), "{name}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! writes go through one write-ahead log in the order they were made, so a later one never survives an earlier one.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     path::Path,
     sync::{
@@ -19,22 +20,28 @@ use cairn_common::{
     ids::NodeId,
 };
 use parking_lot::{Mutex, RwLock};
+use prost::Message;
 use rocksdb::{DB, Direction, IteratorMode, WriteBatch};
 
 use super::{
     StoreError,
-    directory::create_directory,
+    directory::{check_present, create_directory, newest_generation},
     options::{SharedCache, log_options},
     record::{EntryRecord, IdentityRecord, LogPosition, VoteRecord, decode},
     syncer::{Callback, SyncObserver, Syncer, blocking_callback},
+    watermark::Watermark,
 };
 
 const IDENTITY: &[u8] = b"midentity";
 const VOTE: &[u8] = b"mvote";
 const COMMITTED: &[u8] = b"mcommitted";
 const PURGED: &[u8] = b"mpurged";
-const ENTRY_TAG: u8 = b'e';
+pub(super) const ENTRY_TAG: u8 = b'e';
 const WHAT_ENTRY: &str = "an entry of the Raft log";
+/// Newest entries that are kept in memory: more than are ever on their way.
+const TAIL_ENTRIES: usize = 64;
+/// Larger entries are few, and are read back.
+const TAIL_ENTRY_BYTES_MAX: usize = 256 << 10;
 
 /// Where the log begins and ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,10 +60,16 @@ pub(crate) struct LogStore {
 
 struct Shared {
     db: RwLock<Option<Arc<DB>>>,
-    bounds: Mutex<LogBounds>,
+    bounds: Arc<Mutex<LogBounds>>,
+    tail: Mutex<VecDeque<EntryRecord>>,
+    /// How far the log is known to be committed, where that is not written yet.
+    committed: Mutex<Option<LogPosition>>,
     syncer: Syncer,
     /// Up to this index the state is on disk: beyond it no entry may go.
     flushed_index: Arc<AtomicU64>,
+    /// Where the log would end if it ended at its newest synced entry, plus one.
+    synced_end: Arc<AtomicU64>,
+    watermark: Watermark,
 }
 
 impl LogStore {
@@ -70,23 +83,34 @@ impl LogStore {
     ) -> Result<Self, StoreError> {
         let path = directory.join("log");
         create_directory(&path)?;
+        check_present("the Raft log", &path)?;
         let db = DB::open(&log_options(cache), &path)
             .map_err(|error| StoreError::from_opening("the Raft log", &path, &error))?;
-        check_identity(&db, server)?;
+        check_identity(&db, server, directory)?;
         let bounds = find_bounds(&db)?;
+        let watermark = Watermark::open(directory)?;
+        check_end(&bounds, watermark.noted())?;
         let db = Arc::new(db);
-        let synced = Arc::clone(&db);
+        let bounds = Arc::new(Mutex::new(bounds));
+        let synced_end = Arc::new(AtomicU64::new(0));
+        let (synced, appended, reached) = (Arc::clone(&db), Arc::clone(&bounds), Arc::clone(&synced_end));
         let sync = move || {
-            synced
-                .flush_wal(true)
-                .map_err(|error| StoreError::from_rocksdb("syncing the log", &error))
+            let end = appended.lock().last.map_or(0, |last| last.index + 1);
+            let done = synced.flush_wal(true);
+            done.map_err(|error| StoreError::from_rocksdb("syncing the log", &error))?;
+            reached.store(end, Ordering::Release);
+            Ok(())
         };
         let syncer = Syncer::start(sync, observe_sync)?;
         let shared = Shared {
             db: RwLock::new(Some(db)),
-            bounds: Mutex::new(bounds),
+            bounds,
+            tail: Mutex::default(),
+            committed: Mutex::default(),
             syncer,
             flushed_index,
+            synced_end,
+            watermark,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -105,9 +129,48 @@ impl LogStore {
         for entry in entries {
             batch.put(entry_key(entry.position.index), seal(entry));
         }
+        if let Some(committed) = self.shared.committed.lock().take() {
+            batch.put(COMMITTED, seal(&committed));
+        }
         self.write(batch, "appending to the log")?;
         self.shared.bounds.lock().last = Some(last.position);
+        self.keep_tail(entries);
         Ok(())
+    }
+
+    /// Keeps the newest entries at hand: they are read once for each other member, and once to be applied.
+    fn keep_tail(&self, entries: &[EntryRecord]) {
+        let mut tail = self.shared.tail.lock();
+        for entry in entries {
+            if tail
+                .back()
+                .is_some_and(|newest| newest.position.index + 1 != entry.position.index)
+            {
+                tail.clear();
+            }
+            if tail.len() == TAIL_ENTRIES {
+                tail.pop_front();
+            }
+            if entry.encoded_len() > TAIL_ENTRY_BYTES_MAX {
+                tail.clear();
+            } else {
+                tail.push_back(entry.clone());
+            }
+        }
+    }
+
+    /// The entries of `range` where the tail holds its start, as many as fit `bytes_max` but at least one.
+    fn entries_of_tail(&self, range: &Range<u64>, bytes_max: usize) -> Option<Vec<EntryRecord>> {
+        let tail = self.shared.tail.lock();
+        let oldest = tail.front()?.position.index;
+        let skipped = usize::try_from(range.start.checked_sub(oldest)?).ok()?;
+        let mut bytes = 0_usize;
+        let wanted = tail.iter().skip(skipped).enumerate().take_while(|(number, entry)| {
+            bytes += entry.encoded_len();
+            entry.position.index < range.end && (*number == 0 || bytes <= bytes_max)
+        });
+        let entries: Vec<_> = wanted.map(|(_, entry)| entry.clone()).collect();
+        (!entries.is_empty()).then_some(entries)
     }
 
     /// Calls `callback` once all that was written until now is durable.
@@ -128,6 +191,9 @@ impl LogStore {
         if start >= range.end {
             return Ok(entries);
         }
+        if let Some(entries) = self.entries_of_tail(&(start..range.end), bytes_max) {
+            return Ok(entries);
+        }
         for item in db.iterator(IteratorMode::From(&entry_key(start), Direction::Forward)) {
             let (key, value) = item.map_err(|error| StoreError::from_rocksdb(WHAT_ENTRY, &error))?;
             let Some(index) = entry_index(&key).filter(|index| *index < range.end) else {
@@ -146,6 +212,7 @@ impl LogStore {
 
     /// Removes all entries from `index` on; durable on return.
     pub(crate) fn truncate_from(&self, index: u64) -> Result<(), StoreError> {
+        self.shared.tail.lock().clear();
         let mut batch = WriteBatch::default();
         batch.delete_range(entry_key(index), entry_key(u64::MAX));
         self.write(batch, "truncating the log")?;
@@ -180,7 +247,7 @@ impl LogStore {
 
     /// The newest vote.
     pub(crate) fn vote(&self) -> Result<Option<VoteRecord>, StoreError> {
-        self.read(VOTE, "the Raft vote")
+        vote_of(&*self.db()?)
     }
 
     /// Writes the vote; durable only after a sync.
@@ -190,20 +257,32 @@ impl LogStore {
 
     /// How far the log was known to be committed: a lower bound.
     pub(crate) fn committed(&self) -> Result<Option<LogPosition>, StoreError> {
+        if let Some(committed) = *self.shared.committed.lock() {
+            return Ok(Some(committed));
+        }
         self.read(COMMITTED, "the log's committed position")
     }
 
-    /// Notes how far the log is committed; not synced by itself.
-    pub(crate) fn put_committed(&self, committed: &LogPosition) -> Result<(), StoreError> {
-        self.put(COMMITTED, committed, "writing the log's committed position")
+    /// Notes how far the log is committed; written with the next entries, or when the log is closed.
+    pub(crate) fn note_committed(&self, committed: LogPosition) {
+        let synced_end = self.shared.synced_end.load(Ordering::Acquire);
+        if let Some(synced) = synced_end.checked_sub(1) {
+            self.shared.watermark.note(committed.index.min(synced));
+        }
+        *self.shared.committed.lock() = Some(committed);
     }
 
     /// Syncs and closes the log. Whatever is asked of it then is answered with [`StoreError::Closed`].
     pub(crate) fn close(&self) -> Result<(), StoreError> {
+        let noted = self.shared.committed.lock().take();
+        let written = noted.map_or(Ok(()), |committed| {
+            self.put(COMMITTED, &committed, "writing the log's committed position")
+        });
         let synced = self.sync();
         self.shared.syncer.stop();
         drop(self.shared.db.write().take());
-        synced
+        // Both are done, whatever becomes of the first.
+        written.and(synced)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
@@ -239,13 +318,13 @@ fn entry_key(index: u64) -> [u8; 9] {
     key
 }
 
-fn entry_index(key: &[u8]) -> Option<u64> {
+pub(super) fn entry_index(key: &[u8]) -> Option<u64> {
     let (tag, index) = key.split_first()?;
     (*tag == ENTRY_TAG).then_some(())?;
     Some(u64::from_be_bytes(index.try_into().ok()?))
 }
 
-fn read_entry(index: u64, value: Bytes) -> Result<EntryRecord, StoreError> {
+pub(super) fn read_entry(index: u64, value: Bytes) -> Result<EntryRecord, StoreError> {
     let entry: EntryRecord = open_entry(&value)?;
     if entry.position.index != index {
         let detail = format!("under index {index} stands the entry of index {}", entry.position.index);
@@ -282,23 +361,55 @@ fn read_record<R: Record>(db: &DB, key: &[u8], what: &'static str) -> Result<Opt
     stored.map(|bytes| decode(what, &bytes)).transpose()
 }
 
-fn check_identity(db: &DB, server: NodeId) -> Result<(), StoreError> {
+/// Whose log `db` holds.
+pub(super) fn server_of(db: &DB) -> Result<Option<NodeId>, StoreError> {
     let found: Option<IdentityRecord> = read_record(db, IDENTITY, "the log's identity")?;
-    match found {
-        Some(found) if found.server == server.value() => Ok(()),
-        Some(found) => Err(StoreError::OtherServer {
-            found: NodeId::new(found.server),
-            asked: server,
-        }),
+    Ok(found.map(|found| NodeId::new(found.server)))
+}
+
+/// The newest vote in `db`.
+pub(super) fn vote_of(db: &DB) -> Result<Option<VoteRecord>, StoreError> {
+    read_record(db, VOTE, "the Raft vote")
+}
+
+/// Refuses a log that ends before an entry that was acknowledged.
+fn check_end(bounds: &LogBounds, noted: Option<u64>) -> Result<(), StoreError> {
+    let last = bounds.last.map(|last| last.index);
+    match noted {
+        Some(noted) if last < Some(noted) => {
+            let end = last.map_or_else(|| "is empty".to_owned(), |last| format!("ends at entry {last}"));
+            Err(StoreError::Corrupt {
+                what: "the Raft log",
+                detail: format!("it {end}, and entry {noted} was synced and acknowledged: its end is lost"),
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_identity(db: &DB, server: NodeId, directory: &Path) -> Result<(), StoreError> {
+    match server_of(db)? {
+        Some(found) if found == server => Ok(()),
+        Some(found) => Err(StoreError::OtherServer { found, asked: server }),
         None => {
+            let state = newest_generation(directory);
+            if let Ok(state) = state {
+                return Err(StoreError::Corrupt {
+                    what: "the Raft log",
+                    detail: format!("it is missing or empty, though {} holds a state", state.display()),
+                });
+            }
             let record = IdentityRecord { server: server.value() };
+            // Synced, so that a state is never there without it.
             db.put(IDENTITY, seal(&record))
+                .and_then(|()| db.flush_wal(true))
                 .map_err(|error| StoreError::from_rocksdb("writing the log's identity", &error))
         }
     }
 }
 
-fn find_bounds(db: &DB) -> Result<LogBounds, StoreError> {
+/// Where the log in `db` begins and ends.
+pub(super) fn find_bounds(db: &DB) -> Result<LogBounds, StoreError> {
     let purged: Option<LogPosition> = read_record(db, PURGED, "the log's purged position")?;
     let mut newest = db.iterator(IteratorMode::From(&entry_key(u64::MAX), Direction::Reverse));
     let last = match newest

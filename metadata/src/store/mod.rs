@@ -4,6 +4,8 @@
 //! DIR/log/            the Raft log: synced before it is acknowledged
 //! DIR/state/N/        the state, generation N: the highest is the one in use; a new one is a snapshot installed
 //! DIR/snapshots/N/    a checkpoint of the state at log index N (20 digits)
+//! DIR/backups/N/      a checkpoint that is being backed up
+//! DIR/incoming/N/     a snapshot of another server, as far as it has come
 //! ```
 //!
 //! This module knows bytes and files; it knows nothing of Raft's rules and nothing of what the records mean, and it must
@@ -12,21 +14,39 @@
 //! crash is the state exactly at that position, and the log from there on brings it up to date.
 
 mod chain;
+mod checkpoints;
 mod directory;
 mod error;
+mod fetch;
+mod hot;
 mod log;
+mod manifest;
+mod offline;
 mod options;
+mod pins;
 mod record;
 mod state;
 mod syncer;
+mod transfer;
 mod view;
+mod watermark;
 
+pub(crate) use directory::{generation_path, newest_generation};
 pub use error::StoreError;
+pub use fetch::{FetchError, Progress};
+pub(crate) use fetch::{fetch, fetch_checkpoint};
 pub(crate) use log::LogStore;
+pub(crate) use manifest::{check as check_manifest, load_or_make as checkpoint_manifest};
+pub(crate) use offline::{OFFLINE_MEMORY_BYTES, OfflineLog, OfflineState, Records};
 pub(crate) use options::SharedCache;
-pub(crate) use record::{BlankRecord, EntryKind, EntryRecord, LogPosition, MembershipRecord, VoteRecord, VoterSet};
+pub(crate) use pins::{CheckpointName, PinError};
+pub(crate) use record::{
+    AppliedRecord, BlankRecord, EntryKind, EntryRecord, LogPosition, MemberRecord, MembershipRecord, VoteRecord,
+    VoterSet,
+};
 pub(crate) use state::{Checkpoint, StateStore};
 pub(crate) use syncer::SyncObserver;
+pub(crate) use transfer::{CheckpointReader, ReadError};
 
 #[cfg(test)]
 pub(crate) mod tests;

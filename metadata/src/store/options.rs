@@ -1,41 +1,60 @@
-//! How the two databases are tuned, and how their memory is bounded.
+//! How the two databases are tuned, and how their memory is bounded by one number.
 //!
-//! | memory | bound |
+//! | memory | share |
 //! |---|---|
-//! | block cache, shared; index and filter blocks count in it | 48 MiB |
-//! | write buffers of the state, all families together | 32 MiB filling + 16 MiB being flushed |
-//! | write buffers of the log | 2 × 16 MiB |
+//! | block cache, shared; index and filter blocks and all write buffers count in it | three quarters |
+//! | of that write buffers, filling and being flushed, of both databases | a quarter of the whole |
+//! | the process around them: queues, messages, what the allocator keeps | the last quarter |
 //!
-//! Invariant: together at most about 128 MiB, however large the store grows.
+//! Invariant: what the databases take stays below that, however large the store grows.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, WriteBufferManager};
 
-const BLOCK_CACHE_BYTES: usize = 48 << 20;
-const STATE_BUFFER_BYTES: usize = 32 << 20;
-const STATE_FAMILY_BUFFER_BYTES: usize = 16 << 20;
+use crate::core::view::Family;
+
+/// Less than this and the write buffers are flushed all the time.
+const MEMORY_BYTES_MIN: usize = 64 << 20;
+/// Most of one family's records before all are flushed: larger skip lists cost more to search than flushes save.
+const STATE_FAMILY_BUFFER_BYTES_MAX: usize = 32 << 20;
 const LOG_BUFFER_BYTES: usize = 16 << 20;
 const BLOCK_BYTES: usize = 16 << 10;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Of a write buffer: 10 bits for each of its records of 40 bytes and more.
+const MEMTABLE_BLOOM_RATIO: f64 = 0.03;
 const OPEN_FILES_MAX: i32 = 512;
 const INFO_LOG_BYTES: usize = 4 << 20;
 const INFO_LOG_FILES: usize = 2;
 
-/// The block cache that both databases share. Clones share it.
+/// The memory that both databases share. Clones share it.
 #[derive(Clone)]
-pub(crate) struct SharedCache(Cache);
+pub(crate) struct SharedCache {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+    family_buffer_bytes: usize,
+}
 
 impl SharedCache {
-    /// An empty cache.
-    pub(crate) fn new() -> Self {
-        Self(Cache::new_lru_cache(BLOCK_CACHE_BYTES))
+    /// The databases' part of `bytes` for the whole server.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let bytes = bytes.max(MEMORY_BYTES_MIN);
+        let (cache_bytes, buffer_bytes) = (bytes / 4 * 3, bytes / 4);
+        let cache = Cache::new_lru_cache(cache_bytes);
+        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(buffer_bytes, false, cache.clone());
+        Self {
+            cache,
+            write_buffers,
+            family_buffer_bytes: (buffer_bytes / 4).min(STATE_FAMILY_BUFFER_BYTES_MAX),
+        }
     }
 }
 
 /// Options of the log's database: small, written once, read back soon, dropped from its start.
-pub(super) fn log_options(cache: &SharedCache) -> Options {
-    let mut options = common_options(cache);
+pub(super) fn log_options(memory: &SharedCache) -> Options {
+    let mut options = common_options(memory);
     options.set_write_buffer_size(LOG_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
+    // What is written goes to the kernel with the sync that covers it, in one call.
+    options.set_manual_wal_flush(true);
     // A torn last record was never acknowledged and is cut off. Damage before it is an error: "point in time" would
     // silently drop acknowledged entries behind the damage.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -45,40 +64,50 @@ pub(super) fn log_options(cache: &SharedCache) -> Options {
 }
 
 /// Options of the state's database.
-pub(super) fn state_options(cache: &SharedCache) -> Options {
-    let mut options = common_options(cache);
-    options.set_db_write_buffer_size(STATE_BUFFER_BYTES);
+pub(super) fn state_options(memory: &SharedCache) -> Options {
+    let mut options = common_options(memory);
     // Without a write-ahead log the families may only reach the disk together: a replay over a torn state is unsound.
     options.set_atomic_flush(true);
+    // One applier writes: what lets several write at once would only cost it.
+    options.set_allow_concurrent_memtable_write(false);
     options.create_missing_column_families(true);
     options
 }
 
-/// Options of one column family of the state.
-pub(super) fn family_options(cache: &SharedCache) -> Options {
-    let mut options = common_options(cache);
-    options.set_write_buffer_size(STATE_FAMILY_BUFFER_BYTES);
+/// Options of the state's column family of that name.
+pub(super) fn family_options(memory: &SharedCache, name: &str) -> Options {
+    let mut options = common_options(memory);
+    options.set_write_buffer_size(memory.family_buffer_bytes);
     options.set_max_write_buffer_number(3);
+    // Where the applier looks for what is not there yet. Elsewhere a filter would only cost every write a cache line.
+    if [Family::Dentry, Family::Chunk]
+        .iter()
+        .any(|family| family.name() == name)
+    {
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+        options.set_memtable_whole_key_filtering(true);
+    }
     options
 }
 
-fn common_options(cache: &SharedCache) -> Options {
+fn common_options(memory: &SharedCache) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_paranoid_checks(true);
+    options.set_write_buffer_manager(&memory.write_buffers);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(2);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_keep_log_file_num(INFO_LOG_FILES);
     options.set_max_log_file_size(INFO_LOG_BYTES);
-    options.set_block_based_table_factory(&table_options(cache));
+    options.set_block_based_table_factory(&table_options(memory));
     options
 }
 
-fn table_options(cache: &SharedCache) -> BlockBasedOptions {
+fn table_options(memory: &SharedCache) -> BlockBasedOptions {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(&cache.0);
+    table.set_block_cache(&memory.cache);
     table.set_block_size(BLOCK_BYTES);
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     table.set_cache_index_and_filter_blocks(true);

@@ -85,8 +85,19 @@ pub(crate) struct MembershipRecord {
     #[prost(message, repeated, tag = "2")]
     pub(crate) voter_sets: Vec<VoterSet>,
     /// All members, learners among them.
-    #[prost(uint64, repeated, tag = "3")]
-    pub(crate) members: Vec<u64>,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) members: Vec<MemberRecord>,
+}
+
+/// A member and where it is called.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(crate) struct MemberRecord {
+    /// Its number.
+    #[prost(uint64, tag = "1")]
+    pub(crate) node: u64,
+    /// Its address: host and port; empty for a server that is alone and was given none.
+    #[prost(string, tag = "2")]
+    pub(crate) address: String,
 }
 
 impl Record for MembershipRecord {
@@ -197,6 +208,11 @@ mod tests {
         }
     }
 
+    fn member(node: u64) -> MemberRecord {
+        let address = "a:1".to_owned();
+        MemberRecord { node, address }
+    }
+
     fn membership() -> MembershipRecord {
         MembershipRecord {
             position: Some(LogPosition {
@@ -205,7 +221,7 @@ mod tests {
                 index: 0,
             }),
             voter_sets: vec![VoterSet { voters: vec![1, 2, 3] }],
-            members: vec![1, 2, 3, 4],
+            members: [1, 2, 3, 4].map(member).to_vec(),
         }
     }
 
@@ -308,13 +324,13 @@ mod tests {
         let members = MembershipRecord {
             position: Some(position),
             voter_sets,
-            members: vec![1, 2],
+            members: vec![member(1)],
         };
         is_stored_as(
             &members,
             &[
-                0x01, 0xa3, 0xfe, 0xfe, 0xd0, 0x0a, 0x06, 0x08, 0x03, 0x10, 0x01, 0x18, 0x07, 0x12, 0x04, 0x0a, 0x02,
-                0x01, 0x02, 0x1a, 0x02, 0x01, 0x02,
+                0x01, 0xf7, 0x80, 0x3e, 0xde, 0x0a, 0x06, 0x08, 0x03, 0x10, 0x01, 0x18, 0x07, 0x12, 0x04, 0x0a, 0x02,
+                0x01, 0x02, 0x1a, 0x07, 0x08, 0x01, 0x12, 0x03, 0x61, 0x3a, 0x31,
             ],
         );
         let applied = AppliedRecord {

@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use cairn_common::envelope::{Record, seal};
@@ -23,13 +24,15 @@ use super::{
     StoreError,
     chain::chain_hash,
     directory,
+    hot::HotRecords,
     options::{SharedCache, family_options, state_options},
+    pins::{CheckpointName, Pins},
     record::{AppliedRecord, LogPosition, MembershipRecord, decode},
     view::StateView,
 };
 use crate::core::view::{Family, View, Write};
 
-const META: &str = "meta";
+pub(super) const META: &str = "meta";
 const APPLIED: &[u8] = b"applied";
 const MEMBERSHIP: &[u8] = b"membership";
 const WHAT_STATE: &str = "the metadata state";
@@ -47,14 +50,20 @@ pub(crate) struct Checkpoint {
 
 /// The state. One applier writes; any number read.
 pub(crate) struct StateStore {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     cache: SharedCache,
     current: RwLock<Option<Arc<Generation>>>,
     applied: Mutex<AppliedRecord>,
-    flushed_index: Arc<AtomicU64>,
+    /// Of the newest state: for the applier alone.
+    hot: Mutex<HotRecords>,
+    pub(super) flushed_index: Arc<AtomicU64>,
+    /// Checkpoints that are being read.
+    pub(super) pins: Pins,
+    /// Held while a checkpoint is made for a backup.
+    pub(super) backing_up: Mutex<()>,
 }
 
-struct Generation {
+pub(super) struct Generation {
     db: DB,
     number: u64,
 }
@@ -79,12 +88,17 @@ impl StateStore {
         }
         let applied = generation.applied()?;
         flushed_index.store(applied.index(), Ordering::Release);
+        // Backups that a crash cut short: nobody reads them any more.
+        directory::remove(&directory.join("backups"))?;
         Ok(Self {
             directory: directory.to_owned(),
             cache: cache.clone(),
             current: RwLock::new(Some(Arc::new(generation))),
             applied: Mutex::new(applied),
+            hot: Mutex::default(),
             flushed_index,
+            pins: Pins::default(),
+            backing_up: Mutex::new(()),
         })
     }
 
@@ -120,7 +134,7 @@ impl StateStore {
         act: impl FnOnce(&dyn View) -> Result<T, E>,
     ) -> Result<T, E> {
         let generation = self.current()?;
-        act(&StateView::newest(&generation.db))
+        act(&StateView::newest(&generation.db, &self.hot))
     }
 
     /// Makes an entry's writes, in one batch with its position. For the applier alone.
@@ -140,6 +154,7 @@ impl StateStore {
             time_ms: before.time_ms.max(time_ms),
         };
         generation.write(writes, &applied, membership)?;
+        self.hot.lock().follow(writes);
         *self.applied.lock() = applied;
         Ok(())
     }
@@ -196,10 +211,24 @@ impl StateStore {
         })?;
         let generation = Generation::open(&path, number, &self.cache)?;
         *self.applied.lock() = generation.applied()?;
+        self.hot.lock().clear();
         *self.current.write() = Some(Arc::new(generation));
         self.flushed_index.store(index, Ordering::Release);
         // The replaced generation is still open to reads under way; it is removed at the next start.
         self.remove_snapshots_below(index)
+    }
+
+    /// Makes the state that of a group of its own, as a restore does: `writes` and the members take effect at the position that
+    /// is applied already. For a store that no server uses.
+    pub(crate) fn begin_anew(&self, writes: &[Write], membership: &MembershipRecord) -> Result<(), StoreError> {
+        let before = self.applied();
+        let applied = AppliedRecord {
+            chain: chain_hash(before.chain_hash()?, writes).as_bytes().to_vec(),
+            ..before
+        };
+        self.current()?.write(writes, &applied, Some(membership))?;
+        *self.applied.lock() = applied;
+        self.flush()
     }
 
     /// Flushes and closes the state. Whatever is asked of it then is answered with [`StoreError::Closed`].
@@ -209,35 +238,35 @@ impl StateStore {
         flushed
     }
 
-    fn current(&self) -> Result<Arc<Generation>, StoreError> {
+    pub(super) fn current(&self) -> Result<Arc<Generation>, StoreError> {
         self.current.read().clone().ok_or(StoreError::Closed)
     }
 
-    fn remove_snapshots_below(&self, number: u64) -> Result<(), StoreError> {
-        for (found, path) in directory::numbered(&self.directory.join("snapshots"))? {
-            if found < number {
-                directory::remove(&path)?;
-            }
-        }
-        Ok(())
+    /// Removes snapshots older than `number`, but for those that are being read.
+    pub(super) fn remove_snapshots_below(&self, number: u64) -> Result<(), StoreError> {
+        let found = directory::numbered(&self.directory.join("snapshots"))?;
+        let older = found.into_iter().filter(|(found, _)| *found < number);
+        let named = older.map(|(number, path)| (CheckpointName { number, backup: false }, path));
+        self.pins.remove_unpinned(named, Instant::now())
     }
 }
 
 impl Generation {
     fn open(path: &Path, number: u64, cache: &SharedCache) -> Result<Self, StoreError> {
+        directory::check_present(WHAT_STATE, path)?;
         let names = Family::ALL.iter().map(|family| family.name()).chain([META]);
-        let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(cache)));
+        let families = names.map(|name| ColumnFamilyDescriptor::new(name, family_options(cache, name)));
         let db = DB::open_cf_descriptors(&state_options(cache), path, families)
             .map_err(|error| StoreError::from_opening(WHAT_STATE, path, &error))?;
         Ok(Self { db, number })
     }
 
     fn applied(&self) -> Result<AppliedRecord, StoreError> {
-        Ok(read_meta(&self.db, APPLIED)?.unwrap_or_else(AppliedRecord::start))
+        applied_of(&self.db)
     }
 
     fn membership(&self) -> Result<MembershipRecord, StoreError> {
-        Ok(read_meta(&self.db, MEMBERSHIP)?.unwrap_or_default())
+        membership_of(&self.db)
     }
 
     fn write(
@@ -276,7 +305,7 @@ impl Generation {
         flushed.map_err(|error| StoreError::from_rocksdb("flushing the metadata state", &error))
     }
 
-    fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
+    pub(super) fn checkpoint(&self, path: &Path) -> Result<(), StoreError> {
         let what = "making a checkpoint of the metadata state";
         let checkpoint = RocksCheckpoint::new(&self.db).map_err(|error| StoreError::from_rocksdb(what, &error))?;
         checkpoint
@@ -290,12 +319,10 @@ impl Checkpoint {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let db = DB::open_cf_for_read_only(&Options::default(), path, ["default", META], false)
             .map_err(|error| StoreError::from_opening("a snapshot of the metadata", path, &error))?;
-        let applied = read_meta(&db, APPLIED)?.unwrap_or_else(AppliedRecord::start);
-        let membership = read_meta(&db, MEMBERSHIP)?.unwrap_or_default();
         Ok(Self {
             path: path.to_owned(),
-            applied,
-            membership,
+            applied: applied_of(&db)?,
+            membership: membership_of(&db)?,
         })
     }
 }
@@ -306,6 +333,16 @@ pub(super) fn family_handle<'a>(db: &'a DB, name: &'static str) -> Result<&'a Co
         what: WHAT_STATE,
         detail: format!("the column family {name} is missing"),
     })
+}
+
+/// How far the state in `db` is.
+pub(super) fn applied_of(db: &DB) -> Result<AppliedRecord, StoreError> {
+    Ok(read_meta(db, APPLIED)?.unwrap_or_else(AppliedRecord::start))
+}
+
+/// The newest applied membership in `db`.
+pub(super) fn membership_of(db: &DB) -> Result<MembershipRecord, StoreError> {
+    Ok(read_meta(db, MEMBERSHIP)?.unwrap_or_default())
 }
 
 fn read_meta<R: Record>(db: &DB, key: &[u8]) -> Result<Option<R>, StoreError> {

@@ -2,36 +2,47 @@
 //!
 //! Invariant: a view over a snapshot never changes; a view of the newest state is for the one that applies entries, alone.
 
-use rocksdb::{DB, DBRawIterator, Snapshot};
+use parking_lot::Mutex;
+use rocksdb::{DB, DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot};
 
-use super::{StoreError, state::family_handle};
+use super::{StoreError, hot::HotRecords, state::family_handle};
 use crate::core::view::{Family, View, ViewError, Visitor};
 
 /// A view of a state database.
 pub(super) struct StateView<'a> {
     db: &'a DB,
-    snapshot: Option<&'a Snapshot<'a>>,
+    of: Of<'a>,
+}
+
+/// Which state is seen.
+enum Of<'a> {
+    /// The newest, of which some records are kept at hand.
+    Newest(&'a Mutex<HotRecords>),
+    Snapshot(&'a Snapshot<'a>),
 }
 
 impl<'a> StateView<'a> {
     /// The newest state.
-    pub(super) fn newest(db: &'a DB) -> Self {
-        Self { db, snapshot: None }
+    pub(super) fn newest(db: &'a DB, hot: &'a Mutex<HotRecords>) -> Self {
+        Self {
+            db,
+            of: Of::Newest(hot),
+        }
     }
 
     /// The state at `snapshot` of `db`.
     pub(super) fn at(db: &'a DB, snapshot: &'a Snapshot<'a>) -> Self {
         Self {
             db,
-            snapshot: Some(snapshot),
+            of: Of::Snapshot(snapshot),
         }
     }
 
     fn iterator(&self, family: Family) -> Result<DBRawIterator<'_>, StoreError> {
         let handle = family_handle(self.db, family.name())?;
-        Ok(match self.snapshot {
-            Some(snapshot) => snapshot.raw_iterator_cf(handle),
-            None => self.db.raw_iterator_cf(handle),
+        Ok(match self.of {
+            Of::Snapshot(snapshot) => snapshot.raw_iterator_cf(handle),
+            Of::Newest(_) => self.db.raw_iterator_cf(handle),
         })
     }
 }
@@ -39,11 +50,38 @@ impl<'a> StateView<'a> {
 impl View for StateView<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
         let handle = family_handle(self.db, family.name())?;
-        let found = match self.snapshot {
-            Some(snapshot) => snapshot.get_cf(handle, key),
-            None => self.db.get_cf(handle, key),
+        let found = match self.of {
+            Of::Snapshot(snapshot) => snapshot.get_cf(handle, key),
+            Of::Newest(hot) => {
+                let mut hot = hot.lock();
+                if let Some(value) = hot.find(family, key) {
+                    return Ok(Some(value.clone()));
+                }
+                let found = self.db.get_cf(handle, key);
+                if let Ok(Some(value)) = &found {
+                    hot.keep(family, key, value);
+                }
+                found
+            }
         };
         found.map_err(|error| view_error(family, &error))
+    }
+
+    fn many(&self, family: Family, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>, ViewError> {
+        let Of::Snapshot(snapshot) = self.of else {
+            return keys.iter().map(|key| self.get(family, key)).collect();
+        };
+        let handle = family_handle(self.db, family.name())?;
+        let mut options = ReadOptions::default();
+        options.set_snapshot(snapshot);
+        let found = self
+            .db
+            .batched_multi_get_cf_opt(handle, keys, keys.is_sorted(), &options);
+        let owned = |value: Option<DBPinnableSlice<'_>>| value.map(|value| value.to_vec());
+        let found = found.into_iter().map(|value| value.map(owned));
+        found
+            .collect::<Result<_, _>>()
+            .map_err(|error| view_error(family, &error))
     }
 
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError> {

@@ -70,6 +70,24 @@ impl<S: Specification> Recorder<S> {
         u64::try_from(self.began.elapsed().as_nanos()).expect("no run takes centuries")
     }
 
+    /// Operations begun so far.
+    ///
+    /// # Panics
+    /// Another user of the recorder has panicked.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// How many of those begun after the first `begun` are `wanted`.
+    ///
+    /// # Panics
+    /// Another user of the recorder has panicked.
+    pub fn count_since(&self, begun: usize, wanted: impl Fn(&Recorded<S>) -> bool) -> usize {
+        let operations = self.lock();
+        operations[begun..].iter().filter(|operation| wanted(operation)).count()
+    }
+
     /// Everything so far, in the order of invocations.
     ///
     /// # Panics

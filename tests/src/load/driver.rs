@@ -3,6 +3,7 @@
 //! *Invariant*: every written tag is written by one operation alone. No operation is sent before it is in the history.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -47,6 +48,7 @@ pub struct Load {
     plan: Plan,
     pub history: Recorder<ObjectKeys>,
     pub ledger: Ledger,
+    is_over: AtomicBool,
 }
 
 impl Load {
@@ -56,7 +58,13 @@ impl Load {
             plan,
             history: Recorder::new(Instant::now()),
             ledger: Ledger::default(),
+            is_over: AtomicBool::new(false),
         })
+    }
+
+    /// Lets every client finish what it does and no more.
+    pub fn stop(&self) {
+        self.is_over.store(true, Ordering::Release);
     }
 
     /// Runs the load to its end, one task per client.
@@ -97,7 +105,9 @@ impl Load {
         Ok(self.ledger.audit(Listing::from(tag))?.len())
     }
 
-    fn key(&self, number: u64) -> String {
+    /// The key of that number, of all groups' keys.
+    #[must_use]
+    pub fn key(&self, number: u64) -> String {
         let group = number % self.plan.groups;
         format!("{}k{number}", group_prefix(group))
     }
@@ -161,7 +171,7 @@ impl<C: MetadataClient> Worker<C> {
                 Length::Operations(count) => self.operations >= count,
                 Length::Duration(_) => until.is_some_and(|until| Instant::now() >= until),
             };
-            if is_over {
+            if is_over || self.load.is_over.load(Ordering::Acquire) {
                 return Ok(());
             }
             if let Some(ticks) = &mut ticks {

@@ -31,9 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
+    ("etcd-bench", &[]),
     ("fuzz", &["transport"]),
     ("sim", &[]),
-    ("tests", &["bench", "client", "common", "transport"]),
+    ("tests", &["bench", "client", "common", "datapath", "transport"]),
 ];
 
 /// The tables of a manifest that name dependencies.

@@ -23,6 +23,7 @@ fn failed() -> Failure {
     Failure {
         code: FailureCode::Busy.into(),
         detail: "later".to_owned(),
+        ..Failure::default()
     }
 }
 

@@ -119,6 +119,7 @@ macro_rules! carrier_rules {
             empty_bodies_end_at_once,
             a_streamed_body_arrives_before_its_sender_has_finished,
             many_pieces_arrive_in_order,
+            question_and_answer_take_turns_on_one_stream,
             a_silent_service_meets_the_deadline,
             dropping_the_call_drops_the_handler,
             dropping_the_response_reaches_its_sender,
@@ -346,6 +347,31 @@ async fn a_streamed_body_arrives_before_its_sender_has_finished(start: impl Asyn
     sender.send(Bytes::from_static(b"second")).await.expect("it is read");
     sender.finish();
     assert_eq!(rest.await.expect("no panic"), Ok(b"second".to_vec()));
+}
+
+async fn question_and_answer_take_turns_on_one_stream(start: impl AsyncFn(Offer) -> Carrier) {
+    let (offer, _watch) = Witness::offer(1);
+    let carrier = start(offer).await;
+    let (sender, body) = Body::channel(1);
+    let response = carrier.transport.send(carrier.node, request(b"echo", body)).await;
+    let mut answer = response.expect("an answer before the first question").body;
+    for turn in 0..100_u8 {
+        let question = Bytes::from(vec![turn; 3]);
+        sender.send(question.clone()).await.expect("it is read");
+        let mut received = Vec::new();
+        while received.len() < question.len() {
+            let piece = timeout(PATIENCE, answer.next()).await.expect("an answer in time");
+            received.extend_from_slice(&piece.expect("no end yet").expect("no error"));
+        }
+        assert_eq!(received, question);
+    }
+    sender.finish();
+    assert!(
+        timeout(PATIENCE, answer.next())
+            .await
+            .expect("an end in time")
+            .is_none()
+    );
 }
 
 async fn many_pieces_arrive_in_order(start: impl AsyncFn(Offer) -> Carrier) {

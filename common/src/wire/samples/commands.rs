@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Sample,
+    files::{file_command, file_id, file_outcome, orphans_page},
     objects::{attributes, body, checksum, map, part_size},
     sample,
 };
@@ -15,8 +16,10 @@ use crate::wire::command::{
 
 pub(super) fn samples() -> Vec<Sample> {
     vec![
-        sample("OpenSession", OpenSession {}),
+        sample("OpenSession", OpenSession::default()),
+        sample("OpenSession/mount", OpenSession { mounts: true }),
         sample("Heartbeat", heartbeat()),
+        sample("Heartbeat/mount", mount_heartbeat()),
         sample("EndSession", EndSession { session: 2 }),
         sample("InstallMap", InstallMap { map: Some(map()) }),
         sample("CreateBucket", create_bucket()),
@@ -38,12 +41,17 @@ pub(super) fn samples() -> Vec<Sample> {
 }
 
 pub(super) fn requests() -> Vec<Sample> {
-    let open = Command::OpenSession(OpenSession {});
+    let in_group = WriteRequest {
+        group: 3,
+        ..request(Command::OpenSession(OpenSession::default()))
+    };
+    let open = Command::OpenSession(OpenSession::default());
     let end = Command::EndSession(EndSession { session: 2 });
     let install = Command::InstallMap(InstallMap { map: Some(map()) });
     let release = Command::ReleaseStep(ReleaseStep { steps: 128 });
     let raise = Command::RaiseFeatureLevel(RaiseFeatureLevel { level: 2 });
     vec![
+        sample("WriteRequest/group", in_group),
         sample("WriteRequest/OpenSession", request(open)),
         sample("WriteRequest/Heartbeat", request(Command::Heartbeat(heartbeat()))),
         sample("WriteRequest/EndSession", request(end)),
@@ -80,6 +88,7 @@ pub(super) fn requests() -> Vec<Sample> {
             request(Command::ForgetChunks(forget_chunks())),
         ),
         sample("WriteRequest/RaiseFeatureLevel", request(raise)),
+        sample("WriteRequest/File", request(Command::File(file_command()))),
     ]
 }
 
@@ -91,6 +100,8 @@ pub(super) fn replies() -> Vec<Sample> {
         sample("WriteReply/Upload", reply(Outcome::Upload(3))),
         sample("WriteReply/CommittedMs", reply(Outcome::CommittedMs(1_700_000_000_000))),
         sample("WriteReply/ReleaseLeft", reply(Outcome::ReleaseLeft(0))),
+        sample("WriteReply/File", reply(Outcome::File(file_outcome()))),
+        sample("WriteReply/Orphans", reply(Outcome::Orphans(orphans_page()))),
     ]
 }
 
@@ -106,6 +117,8 @@ fn request(command: Command) -> WriteRequest {
         session: 2,
         sequence: 300,
         answered_below: 299,
+        group: 0,
+        resent: false,
         command: Some(command),
     }
 }
@@ -121,7 +134,7 @@ fn entry_batch() -> EntryBatch {
     let end = Command::EndSession(EndSession { session: 2 });
     EntryBatch {
         time_ms: 1_700_000_000_000,
-        requests: vec![request(end), request(Command::OpenSession(OpenSession {}))],
+        requests: vec![request(end), request(Command::OpenSession(OpenSession::default()))],
     }
 }
 
@@ -129,6 +142,15 @@ fn heartbeat() -> Heartbeat {
     Heartbeat {
         settled_below: 3,
         reads_from: 4,
+        ..Heartbeat::default()
+    }
+}
+
+fn mount_heartbeat() -> Heartbeat {
+    Heartbeat {
+        orphans_seen: 5,
+        held: vec![file_id()],
+        ..heartbeat()
     }
 }
 
@@ -138,6 +160,7 @@ fn create_bucket() -> CreateBucket {
         data_shards: 4,
         parity_shards: 2,
         chunk_size_bytes: 8 << 20,
+        owner_key: String::new(),
     }
 }
 
@@ -151,6 +174,7 @@ fn condition() -> WriteCondition {
     WriteCondition {
         must_be_absent: true,
         etag: "*".to_owned(),
+        ..WriteCondition::default()
     }
 }
 

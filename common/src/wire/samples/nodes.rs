@@ -37,6 +37,7 @@ pub(super) fn samples() -> Vec<Sample> {
         outcome: Some(Outcome::Failed(failure())),
     };
     vec![
+        sample("Failure/leader", not_leader()),
         sample("Hello", Hello { version: version() }),
         sample("HelloReply", hello_reply),
         sample("Join", join),
@@ -69,9 +70,20 @@ fn trace() -> TraceContext {
     }
 }
 
+fn not_leader() -> Failure {
+    Failure {
+        code: FailureCode::NotLeader.into(),
+        detail: "why".to_owned(),
+        leader: 2,
+        leader_address: "meta-2:7300".to_owned(),
+        retry_after_ms: 20,
+    }
+}
+
 fn failure() -> Failure {
     Failure {
         code: FailureCode::Unsupported.into(),
         detail: "why".to_owned(),
+        ..Failure::default()
     }
 }

@@ -14,6 +14,13 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ObjectChecksum", checksum()),
         sample("ObjectAttributes", attributes()),
         sample("Chunk", chunk()),
+        sample(
+            "Chunk/missing",
+            Chunk {
+                missing: 5,
+                ..Chunk::default()
+            },
+        ),
         sample("Extent", extent()),
         sample("Body", body()),
         sample("ObjectInfo", info()),
@@ -60,6 +67,7 @@ pub(super) fn chunk() -> Chunk {
         hash: Bytes::from_static(&[7; 32]),
         explicit_devices: vec![1, 300],
         epoch: 9,
+        missing: 0,
     }
 }
 

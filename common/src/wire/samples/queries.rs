@@ -5,9 +5,11 @@ use bytes::Bytes;
 use super::{
     Sample,
     commands::refusal,
+    files::{file_answer, file_query},
     objects::{attributes, checksum, extent, info, map},
     sample,
 };
+use crate::wire::group::GroupTableQuery;
 use crate::wire::query::{
     Answer, BucketInfo, BucketQuery, BucketsPage, BucketsQuery, ListEntry, ListPage, ListQuery, MapQuery, ObjectAnswer,
     ObjectQuery, PartInfo, PartsPage, PartsQuery, Plan, PlanQuery, Query, ReadReply, ReadRequest, Summary,
@@ -15,17 +17,33 @@ use crate::wire::query::{
 };
 
 pub(super) fn samples() -> Vec<Sample> {
-    let ask = |query| ReadRequest { query: Some(query) };
+    let ask = |query| ReadRequest {
+        query: Some(query),
+        group: 0,
+    };
+    let in_group = ReadRequest {
+        group: 3,
+        ..ask(Query::Map(MapQuery {}))
+    };
     vec![
         sample("MapQuery", MapQuery {}),
         sample("BucketQuery", bucket_query()),
         sample("BucketsQuery", BucketsQuery {}),
         sample("ObjectQuery", object_query()),
         sample("PlanQuery", plan_query()),
+        sample(
+            "PlanQuery/changed",
+            PlanQuery {
+                data_version: 5,
+                ..plan_query()
+            },
+        ),
         sample("ListQuery", list_query()),
         sample("PartsQuery", parts_query()),
         sample("UploadsQuery", uploads_query()),
         sample("SummaryQuery", SummaryQuery {}),
+        sample("ReadRequest/group", in_group),
+        sample("ReadRequest/Groups", ask(Query::Groups(GroupTableQuery {}))),
         sample("ReadRequest/Map", ask(Query::Map(MapQuery {}))),
         sample("ReadRequest/Bucket", ask(Query::Bucket(bucket_query()))),
         sample("ReadRequest/Buckets", ask(Query::Buckets(BucketsQuery {}))),
@@ -35,6 +53,7 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ReadRequest/Parts", ask(Query::Parts(parts_query()))),
         sample("ReadRequest/Uploads", ask(Query::Uploads(uploads_query()))),
         sample("ReadRequest/Summary", ask(Query::Summary(SummaryQuery {}))),
+        sample("ReadRequest/File", ask(Query::File(file_query()))),
     ]
 }
 
@@ -44,6 +63,7 @@ pub(super) fn answers() -> Vec<Sample> {
         answer: Some(answer),
     };
     vec![
+        sample("ReadReply/Groups", answer(Answer::Groups(super::groups::table()))),
         sample("ReadReply/Refused", answer(Answer::Refused(refusal()))),
         sample("ReadReply/Map", answer(Answer::Map(map()))),
         sample("ReadReply/Bucket", answer(Answer::Bucket(bucket_info()))),
@@ -54,6 +74,7 @@ pub(super) fn answers() -> Vec<Sample> {
         sample("ReadReply/Parts", answer(Answer::Parts(parts_page()))),
         sample("ReadReply/Uploads", answer(Answer::Uploads(uploads_page()))),
         sample("ReadReply/Summary", answer(Answer::Summary(summary()))),
+        sample("ReadReply/File", answer(Answer::File(file_answer()))),
     ]
 }
 
@@ -63,6 +84,7 @@ pub(super) fn pages() -> Vec<Sample> {
         sample("BucketsPage", buckets_page()),
         sample("ObjectAnswer", object_answer()),
         sample("Plan", plan()),
+        sample("Plan/changed", changed_plan()),
         sample("ListPage", list_page()),
         sample("ListEntry", list_entry()),
         sample("PartsPage", parts_page()),
@@ -93,6 +115,7 @@ fn plan_query() -> PlanQuery {
         bucket_id: 1,
         inode: 2,
         from: 300,
+        data_version: 0,
     }
 }
 
@@ -134,6 +157,7 @@ fn bucket_info() -> BucketInfo {
         data_shards: 4,
         parity_shards: 2,
         chunk_size_bytes: 8 << 20,
+        ..BucketInfo::default()
     }
 }
 
@@ -155,6 +179,16 @@ fn plan() -> Plan {
     Plan {
         inline: Bytes::from_static(b"in"),
         extents: vec![extent()],
+        ..Plan::default()
+    }
+}
+
+/// A page of a file that was changed in place.
+pub(super) fn changed_plan() -> Plan {
+    Plan {
+        next_from: 300,
+        data_version: 5,
+        ..plan()
     }
 }
 
@@ -221,5 +255,6 @@ fn summary() -> Summary {
         sessions: 5,
         epoch: 6,
         feature_level: 7,
+        ..Summary::default()
     }
 }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
     ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId},
+    limits,
     planner::plan_rows,
     wire::{
         command::{
             Command, CreateBucket, DeleteObject, EntryBatch, ErrorCode, Heartbeat, InstallMap, OpenSession, Outcome,
-            PutObject, WriteCondition, WriteReply, WriteRequest,
+            PutObject, RaiseFeatureLevel, WriteCondition, WriteReply, WriteRequest,
         },
         map::MapMessage,
         object::{Body, Chunk, Extent, ObjectAttributes},
@@ -70,19 +71,24 @@ impl Machine {
         };
         let map = Some(MapMessage::from(&map()));
         machine.send(0, 0, 0, Command::InstallMap(InstallMap { map }));
+        let level = RaiseFeatureLevel {
+            level: limits::FEATURE_LEVEL,
+        };
+        machine.send(0, 0, 0, Command::RaiseFeatureLevel(level));
         machine.open_session();
         let create = CreateBucket {
             name: BUCKET.to_owned(),
             data_shards: 4,
             parity_shards: 2,
             chunk_size_bytes: 0,
+            owner_key: String::new(),
         };
         assert!(machine.run(Command::CreateBucket(create)).is_ok());
         machine
     }
 
     pub(crate) fn open_session(&mut self) {
-        let reply = self.send(0, 0, 0, Command::OpenSession(OpenSession {}));
+        let reply = self.send(0, 0, 0, Command::OpenSession(OpenSession::default()));
         let Some(Outcome::Session(id)) = reply.outcome else {
             panic!("no session: {reply:?}")
         };
@@ -97,6 +103,8 @@ impl Machine {
             session,
             sequence,
             answered_below,
+            group: 0,
+            resent: false,
             command: Some(command),
         };
         self.apply(vec![request]).pop().expect("one reply for one command")
@@ -135,6 +143,7 @@ impl Machine {
         let heartbeat = Heartbeat {
             settled_below,
             reads_from,
+            ..Heartbeat::default()
         };
         self.send(self.session, 0, 0, Command::Heartbeat(heartbeat));
     }
@@ -163,6 +172,7 @@ impl Machine {
             hash: Bytes::from(vec![7; 32]),
             explicit_devices: Vec::new(),
             epoch: 1,
+            missing: 0,
         };
         Extent {
             file_offset,

@@ -1,8 +1,19 @@
 //! Tests of the state machine over the in-memory view.
 
+mod accounts;
+mod buckets;
+mod copies;
+mod feed;
+mod files;
+mod files_extents;
+mod files_names;
+mod files_orphans;
+mod files_times;
 mod harness;
+mod locks;
 mod model;
 mod namespace;
 mod release;
+mod repair;
 mod sessions;
 mod uploads;

@@ -98,11 +98,11 @@ fn conditions_are_decided_with_the_write() {
     let mut machine = Machine::new();
     let absent = WriteCondition {
         must_be_absent: true,
-        etag: String::new(),
+        ..WriteCondition::default()
     };
     let tag = |etag: &str| WriteCondition {
-        must_be_absent: false,
         etag: etag.to_owned(),
+        ..WriteCondition::default()
     };
     let mut put = |condition| {
         let command = machine.put_command(b"key", 1, condition);
@@ -124,7 +124,7 @@ fn a_refused_command_leaves_nothing() {
     machine.put(b"there", 1).expect("a put");
     let absent = WriteCondition {
         must_be_absent: true,
-        etag: String::new(),
+        ..WriteCondition::default()
     };
     let mut command = machine.put_command(b"there", 2, absent);
     let chunks = records(&machine, Family::Chunk);
@@ -172,6 +172,7 @@ fn a_large_body_is_planned_in_pages_without_holes() {
             bucket_id: object.bucket_id,
             inode,
             from: offset,
+            data_version: 0,
         };
         extents = match machine.ask(cairn_common::wire::query::Query::Plan(query)) {
             cairn_common::wire::query::Answer::Plan(plan) => plan.extents,

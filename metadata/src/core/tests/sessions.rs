@@ -21,7 +21,7 @@ fn a_command_sent_again_gets_its_first_answer_and_changes_nothing() {
     let mut machine = Machine::new();
     let absent = WriteCondition {
         must_be_absent: true,
-        etag: String::new(),
+        ..WriteCondition::default()
     };
     let put = Command::PutObject(machine.put_command(b"once", 1, absent));
     let session = machine.session;
@@ -32,6 +32,8 @@ fn a_command_sent_again_gets_its_first_answer_and_changes_nothing() {
         session,
         sequence: 9,
         answered_below: 1,
+        group: 0,
+        resent: false,
         command: Some(put.clone()),
     };
     assert_eq!(machine.apply(vec![again.clone(), again]), [first.clone(), first]);
@@ -49,7 +51,42 @@ fn the_window_of_answers_is_bounded() {
     let session = machine.session;
     let far = limits::REPLY_WINDOW_MAX as u64 + 10;
     let put = Command::PutObject(machine.put_command(b"far", 0, WriteCondition::default()));
-    assert_eq!(code(&machine.send(session, far, 1, put)), Some(ErrorCode::SlowDown));
+    assert_eq!(
+        code(&machine.send(session, far, 1, put.clone())),
+        Some(ErrorCode::SlowDown)
+    );
+    // That was no outcome: once there is room, the same command is carried out.
+    assert_eq!(code(&machine.send(session, far, 11, put)), None);
+}
+
+#[test]
+fn a_reply_takes_the_place_of_one_that_was_received() {
+    let mut machine = Machine::new();
+    let session = machine.session;
+    let window = limits::REPLY_WINDOW_MAX as u64;
+    let mut put = |key: &[u8]| Command::PutObject(machine.put_command(key, 0, WriteCondition::default()));
+    let (first, other, last) = (put(b"first"), put(b"other"), put(b"last"));
+    // The session holds the answers below 5; the reply to 6 stays while the one to 2 makes room.
+    let sent = [(2, 1, &first), (6, 1, &other), (2 + window, 5, &last)];
+    let replies = sent.map(|(sequence, answered, put)| machine.send(session, sequence, answered, put.clone()));
+    assert!(replies.iter().all(|reply| code(reply).is_none()));
+    assert_eq!(machine.send(session, 6, 5, other), replies[1]);
+    assert_eq!(machine.send(session, 2 + window, 5, last), replies[2]);
+    assert_eq!(
+        code(&machine.send(session, 2, 1, first.clone())),
+        Some(ErrorCode::OutcomeUnknown)
+    );
+    // Its slot is free for what comes late in the same window.
+    assert_eq!(code(&machine.send(session, 5, 5, first)), None);
+}
+
+#[test]
+fn a_chunk_is_committed_once_whatever_the_order_of_counters() {
+    let mut machine = Machine::new();
+    let early = machine.put_command(b"early", 1, WriteCondition::default());
+    machine.put(b"late", 1).expect("a put");
+    assert!(machine.run(Command::PutObject(early.clone())).is_ok());
+    assert_eq!(machine.run(Command::PutObject(early)), Err(ErrorCode::Malformed));
 }
 
 #[test]
@@ -106,4 +143,43 @@ fn a_chunk_is_committed_once() {
     let put = machine.put_command(b"one", 1, WriteCondition::default());
     assert!(machine.run(Command::PutObject(put.clone())).is_ok());
     assert_eq!(machine.run(Command::PutObject(put)), Err(ErrorCode::Malformed));
+}
+
+#[test]
+fn a_command_sent_again_after_its_session_ended_has_an_unknown_outcome() {
+    let mut machine = Machine::new();
+    let put = Command::PutObject(machine.put_command(b"k", 0, WriteCondition::default()));
+    let session = machine.session;
+    machine.send(0, 0, 0, Command::EndSession(EndSession { session }));
+    let mut send = |resent| {
+        let request = WriteRequest {
+            group: 0,
+            session,
+            sequence: 9,
+            answered_below: 9,
+            resent,
+            command: Some(put.clone()),
+        };
+        machine.apply(vec![request]).pop().expect("a reply")
+    };
+    assert_eq!(code(&send(false)), Some(ErrorCode::SessionEnded));
+    assert_eq!(code(&send(true)), Some(ErrorCode::OutcomeUnknown));
+    assert!(machine.object(b"k").is_none());
+}
+
+#[test]
+fn a_session_that_leaps_ahead_keeps_no_more_answers_than_the_window() {
+    let mut machine = Machine::new();
+    let session = machine.session;
+    let window = limits::REPLY_WINDOW_MAX as u64;
+    let put = Command::PutObject(machine.put_command(b"k", 0, WriteCondition::default()));
+    let leap = machine.send(session, 100 * window, 0, put.clone());
+    assert_eq!(code(&leap), Some(ErrorCode::SlowDown));
+    for step in 1..20 {
+        machine.send(session, step * window + step, step * window + step, put.clone());
+    }
+    let kept = super::release::count(&machine, crate::core::view::Family::Reply);
+    assert!(kept <= limits::REPLY_WINDOW_MAX, "{kept} answers are kept");
+    machine.send(0, 0, 0, Command::EndSession(EndSession { session }));
+    assert_eq!(super::release::count(&machine, crate::core::view::Family::Reply), 0);
 }

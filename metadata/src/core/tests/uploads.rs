@@ -14,7 +14,7 @@ use super::{
 use crate::core::view::Family;
 
 impl Machine {
-    fn start(&mut self, key: &'static [u8]) -> u64 {
+    pub(super) fn start(&mut self, key: &'static [u8]) -> u64 {
         let key = Bytes::from_static(key);
         let create = CreateUpload {
             bucket: BUCKET.to_owned(),
@@ -27,7 +27,13 @@ impl Machine {
         }
     }
 
-    fn part(&mut self, key: &'static [u8], upload: u64, number: u32, chunks: u64) -> Result<Outcome, ErrorCode> {
+    pub(super) fn part(
+        &mut self,
+        key: &'static [u8],
+        upload: u64,
+        number: u32,
+        chunks: u64,
+    ) -> Result<Outcome, ErrorCode> {
         let body = if chunks == 0 {
             Body {
                 size: 4,
@@ -64,7 +70,7 @@ impl Machine {
         }
     }
 
-    fn complete(&mut self, key: &'static [u8], upload: u64, numbers: &[u32]) -> Result<Outcome, ErrorCode> {
+    pub(super) fn complete(&mut self, key: &'static [u8], upload: u64, numbers: &[u32]) -> Result<Outcome, ErrorCode> {
         let page = self.parts(key, upload);
         let chosen = page.parts.iter().filter(|part| numbers.contains(&part.number));
         let parts = chosen
@@ -83,6 +89,16 @@ impl Machine {
             checksums: vec![],
             condition: None,
         }))
+    }
+}
+
+impl Machine {
+    /// An object of a part of 600 bytes and one of 4.
+    pub(super) fn upload_of_two_parts(&mut self, key: &'static [u8]) {
+        let upload = self.start(key);
+        self.part(key, upload, 1, 6).expect("a part");
+        self.part(key, upload, 2, 0).expect("a part");
+        self.complete(key, upload, &[1, 2]).expect("completed");
     }
 }
 

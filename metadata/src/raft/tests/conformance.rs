@@ -23,7 +23,7 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, Applier, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Applier), StorageError<TypeConfig>> {
         let directory = tempfile::tempdir().expect("a directory");
-        let cache = SharedCache::new();
+        let cache = SharedCache::new(256 << 20);
         // The suite purges what it never applied, so its log is not bound to the state.
         let unbound = Arc::new(AtomicU64::new(u64::MAX));
         let log = LogStore::open(directory.path(), NodeId::new(0), &cache, unbound, Box::new(|_| {}));

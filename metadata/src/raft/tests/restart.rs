@@ -16,7 +16,9 @@ use crate::{
         Applied, DeletableChunk,
         view::{Family, View, ViewError, Write},
     },
-    raft::{Machine, ProposeError, RaftNode, SnapshotPolicy, StartError},
+    raft::{
+        Machine, ProposeError, RaftNode, RaftSettings, RaftTiming, SnapshotPolicy, Start, StartError, tests::alone,
+    },
     store::{StoreError, tests::copy_tree},
 };
 
@@ -77,17 +79,33 @@ impl Machine for Recorder {
     fn release_pending(&self, _: &dyn View) -> Result<bool, ViewError> {
         Ok(false)
     }
+
+    fn feature_level(&self, _: &dyn View) -> Result<u32, ViewError> {
+        Ok(1)
+    }
+
+    fn buckets_to_expire(&self, _: &dyn View, _: u64, _: u64, _: usize) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        Ok((Vec::new(), None))
+    }
 }
 
+const MEMORY_BYTES: usize = 64 << 20;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn start(directory: &Path, commands_max: u64) -> Result<RaftNode, StartError> {
-    let policy = SnapshotPolicy {
-        bytes_max: u64::MAX,
-        commands_max,
+    let settings = RaftSettings {
+        directory: directory.to_owned(),
+        address: String::new(),
+        start: Start::Alone,
+        policy: SnapshotPolicy {
+            bytes_max: u64::MAX,
+            commands_max,
+        },
+        timing: RaftTiming::default(),
+        memory_bytes: MEMORY_BYTES,
     };
-    let directory = directory.to_owned();
-    let starting = RaftNode::start(directory, NodeId::new(1), Arc::new(Recorder), policy, Box::new(|_| {}));
+    let links = alone(NodeId::new(1));
+    let starting = RaftNode::start(settings, Arc::new(Recorder), links, Box::new(|_| {}));
     tokio::time::timeout(DEADLINE, starting).await.expect("a start in time")
 }
 
@@ -97,12 +115,15 @@ async fn propose(node: &RaftNode, name: &str) -> Result<Vec<WriteReply>, Propose
         data_shards: 1,
         parity_shards: 0,
         chunk_size_bytes: 0,
+        owner_key: String::new(),
     };
     let command = Some(Command::CreateBucket(bucket));
     let request = WriteRequest {
         session: 0,
         sequence: 0,
         answered_below: 0,
+        group: 0,
+        resent: false,
         command,
     };
     let batch = EntryBatch {
@@ -167,7 +188,7 @@ async fn the_log_is_purged_to_a_snapshot_and_a_restart_goes_on_from_it() {
         propose(&node, &format!("{number}")).await.unwrap();
     }
     let purged = async {
-        while node.purged_index().await.is_none_or(|index| index < 200) {
+        while node.purged_index().is_none_or(|index| index < 200) {
             propose(&node, "more").await.unwrap();
         }
     };

@@ -19,12 +19,12 @@ use tokio::time::Instant;
 
 use super::support::{DEADLINE, METADATA, config};
 use crate::{
-    MetadataServer, Metrics,
+    MetadataServer, Metrics, Surroundings, SystemClock,
     core::{
         Applied, DeletableChunk,
         view::{View, ViewError},
     },
-    raft::{CoreMachine, Machine, RaftNode, SnapshotPolicy},
+    raft::{CoreMachine, Machine, RaftNode, RaftSettings, RaftTiming, SnapshotPolicy, Start, tests::alone},
     server::proposer::{Proposer, SubmitError},
 };
 
@@ -33,6 +33,8 @@ fn request(command: Command) -> WriteRequest {
         session: 0,
         sequence: 0,
         answered_below: 0,
+        group: 0,
+        resent: false,
         command: Some(command),
     }
 }
@@ -40,24 +42,25 @@ fn request(command: Command) -> WriteRequest {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_answers_busy_and_an_oversized_command_never_enters_it() {
     let directory = tempfile::tempdir().unwrap();
-    let policy = SnapshotPolicy {
-        bytes_max: u64::MAX,
-        commands_max: u64::MAX,
+    let settings = RaftSettings {
+        directory: directory.path().to_owned(),
+        address: String::new(),
+        start: Start::Alone,
+        policy: SnapshotPolicy {
+            bytes_max: u64::MAX,
+            commands_max: u64::MAX,
+        },
+        timing: RaftTiming::default(),
+        memory_bytes: 64 << 20,
     };
-    let machine: Arc<dyn Machine> = Arc::new(CoreMachine);
-    let node = RaftNode::start(directory.path().to_owned(), METADATA, machine, policy, Box::new(|_| {})).await;
-    let (proposer, task) = Proposer::new(node.expect("a start"), Metrics::default());
+    let node = RaftNode::start(settings, Arc::new(CoreMachine), alone(METADATA), Box::new(|_| {})).await;
+    let (proposer, task) = Proposer::new(node.expect("a start"), Arc::new(SystemClock), Metrics::default());
     let huge = DeleteBucket {
         name: "x".repeat(ENTRY_BYTES_MAX),
     };
     let refused = proposer.submit(request(Command::DeleteBucket(huge))).await;
     assert!(matches!(refused, Err(SubmitError::TooLarge(_))), "{refused:?}");
-    let beat = || {
-        request(Command::Heartbeat(Heartbeat {
-            settled_below: 0,
-            reads_from: 0,
-        }))
-    };
+    let beat = || request(Command::Heartbeat(Heartbeat::default()));
     let mut waiting: Vec<_> = (0..PROPOSAL_QUEUE_MAX)
         .map(|_| Box::pin(proposer.submit(beat())))
         .collect();
@@ -112,15 +115,33 @@ impl Machine for Breaking {
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {
         CoreMachine.release_pending(view)
     }
+
+    fn feature_level(&self, view: &dyn View) -> Result<u32, ViewError> {
+        CoreMachine.feature_level(view)
+    }
+
+    fn buckets_to_expire(
+        &self,
+        view: &dyn View,
+        now_ms: u64,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<u64>, Option<u64>), ViewError> {
+        CoreMachine.buckets_to_expire(view, now_ms, after, limit)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_state_stops_the_answers_for_good() {
     let directory = tempfile::tempdir().unwrap();
     let transport = Arc::new(InProcess::new());
-    let server = MetadataServer::start_with(config(directory.path()), transport, Arc::new(Breaking))
-        .await
-        .unwrap();
+    let server = MetadataServer::start_with(
+        config(directory.path()),
+        Surroundings::new(transport),
+        Arc::new(Breaking),
+    )
+    .await
+    .unwrap();
     let bucket = |name: &str| CreateBucket {
         name: name.to_owned(),
         ..CreateBucket::default()

@@ -1,6 +1,13 @@
 //! The server over a real store, with chunkservers that are recorded.
 
+mod backups;
 mod bounds;
+mod breakages;
+mod cluster;
+mod damage;
+mod group;
 mod housekeeping;
+mod life;
 mod requests;
 mod support;
+mod watch;

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::support::{DEADLINE, Rig, config};
-use crate::{MetadataServer, StartError, StoreError};
+use crate::{MetadataServer, StartError, StoreError, Surroundings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_read() {
@@ -107,17 +107,19 @@ async fn messages_that_make_no_sense_are_refused() {
 async fn a_second_server_on_the_same_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let transport = || Arc::new(InProcess::new());
-    let first = MetadataServer::start(config(directory.path()), transport())
+    let first = MetadataServer::start(config(directory.path()), Surroundings::new(transport()))
         .await
         .expect("a start");
-    let refused = MetadataServer::start(config(directory.path()), transport()).await.err();
+    let refused = MetadataServer::start(config(directory.path()), Surroundings::new(transport()))
+        .await
+        .err();
     assert!(
         matches!(refused, Some(StartError::Store(StoreError::InUse(_)))),
         "{refused:?}"
     );
     first.shutdown().await.expect("a shutdown");
     first.shutdown().await.expect("a second one changes nothing");
-    MetadataServer::start(config(directory.path()), transport())
+    MetadataServer::start(config(directory.path()), Surroundings::new(transport()))
         .await
         .expect("a start after the shutdown");
 }
@@ -127,7 +129,7 @@ async fn it_is_ready_within_a_moment() {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         let started = Instant::now();
-        let server = MetadataServer::start(config(directory.path()), Arc::new(InProcess::new()))
+        let server = MetadataServer::start(config(directory.path()), Surroundings::new(Arc::new(InProcess::new())))
             .await
             .expect("a start");
         // A hundred milliseconds on an idle machine; the bound leaves room for a busy one.

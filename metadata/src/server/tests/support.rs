@@ -34,14 +34,20 @@ use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
 
-use crate::{InventorySchedule, MetadataConfig, MetadataServer};
+use crate::{InventorySchedule, MetadataConfig, MetadataServer, StartError, Surroundings};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const METADATA: NodeId = NodeId::new(1);
-const CHUNKS: NodeId = NodeId::new(2);
+pub(super) const METADATA_KINDS: [RequestKind; 4] = [
+    RequestKind::MetadataWrite,
+    RequestKind::MetadataRead,
+    RequestKind::ReadCheckpoint,
+    RequestKind::BackUp,
+];
+pub(super) const CHUNKS: NodeId = NodeId::new(2);
 pub(super) const BUCKET: &str = "bucket";
 const DEVICES: u32 = 3;
-const GROUP_BITS: u8 = 4;
+pub(super) const GROUP_BITS: u8 = 4;
 
 /// Shards that devices hold, and devices that do not answer.
 #[derive(Default)]
@@ -144,8 +150,8 @@ pub(super) struct Rig {
     pub(super) session: u64,
     sequence: AtomicU64,
     counter: AtomicU64,
-    carrier: InProcess,
-    _directory: TempDir,
+    pub(super) carrier: InProcess,
+    pub(super) directory: TempDir,
 }
 
 impl Rig {
@@ -155,29 +161,41 @@ impl Rig {
 
     pub(super) async fn with(change: impl FnOnce(&mut MetadataConfig)) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let chunkserver = Arc::new(FakeChunkserver::default());
+        let mut rig = Self::on(directory, Arc::default(), change).await.expect("a start");
+        rig.prepare().await;
+        rig
+    }
+
+    /// A server on what is in `directory` already, without a session.
+    pub(super) async fn on(
+        directory: TempDir,
+        chunkserver: Arc<FakeChunkserver>,
+        change: impl FnOnce(&mut MetadataConfig),
+    ) -> Result<Self, StartError> {
         let service: Arc<dyn Service> = Arc::clone(&chunkserver) as Arc<dyn Service>;
         let kinds = [RequestKind::DeleteShard, RequestKind::ListShards];
         let chunks = InProcess::new().with_service(CHUNKS, &kinds, service, 1000);
         let mut config = config(directory.path());
         change(&mut config);
-        let server = MetadataServer::start(config, Arc::new(chunks.clone()))
-            .await
-            .expect("a start");
-        let kinds = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
-        let carrier = chunks.with_service(METADATA, &kinds, Arc::new(server.clone()), 10_000);
+        let server = MetadataServer::start(config, Surroundings::new(Arc::new(chunks.clone()))).await?;
+        let carrier = chunks.with_service(METADATA, &METADATA_KINDS, Arc::new(server.clone()), 10_000);
         let (sequence, counter) = (AtomicU64::new(0), AtomicU64::new(0));
-        let mut rig = Self {
+        Ok(Self {
             server,
             chunkserver,
             session: 0,
             sequence,
             counter,
             carrier,
-            _directory: directory,
-        };
-        rig.prepare().await;
-        rig
+            directory,
+        })
+    }
+
+    /// Goes on with a session that is open already, from this sequence and chunk number on.
+    pub(super) fn go_on_with(&mut self, session: u64, from: u64) {
+        self.session = session;
+        self.sequence.store(from, Ordering::SeqCst);
+        self.counter.store(from, Ordering::SeqCst);
     }
 
     async fn prepare(&mut self) {
@@ -189,12 +207,13 @@ impl Rig {
             data_shards: 1,
             parity_shards: 1,
             chunk_size_bytes: 1 << 20,
+            ..CreateBucket::default()
         };
         assert!(is_done(&self.run(Command::CreateBucket(bucket)).await));
     }
 
     pub(super) async fn open_session(&self) -> u64 {
-        let reply = self.send(0, 0, Command::OpenSession(OpenSession {})).await;
+        let reply = self.send(0, 0, Command::OpenSession(OpenSession::default())).await;
         let Some(Outcome::Session(session)) = reply.outcome else {
             panic!("no session: {reply:?}")
         };
@@ -221,6 +240,8 @@ impl Rig {
             session,
             sequence,
             answered_below: 0,
+            group: 0,
+            resent: false,
             command: Some(command),
         };
         let kind = RequestKind::MetadataWrite;
@@ -237,7 +258,10 @@ impl Rig {
     }
 
     pub(super) async fn try_ask(&self, query: Query) -> Result<ReadReply, CallError> {
-        let request = ReadRequest { query: Some(query) };
+        let request = ReadRequest {
+            query: Some(query),
+            group: 0,
+        };
         let kind = RequestKind::MetadataRead;
         Ok(call(
             &self.carrier as &dyn Transport,
@@ -294,6 +318,17 @@ impl Rig {
 
     /// Puts an object of one chunk, whose shards lie where the map says.
     pub(super) async fn put_chunk(&self, key: &str) -> ChunkId {
+        let (id, reply) = self.put_chunk_of(key, 1).await;
+        assert!(!matches!(reply.outcome, Some(Outcome::Refused(_))), "{reply:?}");
+        id
+    }
+
+    /// Puts an object of one chunk that was written under the map of this epoch.
+    pub(super) async fn put_chunk_under(&self, key: &str, epoch: u64) -> WriteReply {
+        self.put_chunk_of(key, epoch).await.1
+    }
+
+    async fn put_chunk_of(&self, key: &str, epoch: u64) -> (ChunkId, WriteReply) {
         let id = self.store_chunk(self.session, self.counter.fetch_add(1, Ordering::SeqCst) + 1);
         let chunk = Chunk {
             id: Bytes::copy_from_slice(&id.to_bytes()),
@@ -302,7 +337,8 @@ impl Rig {
             length: 100,
             hash: Bytes::from(vec![7; 32]),
             explicit_devices: Vec::new(),
-            epoch: 1,
+            epoch,
+            missing: 0,
         };
         let extent = Extent {
             length: 100,
@@ -314,8 +350,7 @@ impl Rig {
             inline: Bytes::new(),
             extents: vec![extent],
         };
-        assert!(!matches!(self.put(key, body).await.outcome, Some(Outcome::Refused(_))));
-        id
+        (id, self.put(key, body).await)
     }
 
     /// Puts the shards of a chunk on the devices that the map names.
@@ -369,8 +404,8 @@ impl Rig {
             session,
             0,
             Command::Heartbeat(Heartbeat {
-                settled_below: 0,
                 reads_from,
+                ..Heartbeat::default()
             }),
         )
         .await

@@ -12,7 +12,7 @@ use std::{
 use super::{copy_tree, newest_file};
 use crate::{
     core::view::{Family, ViewError, Write},
-    store::{LogPosition, MembershipRecord, SharedCache, StateStore, StoreError, VoterSet},
+    store::{LogPosition, MemberRecord, MembershipRecord, SharedCache, StateStore, StoreError, VoterSet},
 };
 
 struct Opened {
@@ -23,7 +23,7 @@ struct Opened {
 fn try_open(directory: &Path) -> Result<Opened, StoreError> {
     let flushed = Arc::new(AtomicU64::new(0));
     Ok(Opened {
-        store: StateStore::open(directory, &SharedCache::new(), Arc::clone(&flushed))?,
+        store: StateStore::open(directory, &SharedCache::new(256 << 20), Arc::clone(&flushed))?,
         flushed,
     })
 }
@@ -117,7 +117,10 @@ fn a_checkpoint_keeps_its_state_and_replaces_older_ones() {
     let membership = MembershipRecord {
         position: None,
         voter_sets: vec![VoterSet { voters: vec![1] }],
-        members: vec![1],
+        members: vec![MemberRecord {
+            node: 1,
+            address: String::new(),
+        }],
     };
     let position = LogPosition {
         term: 1,

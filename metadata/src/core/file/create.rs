@@ -1,0 +1,152 @@
+//! New files and directories.
+//!
+//! Invariant: what is made has a name from the start, and moves the times of its directory.
+
+use cairn_common::{
+    ids::InodeId,
+    limits,
+    wire::{
+        command::ErrorCode,
+        file::{CreateFile, FileKind, FileOutcome, MakeDirectory},
+    },
+};
+
+use super::{
+    attributes::MODE_MASK,
+    lookup::{component_of, find},
+    outcome,
+};
+use crate::{
+    core::{
+        bucket::Bucket,
+        chunk::malformed,
+        path::{self, Entry, Place},
+        tx::{ApplyError, Tx, refuse},
+        usage,
+    },
+    record::inode::{InodeKind, InodeRecord, PosixRecord},
+};
+
+pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) -> Result<FileOutcome, ApplyError> {
+    check_kind(create)?;
+    let parent = InodeId::new(create.parent);
+    if let Some(found) = find(tx, bucket.id, parent, &create.name)? {
+        if create.exclusive || create.kind() != FileKind::File {
+            return Err(exists());
+        }
+        return match found.entry.kind {
+            InodeKind::File => Ok(outcome(
+                found.entry.inode,
+                &path::inode_record(tx, bucket.id, found.entry.inode)?,
+            )),
+            InodeKind::Directory => Err(refuse(ErrorCode::IsDirectory, "the name is a directory's")),
+            InodeKind::Unspecified
+            | InodeKind::Symlink
+            | InodeKind::Fifo
+            | InodeKind::Socket
+            | InodeKind::CharacterDevice
+            | InodeKind::BlockDevice => Err(exists()),
+        };
+    }
+    let device = match create.kind() {
+        FileKind::CharacterDevice | FileKind::BlockDevice => create.device,
+        FileKind::Unspecified
+        | FileKind::File
+        | FileKind::Directory
+        | FileKind::Symlink
+        | FileKind::Fifo
+        | FileKind::Socket => 0,
+    };
+    let record = InodeRecord {
+        kind: create.kind,
+        modified_ms: tx.time_ms,
+        size: create.target.len() as u64,
+        inline: create.target.clone(),
+        posix: Some(PosixRecord {
+            device,
+            ..posix(tx, create.mode, create.uid, create.gid)
+        }),
+        ..InodeRecord::default()
+    };
+    usage::grow(bucket, record.size)?;
+    path::make_explicit(tx, bucket, parent)?;
+    let inode = path::new_inode(tx, bucket, &record);
+    let place = Place {
+        parent,
+        component: &create.name,
+    };
+    let kind = create.kind();
+    path::enter(tx, bucket, &place, Entry { inode, kind })?;
+    Ok(FileOutcome {
+        created: true,
+        ..outcome(inode, &record)
+    })
+}
+
+fn check_kind(create: &CreateFile) -> Result<(), ApplyError> {
+    let is_symlink = match create.kind() {
+        FileKind::File | FileKind::Fifo | FileKind::Socket | FileKind::CharacterDevice | FileKind::BlockDevice => false,
+        FileKind::Symlink => true,
+        FileKind::Unspecified | FileKind::Directory => return Err(malformed("no kind of file")),
+    };
+    if is_symlink == create.target.is_empty() {
+        return Err(malformed(
+            "a symbolic link without a target, or a target for something else",
+        ));
+    }
+    if create.target.len() > limits::SYMLINK_TARGET_LEN_MAX {
+        return Err(refuse(
+            ErrorCode::NameTooLong,
+            "a symbolic link's target has at most 4,095 bytes",
+        ));
+    }
+    Ok(())
+}
+
+fn exists() -> ApplyError {
+    refuse(ErrorCode::Exists, "the name is there already")
+}
+
+/// Attributes of what is made now.
+fn posix(tx: &Tx<'_>, mode: u32, uid: u32, gid: u32) -> PosixRecord {
+    let time_ns = tx.time_ns();
+    PosixRecord {
+        mode: mode & MODE_MASK,
+        uid,
+        gid,
+        links: 1,
+        atime_ns: time_ns,
+        mtime_ns: time_ns,
+        ctime_ns: time_ns,
+        ..PosixRecord::default()
+    }
+}
+
+pub(super) fn make_directory(
+    tx: &mut Tx<'_>,
+    bucket: &mut Bucket,
+    make: &MakeDirectory,
+) -> Result<FileOutcome, ApplyError> {
+    let parent = InodeId::new(make.parent);
+    if find(tx, bucket.id, parent, &make.name)?.is_some() {
+        return Err(exists());
+    }
+    let record = InodeRecord {
+        posix: Some(posix(tx, make.mode, make.uid, make.gid)),
+        ..InodeRecord::directory(parent, tx.time_ms)
+    };
+    path::make_explicit(tx, bucket, parent)?;
+    let inode = path::new_inode(tx, bucket, &record);
+    let place = Place {
+        parent,
+        component: &component_of(&make.name, InodeKind::Directory),
+    };
+    let kind = InodeKind::Directory;
+    path::enter(tx, bucket, &place, Entry { inode, kind })?;
+    path::make_explicit(tx, bucket, inode)?;
+    let record = path::inode_record(tx, bucket.id, inode)?;
+    Ok(FileOutcome {
+        created: true,
+        ..outcome(inode, &record)
+    })
+}

@@ -1,0 +1,91 @@
+//! What mounts ask for: files and directories with POSIX's rules, by inode and name.
+//!
+//! Each family of commands has a file here. Invariant: a directory that a mount changes is explicit first; every change of an
+//! inode moves the times that POSIX says, by the entry's own time; what is behind a name is decided by [`lookup::find`] alone.
+
+mod attributes;
+mod create;
+mod data;
+mod directory;
+mod link;
+mod lookup;
+mod rename;
+mod space;
+mod xattr;
+
+use cairn_common::{
+    ids::{BucketId, InodeId, SessionId},
+    wire::{
+        command::{ErrorCode, Outcome},
+        file::{FileAction, FileAnswer, FileCommand, FileOutcome, FileQuery, FileQuestion, FileReply},
+    },
+};
+
+use super::{
+    bucket,
+    chunk::malformed,
+    path,
+    tx::{ApplyError, Tx, refuse},
+    view::View,
+};
+use crate::record::inode::InodeRecord;
+
+/// Carries out a command of a mount.
+pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) -> Result<Outcome, ApplyError> {
+    let action = command.action.as_ref().ok_or_else(|| malformed("no action"))?;
+    let mut bucket = bucket::by_id(tx, BucketId::new(command.bucket))?;
+    let outcome = match action {
+        FileAction::Create(create) => create::create(tx, &mut bucket, create),
+        FileAction::MakeDirectory(make) => create::make_directory(tx, &mut bucket, make),
+        FileAction::Link(link) => link::link(tx, &mut bucket, link),
+        FileAction::Unlink(unlink) => link::unlink(tx, &mut bucket, unlink),
+        FileAction::RemoveDirectory(remove) => link::remove_directory(tx, &mut bucket, remove),
+        FileAction::Rename(rename) => rename::rename(tx, &mut bucket, rename),
+        FileAction::SetAttributes(set) => attributes::set(tx, &mut bucket, set),
+        FileAction::SetXattr(set) => xattr::set(tx, &mut bucket, set),
+        FileAction::RemoveXattr(remove) => xattr::remove(tx, &mut bucket, remove),
+        FileAction::Write(write) => data::write(tx, &mut bucket, session, write),
+        FileAction::ChangeSpace(change) => space::change(tx, &mut bucket, change),
+        FileAction::CloneRange(clone) => space::clone_range(tx, &mut bucket, clone),
+        FileAction::Merge(merge) => data::merge(tx, &bucket, session, merge),
+    }?;
+    bucket.save(tx)?;
+    Ok(Outcome::File(outcome))
+}
+
+/// Answers a question of a mount.
+pub(crate) fn answer(view: &dyn View, query: &FileQuery) -> Result<FileAnswer, ApplyError> {
+    let question = query.question.as_ref().ok_or_else(|| malformed("no question"))?;
+    let bucket = BucketId::new(query.bucket);
+    let reply = match question {
+        FileQuestion::Lookup(query) => FileReply::Attributes(lookup::lookup(view, bucket, query)?),
+        FileQuestion::Attributes(query) => {
+            let inode = InodeId::new(query.inode);
+            FileReply::Attributes(attributes::of(inode, &require_inode(view, bucket, inode)?))
+        }
+        FileQuestion::Directory(query) => FileReply::Directory(directory::page(view, bucket, query)?),
+        FileQuestion::Xattr(query) => FileReply::Xattr(xattr::value(view, bucket, query)?),
+        FileQuestion::XattrNames(query) => FileReply::XattrNames(xattr::names(view, bucket, query)?),
+        FileQuestion::Plan(query) => FileReply::Plan(data::plan(view, bucket, query)?),
+        FileQuestion::Space(_) => FileReply::Space(space::space(view, bucket)?),
+    };
+    Ok(FileAnswer { reply: Some(reply) })
+}
+
+/// The record of an inode that a mount names; it may have lost its last name.
+fn require_inode(view: &dyn View, bucket: BucketId, inode: InodeId) -> Result<InodeRecord, ApplyError> {
+    path::find_readable(view, bucket, inode)?.ok_or_else(|| {
+        refuse(
+            ErrorCode::NoSuchInode,
+            format!("inode {inode} of bucket {bucket} is gone"),
+        )
+    })
+}
+
+/// The answer to a command that made or changed one inode.
+fn outcome(inode: InodeId, record: &InodeRecord) -> FileOutcome {
+    FileOutcome {
+        attributes: Some(attributes::of(inode, record)),
+        ..FileOutcome::default()
+    }
+}

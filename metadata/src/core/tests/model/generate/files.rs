@@ -1,0 +1,346 @@
+//! Commands of mounts: names, data, attributes.
+
+use bytes::Bytes;
+use cairn_common::wire::{
+    command::Command,
+    file::{
+        ChangeSpace, CloneRange, CreateFile, FileAction, FileCommand, FileKind, LinkFile, MakeDirectory, MergeExtents,
+        RemoveDirectory, RemoveXattr, Rename, SetAttributes, SetTime, SetXattr, UnlinkFile, WriteFile,
+    },
+};
+
+use super::Generator;
+use crate::core::tests::model::world::Bucket;
+
+impl Generator<'_> {
+    pub(super) fn name(&mut self) -> Bytes {
+        let known: [&[u8]; 8] = [b"a", b"a", b"b", b"c", b"d", b"e", b"\xc3\xa4", b"f"];
+        match self.rng.below(60) {
+            0 => Bytes::from_static(b"."),
+            1 => Bytes::from_static(b".."),
+            2 => Bytes::new(),
+            3 => Bytes::from_static(b"a/b"),
+            4 => Bytes::from_static(b"a\xff"),
+            5 => Bytes::from_static(b"a\0"),
+            6 => Bytes::from("n".repeat(256)),
+            7 | 8 => Bytes::from("n".repeat(255)),
+            _ => Bytes::from_static(self.rng.pick::<&[u8]>(&known)),
+        }
+    }
+
+    fn file_bucket(&mut self) -> (u64, Option<&'_ Bucket>) {
+        let name = self.pick_bucket();
+        let bucket = self.world.buckets.get(&name);
+        (bucket.map_or(99, |bucket| bucket.id), bucket)
+    }
+
+    /// An inode of one of the kinds that is surely there; now and then any number.
+    pub(super) fn inode(&mut self, bucket: u64, wanted: &[FileKind]) -> u64 {
+        if self.rng.percent(1) {
+            return *self.rng.pick(&[0, 999_999]);
+        }
+        let world = self.world;
+        let Some(bucket) = world.buckets.values().find(|found| found.id == bucket) else {
+            return 1;
+        };
+        let any = self.rng.percent(5);
+        let orphans = self.rng.percent(10);
+        let inodes = bucket
+            .inodes
+            .iter()
+            .filter(|(_, inode)| any || wanted.contains(&inode.kind))
+            .filter(|(_, inode)| !inode.may_be_gone && (orphans || inode.unlinked_at.is_none()))
+            .map(|(number, inode)| (inode.tag, *number));
+        self.rng.pick_tagged(inodes).unwrap_or(1)
+    }
+
+    fn directory(&mut self, bucket: u64) -> u64 {
+        if self.rng.percent(30) {
+            1
+        } else {
+            self.inode(bucket, &[FileKind::Directory])
+        }
+    }
+
+    /// A name that is there, with its directory; now and then any.
+    fn present_name(&mut self, bucket: u64) -> (u64, Bytes) {
+        let directory = self.directory(bucket);
+        let world = self.world;
+        let found = world.buckets.values().find(|found| found.id == bucket);
+        let entries = found
+            .and_then(|bucket| bucket.inodes.get(&directory))
+            .map(|inode| &inode.entries);
+        if let Some(entries) = entries.filter(|_| !self.rng.percent(10)) {
+            let tagged = entries
+                .keys()
+                .filter(|component| !component.is_empty())
+                .map(|component| {
+                    let tag = component
+                        .iter()
+                        .fold(7_u64, |tag, byte| tag.wrapping_mul(31) + u64::from(*byte));
+                    (tag, component)
+                });
+            if let Some(component) = self.rng.pick_tagged(tagged) {
+                let name = component.strip_suffix(b"/").unwrap_or(component);
+                return (directory, Bytes::copy_from_slice(name));
+            }
+        }
+        (directory, self.name())
+    }
+
+    fn mode(&mut self) -> u32 {
+        *self
+            .rng
+            .pick(&[0o644, 0o755, 0o6755, 0o2644, 0o1777, 0o4700, 0o107_777])
+    }
+
+    pub(super) fn name_command(&mut self) -> Command {
+        let (bucket, _) = self.file_bucket();
+        let action = match self.rng.below(100) {
+            0..24 => FileAction::Create(self.create_file(bucket)),
+            24..40 => FileAction::MakeDirectory(MakeDirectory {
+                parent: self.directory(bucket),
+                name: self.name(),
+                mode: self.mode(),
+                uid: self.rng.below(3) as u32,
+                gid: self.rng.below(3) as u32,
+            }),
+            40..50 => {
+                let kinds = [FileKind::File, FileKind::File, FileKind::Symlink, FileKind::Fifo];
+                FileAction::Link(LinkFile {
+                    inode: self.inode(bucket, &kinds),
+                    parent: self.directory(bucket),
+                    name: self.name(),
+                })
+            }
+            50..62 => {
+                let (parent, name) = self.present_name(bucket);
+                FileAction::Unlink(UnlinkFile { parent, name })
+            }
+            62..72 => {
+                let (parent, name) = self.present_name(bucket);
+                FileAction::RemoveDirectory(RemoveDirectory { parent, name })
+            }
+            _ => {
+                let (parent, name) = self.present_name(bucket);
+                let (new_parent, new_name) = match self.rng.below(3) {
+                    0 => self.present_name(bucket),
+                    _ => (self.directory(bucket), self.name()),
+                };
+                FileAction::Rename(Rename {
+                    parent,
+                    name,
+                    new_parent,
+                    new_name,
+                    mode: *self.rng.pick(&[0, 0, 0, 1, 2, 2, 2, 3]),
+                })
+            }
+        };
+        file_command(bucket, action)
+    }
+
+    fn create_file(&mut self, bucket: u64) -> CreateFile {
+        let kinds = [
+            FileKind::File,
+            FileKind::File,
+            FileKind::File,
+            FileKind::Symlink,
+            FileKind::Fifo,
+            FileKind::Socket,
+            FileKind::CharacterDevice,
+            FileKind::BlockDevice,
+            FileKind::Directory,
+        ];
+        let kind = if self.rng.percent(60) {
+            FileKind::File
+        } else {
+            *self.rng.pick(&kinds)
+        };
+        let target = match self.rng.below(30) {
+            0 => Bytes::from("t".repeat(4096)),
+            1 => Bytes::from_static(b"odd"),
+            2 => Bytes::new(),
+            _ if kind == FileKind::Symlink => Bytes::from_static(b"../target"),
+            _ => Bytes::new(),
+        };
+        CreateFile {
+            parent: self.directory(bucket),
+            name: self.name(),
+            kind: kind.into(),
+            mode: self.mode(),
+            uid: self.rng.below(3) as u32,
+            gid: self.rng.below(3) as u32,
+            device: self.rng.below(3),
+            target,
+            exclusive: self.rng.percent(40),
+        }
+    }
+
+    fn offset(&mut self) -> u64 {
+        match self.rng.below(60) {
+            0 => 1 << 40,
+            // Further up the sum of all files would not be a number of 64 bits.
+            1 => (1 << 56) - self.rng.below(5000),
+            2 => u64::MAX - self.rng.below(5000),
+            3..12 => self.rng.below(20_000),
+            _ => 4096 * self.rng.below(12),
+        }
+    }
+
+    fn length(&mut self) -> u64 {
+        match self.rng.below(40) {
+            0 => 0,
+            1 => 1 << 41,
+            2..10 => 1 + self.rng.below(10_000),
+            _ => 4096 * (1 + self.rng.below(6)),
+        }
+    }
+
+    /// The data version of an inode, mostly.
+    fn version(&mut self, bucket: u64, inode: u64) -> u64 {
+        let bucket = self.world.buckets.values().find(|found| found.id == bucket);
+        let version = bucket
+            .and_then(|bucket| bucket.inodes.get(&inode))
+            .map_or(0, |inode| inode.data_version);
+        version + u64::from(self.rng.percent(5))
+    }
+
+    pub(super) fn data_command(&mut self) -> Command {
+        let (bucket, _) = self.file_bucket();
+        let inode = self.inode(bucket, &[FileKind::File]);
+        let clear_suid = self.rng.percent(30);
+        let action = match self.rng.below(100) {
+            0..55 => {
+                let offset = self.offset().min(u64::MAX >> 1);
+                let version = self.version(bucket, inode);
+                FileAction::Write(WriteFile {
+                    inode,
+                    extents: self.extents(offset),
+                    expected_version: Some(version).filter(|_| self.rng.percent(30)),
+                    clear_suid,
+                })
+            }
+            55..72 => FileAction::ChangeSpace(ChangeSpace {
+                inode,
+                offset: self.offset(),
+                length: self.length(),
+                mode: *self.rng.pick(&[0, 1, 1, 1, 2, 2, 3]),
+                clear_suid,
+            }),
+            72..88 => {
+                let source = if self.rng.percent(20) {
+                    inode
+                } else {
+                    self.inode(bucket, &[FileKind::File])
+                };
+                FileAction::CloneRange(CloneRange {
+                    source,
+                    source_offset: self.offset(),
+                    inode,
+                    offset: self.offset(),
+                    length: self.length(),
+                    clear_suid,
+                })
+            }
+            _ => self.merge(bucket, inode),
+        };
+        file_command(bucket, action)
+    }
+
+    /// Merges what a file of chunks holds; files without any may be kept in another way, where there is nothing to merge.
+    fn merge(&mut self, bucket: u64, inode: u64) -> FileAction {
+        let found = self.world.buckets.values().find(|found| found.id == bucket);
+        let content = found
+            .and_then(|bucket| bucket.inodes.get(&inode))
+            .map(|inode| inode.content.clone());
+        let content = content.unwrap_or_default();
+        if content.chunks().is_empty() {
+            return FileAction::Write(WriteFile {
+                inode,
+                extents: self.extents(0),
+                ..WriteFile::default()
+            });
+        }
+        let offset = 4096 * self.rng.below(6);
+        let length = self.length().min(content.size.saturating_sub(offset)) + u64::from(self.rng.percent(3));
+        let mut extents = Vec::new();
+        if length > 0 && !self.rng.percent(10) {
+            let chunk = self.chunk(length.min(1 << 20) as u32);
+            extents.push(cairn_common::wire::object::Extent {
+                file_offset: offset,
+                length: length.min(1 << 20),
+                chunk: Some(chunk),
+                ..Default::default()
+            });
+        }
+        FileAction::Merge(MergeExtents {
+            inode,
+            offset,
+            length,
+            extents,
+            expected_version: self.version(bucket, inode),
+        })
+    }
+
+    pub(super) fn attribute_command(&mut self) -> Command {
+        let (bucket, _) = self.file_bucket();
+        let kinds = [
+            FileKind::File,
+            FileKind::File,
+            FileKind::Directory,
+            FileKind::Symlink,
+            FileKind::Fifo,
+        ];
+        let inode = self.inode(bucket, &kinds);
+        let xattr = Bytes::from_static(
+            self.rng
+                .pick::<&[u8]>(&[b"user.a".as_slice(), b"user.b", b"trusted.c", b""]),
+        );
+        let action = match self.rng.below(100) {
+            0..50 => FileAction::SetAttributes(self.set_attributes(inode)),
+            50..82 => FileAction::SetXattr(SetXattr {
+                inode,
+                name: if self.rng.percent(2) {
+                    Bytes::from("x".repeat(256))
+                } else {
+                    xattr
+                },
+                value: match self.rng.below(20) {
+                    0 => Bytes::from(vec![5; 40_000]),
+                    1 => Bytes::new(),
+                    _ => self.bytes(6),
+                },
+                mode: *self.rng.pick(&[0, 0, 0, 1, 2, 3]),
+            }),
+            _ => FileAction::RemoveXattr(RemoveXattr { inode, name: xattr }),
+        };
+        file_command(bucket, action)
+    }
+
+    fn set_attributes(&mut self, inode: u64) -> SetAttributes {
+        let time = |rng: &mut super::super::rng::Rng| match rng.below(4) {
+            0 => Some(SetTime { ns: None }),
+            1 => Some(SetTime {
+                ns: Some(rng.next() as i64),
+            }),
+            _ => None,
+        };
+        SetAttributes {
+            inode,
+            mode: Some(self.mode()).filter(|_| self.rng.percent(30)),
+            uid: Some(7).filter(|_| self.rng.percent(20)),
+            gid: Some(8).filter(|_| self.rng.percent(20)),
+            atime: time(&mut self.rng),
+            mtime: time(&mut self.rng),
+            size: Some(self.offset()).filter(|_| self.rng.percent(50)),
+            clear_suid: self.rng.percent(20),
+        }
+    }
+}
+
+fn file_command(bucket: u64, action: FileAction) -> Command {
+    Command::File(FileCommand {
+        bucket,
+        action: Some(action),
+    })
+}

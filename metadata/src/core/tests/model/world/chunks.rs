@@ -1,0 +1,196 @@
+//! Where the shards of chunks lie, and which are missing.
+//!
+//! A shard lies where it was written or repaired to; a new map moves nothing.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use cairn_common::{
+    cluster_map::ClusterMap,
+    limits,
+    wire::{
+        chunk::{ChunkChange, ChunkCommand, ChunkOutcome, MoveStep, ShardPlace},
+        command::{ErrorCode, InstallMap, Outcome},
+        map::MapMessage,
+        object::Chunk,
+    },
+};
+
+use super::{Verdict, World, done, no};
+
+/// Where a chunk's shards lie.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    pub(crate) devices: Vec<u32>,
+    pub(crate) missing: u32,
+}
+
+/// Every map that was in force, and what of the old rows counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    maps: BTreeMap<u64, MapMessage>,
+    /// For (width, group): last epochs of rows that chunks may still lie on.
+    former: BTreeMap<(u32, u32), Vec<u64>>,
+    /// For (width, group): nothing that was written up to this epoch may be committed any more.
+    given_up: BTreeMap<(u32, u32), u64>,
+}
+
+/// Width and placement group of a chunk.
+fn group_of(map: &MapMessage, chunk: &Chunk) -> Option<(u32, u32)> {
+    let width = chunk.data_shards + chunk.parity_shards;
+    let bits = u8::try_from(map.group_bits).ok()?;
+    Some((width, chunk.chunk_id()?.placement_hash().group(bits).index() as u32))
+}
+
+/// The devices of a row.
+fn row(map: &MapMessage, (width, group): (u32, u32)) -> Option<Vec<u32>> {
+    let slots = &map.widths.iter().find(|rows| rows.width == width)?.slots;
+    Some(slots.chunks(width as usize).nth(group as usize)?.to_vec())
+}
+
+impl World {
+    pub(crate) fn install_map(&mut self, install: &InstallMap) -> Verdict {
+        let Some(map) = &install.map else {
+            return no(ErrorCode::Malformed);
+        };
+        let mut codes = Vec::new();
+        if ClusterMap::try_from(map.clone()).is_err() {
+            codes.push(ErrorCode::Malformed);
+        }
+        if map.epoch != self.map.epoch + 1 {
+            codes.push(ErrorCode::EpochMismatch);
+        }
+        let mut changed = Vec::new();
+        for width in self.map.widths.iter().map(|rows| rows.width) {
+            for group in 0..1 << self.map.group_bits {
+                let place = (width, group);
+                if row(&self.map, place) != row(map, place) {
+                    changed.push(place);
+                }
+            }
+        }
+        let formers = |place: &(u32, u32)| self.rows.former.get(place).map_or(0, Vec::len);
+        if changed.iter().any(|place| formers(place) >= limits::FORMER_ROWS_MAX) {
+            codes.push(ErrorCode::LimitExceeded);
+        }
+        if !codes.is_empty() {
+            return Err(codes);
+        }
+        for place in changed {
+            self.rows.former.entry(place).or_default().push(self.map.epoch);
+        }
+        self.map = map.clone();
+        self.rows.maps.insert(map.epoch, map.clone());
+        done()
+    }
+
+    /// What is wrong with where a chunk says that it was written.
+    pub(crate) fn place_codes(&self, chunk: &Chunk) -> Vec<ErrorCode> {
+        let known = |device: &u32| self.map.devices.iter().any(|other| other.id == *device);
+        let mut devices = chunk.explicit_devices.clone();
+        devices.sort_unstable();
+        devices.dedup();
+        let apart = devices.len() == chunk.explicit_devices.len() && devices.iter().all(known);
+        let group = group_of(&self.map, chunk);
+        let has_row = group.and_then(|group| row(&self.map, group)).is_some();
+        let given_up = group
+            .and_then(|group| self.rows.given_up.get(&group))
+            .copied()
+            .unwrap_or_default();
+        let too_old = chunk.explicit_devices.is_empty() && chunk.epoch <= given_up;
+        if chunk.epoch > self.map.epoch || !has_row || !apart || too_old {
+            vec![ErrorCode::EpochMismatch]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Notes where the shards of a chunk lie that is committed.
+    pub(crate) fn place(&mut self, chunk: &Chunk) {
+        // An epoch before the first map is that of the first: its rows were never others.
+        let map = self
+            .rows
+            .maps
+            .range(chunk.epoch..)
+            .next()
+            .map_or(&self.map, |(_, map)| map);
+        let devices = if chunk.explicit_devices.is_empty() {
+            group_of(map, chunk)
+                .and_then(|group| row(map, group))
+                .unwrap_or_default()
+        } else {
+            chunk.explicit_devices.clone()
+        };
+        let missing = chunk.missing;
+        self.places.insert(chunk.id.clone(), Place { devices, missing });
+    }
+
+    /// The devices that the map wants a chunk's shards on.
+    pub(crate) fn wanted_row(&self, chunk: &Chunk) -> Vec<u32> {
+        group_of(&self.map, chunk)
+            .and_then(|group| row(&self.map, group))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn chunk(&mut self, command: &ChunkCommand) -> Verdict {
+        match &command.change {
+            Some(ChunkChange::Report(report)) => self.each_shard(&report.shards, |place, index, device| {
+                if place.devices[index] == device {
+                    place.missing |= 1 << index;
+                }
+            }),
+            Some(ChunkChange::Repaired(repair)) => {
+                let known = |shard: &ShardPlace| self.map.devices.iter().any(|device| device.id == shard.device);
+                if !repair
+                    .shards
+                    .iter()
+                    .filter(|shard| self.is_live(&shard.chunk_id))
+                    .all(known)
+                {
+                    return Err(vec![ErrorCode::EpochMismatch, ErrorCode::Malformed]);
+                }
+                self.each_shard(&repair.shards, |place, index, device| {
+                    place.devices[index] = device;
+                    place.missing &= !(1 << index);
+                })
+            }
+            Some(ChunkChange::MoveStep(step)) => self.move_step(step),
+            None => no(ErrorCode::Malformed),
+        }
+    }
+
+    fn is_live(&self, id: &Bytes) -> bool {
+        self.places.contains_key(id) && !self.lost.contains_key(id)
+    }
+
+    /// Changes the places of shards; those of garbage are passed over.
+    fn each_shard(&mut self, shards: &[ShardPlace], change: impl Fn(&mut Place, usize, u32)) -> Verdict {
+        let mut places = self.places.clone();
+        for shard in shards {
+            if shard.chunk_id.len() != 16 {
+                return no(ErrorCode::Malformed);
+            }
+            if !self.is_live(&shard.chunk_id) {
+                continue;
+            }
+            let place = places.get_mut(&shard.chunk_id).expect("live chunks have places");
+            if shard.shard_index as usize >= place.devices.len() {
+                return no(ErrorCode::Malformed);
+            }
+            change(place, shard.shard_index as usize, shard.device);
+        }
+        self.places = places;
+        Ok(Outcome::Chunk(ChunkOutcome::default()))
+    }
+
+    /// The generator's steps are so large that each settles one former row.
+    fn move_step(&mut self, step: &MoveStep) -> Verdict {
+        let place = (step.width, step.group);
+        let former = self.rows.former.entry(place).or_default();
+        if !former.is_empty() {
+            self.rows.given_up.insert(place, former.remove(0));
+        }
+        let settled = former.is_empty();
+        Ok(Outcome::Chunk(ChunkOutcome { changed: 0, settled }))
+    }
+}

@@ -1,0 +1,393 @@
+//! Missing and misplaced shards, maps that change under commits, and deletion that is held.
+
+use bytes::Bytes;
+use cairn_common::{
+    cluster_map::ClusterMap,
+    ids::{ChunkId, DeviceId, Epoch, SessionId},
+    wire::{
+        chunk::{
+            ChunkAnswer, ChunkChange, ChunkCommand, ChunkInfo, ChunkOutcome, ChunkQuery, ChunkQuestion, ChunkReply,
+            MoveStep, PageQuery, RepairDone, ReportShards, ShardPlace,
+        },
+        command::{
+            Command, EndSession, ErrorCode, ForgetChunks, HoldDeletion, InstallMap, OpenSession, Outcome, ReleaseStep,
+            UpdateBucket, WriteCondition,
+        },
+        map::MapMessage,
+        object::Chunk,
+        query::{Answer, Query},
+    },
+};
+
+use super::{
+    harness::{Machine, map},
+    release::count,
+};
+use crate::core::{deletable_chunks, is_orphan, release_pending, view::Family};
+
+impl Machine {
+    /// Puts an object of one chunk, as `change` makes it. Gives the chunk's id.
+    fn put_chunk(&mut self, key: &[u8], change: impl FnOnce(&mut Chunk)) -> Result<ChunkId, ErrorCode> {
+        let mut put = self.put_command(key, 1, WriteCondition::default());
+        let chunk = put.body.as_mut().expect("a body").extents[0]
+            .chunk
+            .as_mut()
+            .expect("a chunk");
+        change(chunk);
+        let id = chunk.chunk_id().expect("an id");
+        self.run(Command::PutObject(put)).map(|_| id)
+    }
+
+    fn chunk_command(&mut self, change: ChunkChange) -> ChunkOutcome {
+        let command = Command::Chunk(ChunkCommand { change: Some(change) });
+        match self.send(0, 0, 0, command).outcome {
+            Some(Outcome::Chunk(outcome)) => outcome,
+            other => panic!("refused: {other:?}"),
+        }
+    }
+
+    fn report(&mut self, id: ChunkId, shard_index: u32, device: u32) -> u32 {
+        let shards = vec![place(id, shard_index, device)];
+        self.chunk_command(ChunkChange::Report(ReportShards { shards })).changed
+    }
+
+    fn repaired(&mut self, id: ChunkId, shard_index: u32, device: u32) -> u32 {
+        let shards = vec![place(id, shard_index, device)];
+        self.chunk_command(ChunkChange::Repaired(RepairDone { shards })).changed
+    }
+
+    fn move_step(&mut self, group: u32, steps: u32) -> ChunkOutcome {
+        self.chunk_command(ChunkChange::MoveStep(MoveStep { width: 3, group, steps }))
+    }
+
+    fn chunk_answer(&self, question: ChunkQuestion) -> ChunkReply {
+        let question = Some(question);
+        match self.ask(Query::Chunk(ChunkQuery { question })) {
+            Answer::Chunk(ChunkAnswer { reply: Some(reply) }) => reply,
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
+    fn chunk_info(&self, id: ChunkId) -> ChunkInfo {
+        match self.chunk_answer(ChunkQuestion::Chunk(Bytes::copy_from_slice(&id.to_bytes()))) {
+            ChunkReply::Chunk(info) => info,
+            other => panic!("no chunk: {other:?}"),
+        }
+    }
+
+    /// (priority, chunk id) of all in the queue.
+    fn repairs(&self) -> Vec<(u32, ChunkId)> {
+        let (mut all, mut from) = (Vec::new(), Bytes::new());
+        loop {
+            let ChunkReply::Repairs(page) = self.chunk_answer(ChunkQuestion::Repairs(PageQuery { from, limit: 2 }))
+            else {
+                panic!("no page")
+            };
+            all.extend(page.repairs.into_iter().map(|repair| {
+                let chunk = repair.chunk.and_then(|info| info.chunk).expect("a chunk");
+                (repair.priority, chunk.chunk_id().expect("an id"))
+            }));
+            if page.next_from.is_empty() {
+                let Answer::Summary(summary) = self.ask(Query::Summary(cairn_common::wire::query::SummaryQuery {}))
+                else {
+                    panic!("no summary")
+                };
+                assert_eq!(summary.repair_pending, all.len() as u64);
+                return all;
+            }
+            from = page.next_from;
+        }
+    }
+
+    fn install(&mut self, map: &ClusterMap) -> Option<Outcome> {
+        let map = Some(MapMessage::from(map));
+        self.send(0, 0, 0, Command::InstallMap(InstallMap { map })).outcome
+    }
+}
+
+fn place(id: ChunkId, shard_index: u32, device: u32) -> ShardPlace {
+    ShardPlace {
+        chunk_id: Bytes::copy_from_slice(&id.to_bytes()),
+        shard_index,
+        device,
+    }
+}
+
+fn row(map: &ClusterMap, id: ChunkId) -> Vec<u32> {
+    let group = id.placement_hash().group(map.group_bits);
+    map.row(3, group)
+        .expect("a row")
+        .iter()
+        .map(|device| device.value())
+        .collect()
+}
+
+/// The map with all rows of three devices turned by one place, one epoch later.
+fn turned(map: &ClusterMap) -> ClusterMap {
+    let mut map = map.clone();
+    map.epoch = Epoch::new(map.epoch.value() + 1);
+    for row in map.rows.get_mut(&3).expect("rows") {
+        row[0] = (1..=6)
+            .map(DeviceId::new)
+            .find(|device| !row.contains(device))
+            .expect("a device");
+    }
+    map
+}
+
+#[test]
+fn shards_may_be_missing_only_as_far_as_the_bucket_says_and_never_below_one_spare() {
+    let mut machine = Machine::new();
+    assert_eq!(
+        machine.put_chunk(b"a", |chunk| chunk.missing = 1),
+        Err(ErrorCode::LimitExceeded)
+    );
+    let settings = UpdateBucket {
+        missing_shards_max: Some(9),
+        ..UpdateBucket::default()
+    };
+    machine.update(settings).expect("an update");
+    assert_eq!(
+        machine.put_chunk(b"a", |chunk| chunk.missing = 8),
+        Err(ErrorCode::Malformed)
+    );
+    assert_eq!(
+        machine.put_chunk(b"a", |chunk| chunk.missing = 3),
+        Err(ErrorCode::LimitExceeded)
+    );
+    let id = machine
+        .put_chunk(b"a", |chunk| chunk.missing = 2)
+        .expect("two of three copies");
+    assert_eq!(machine.repairs(), [(1, id)]);
+    let device = row(&map(), id)[1];
+    assert_eq!(machine.repaired(id, 1, device), 1);
+    assert_eq!(machine.repairs(), []);
+    assert_eq!(machine.chunk_info(id).chunk.expect("a chunk").explicit_devices, []);
+}
+
+#[test]
+fn reports_queue_by_what_is_left_and_garbage_leaves_the_queue() {
+    let mut machine = Machine::new();
+    let mut ids: Vec<ChunkId> = Vec::new();
+    for key in [b"a", b"b", b"c", b"d"] {
+        ids.push(machine.put_chunk(key, |_| {}).expect("a put"));
+    }
+    let rows: Vec<Vec<u32>> = ids.iter().map(|id| row(&map(), *id)).collect();
+    assert_eq!(machine.report(ids[0], 0, rows[0][0]), 1);
+    assert_eq!(machine.report(ids[0], 0, rows[0][0]), 0, "known already");
+    assert_eq!(machine.report(ids[1], 0, rows[1][0]), 1);
+    assert_eq!(machine.report(ids[1], 2, rows[1][2]), 1);
+    assert_eq!(machine.report(ids[2], 0, rows[2][1]), 0, "the shard is not there");
+    for shard in 0..3 {
+        machine.report(ids[3], shard, rows[3][shard as usize]);
+    }
+    assert_eq!(machine.repairs(), [(0, ids[1]), (1, ids[0]), (192, ids[3])]);
+    machine.delete(b"b").expect("a delete");
+    machine.heartbeat(0, u64::MAX);
+    machine.send(0, 0, 0, Command::ReleaseStep(ReleaseStep { steps: 9 }));
+    assert_eq!(machine.repairs(), [(1, ids[0]), (192, ids[3])]);
+    assert_eq!(machine.report(ids[1], 1, rows[1][1]), 0, "garbage");
+    let deletable = deletable_chunks(&machine.view, 10).expect("a sound state");
+    assert_eq!(
+        deletable[0].shards.len(),
+        3,
+        "missing shards are deleted too: they may be there"
+    );
+}
+
+#[test]
+fn a_repair_elsewhere_is_found_there_and_moves_home_later() {
+    let mut machine = Machine::new();
+    let id = machine.put_chunk(b"a", |_| {}).expect("a put");
+    let home = row(&map(), id);
+    let other = (1..=6).find(|device| !home.contains(device)).expect("a device");
+    machine.report(id, 1, home[1]);
+    assert_eq!(machine.repaired(id, 1, other), 1);
+    assert_eq!(machine.repairs(), [(64, id)]);
+    let info = machine.chunk_info(id);
+    assert_eq!((info.misplaced, info.row), (2, home.clone()));
+    assert_eq!(info.chunk.expect("a chunk").explicit_devices[1], other);
+    assert_eq!(machine.report(id, 1, home[1]), 0, "a late report about where it was");
+    assert_eq!(machine.repaired(id, 1, home[1]), 1);
+    assert_eq!((machine.repairs(), machine.chunk_info(id).misplaced), (vec![], 0));
+}
+
+#[test]
+fn copies_that_the_writer_placed_are_queued_last() {
+    let mut machine = Machine::new();
+    let strange = machine.put_chunk(b"a", |chunk| chunk.explicit_devices = vec![1, 2, 99]);
+    assert_eq!(strange, Err(ErrorCode::EpochMismatch));
+    let twice = machine.put_chunk(b"a", |chunk| chunk.explicit_devices = vec![1, 2, 2]);
+    assert_eq!(twice, Err(ErrorCode::EpochMismatch));
+    let id = machine
+        .put_chunk(b"a", |chunk| chunk.explicit_devices = vec![6, 5, 4])
+        .expect("a put");
+    let home = row(&map(), id);
+    assert_eq!(machine.repairs(), [(128, id)]);
+    for (shard, device) in (0..).zip(&home) {
+        machine.repaired(id, shard, *device);
+    }
+    assert_eq!(machine.repairs(), []);
+}
+
+#[test]
+fn a_commit_under_an_older_map_is_found_where_it_was_written() {
+    let mut machine = Machine::new();
+    let before = map();
+    let after = turned(&before);
+    assert_eq!(
+        machine.install(&after),
+        Some(Outcome::Done(cairn_common::wire::command::Done {}))
+    );
+    assert_eq!(
+        machine.put_chunk(b"f", |chunk| chunk.epoch = 3),
+        Err(ErrorCode::EpochMismatch)
+    );
+    let id = machine.put_chunk(b"a", |chunk| chunk.epoch = 1).expect("a put");
+    assert_eq!(machine.repairs(), [(64, id)]);
+    let (old, new) = (row(&before, id), row(&after, id));
+    let object = machine.object(b"a").expect("an object").plan.expect("a plan");
+    let read = object.extents[0].chunk.clone().expect("a chunk");
+    assert_eq!(read.explicit_devices, old);
+    assert_eq!(machine.chunk_info(id).misplaced, 1);
+    assert_eq!(machine.repaired(id, 0, new[0]), 1);
+    let home = machine.chunk_info(id).chunk.expect("a chunk");
+    assert_eq!((home.explicit_devices.len(), home.epoch), (0, 2));
+    // Deleted while misplaced: both the old and the new holder are told.
+    let late = machine.put_chunk(b"b", |chunk| chunk.epoch = 1).expect("a put");
+    machine.delete(b"b").expect("a delete");
+    machine.heartbeat(0, u64::MAX);
+    machine.send(0, 0, 0, Command::ReleaseStep(ReleaseStep { steps: 9 }));
+    let deletable = deletable_chunks(&machine.view, 10).expect("a sound state");
+    let device = |device: u32, shard: u32| (DeviceId::new(device), shard);
+    let (old, new) = (row(&before, late), row(&after, late));
+    assert_eq!(
+        deletable[0].shards,
+        [
+            device(old[0], 0),
+            device(old[1], 1),
+            device(old[2], 2),
+            device(new[0], 0)
+        ]
+    );
+}
+
+#[test]
+fn chunks_move_group_by_group_and_then_old_commits_are_refused() {
+    let mut machine = Machine::new();
+    let before = map();
+    let mut ids = Vec::new();
+    for number in 0..40_u8 {
+        ids.push(machine.put_chunk(&[b'k', number], |_| {}).expect("a put"));
+    }
+    let after = turned(&before);
+    machine.install(&after);
+    for id in &ids {
+        let read = machine.chunk_info(*id).chunk.expect("a chunk");
+        assert_eq!(read.explicit_devices, row(&before, *id), "found before anything moved");
+    }
+    let ChunkReply::Moves(page) = machine.chunk_answer(ChunkQuestion::Moves(PageQuery {
+        from: Bytes::new(),
+        limit: 100,
+    })) else {
+        panic!("no page")
+    };
+    assert_eq!(page.moves.len(), 16);
+    for group in 0..16 {
+        let mut rounds = 0;
+        while !machine.move_step(group, 2).settled {
+            rounds += 1;
+            assert!(rounds < 50, "the group does not settle");
+        }
+    }
+    assert_eq!(machine.repairs().len(), 40);
+    for id in ids {
+        assert_eq!(machine.repaired(id, 0, row(&after, id)[0]), 1);
+    }
+    assert_eq!(machine.repairs(), []);
+    assert_eq!(
+        machine.put_chunk(b"late", |chunk| chunk.epoch = 1),
+        Err(ErrorCode::EpochMismatch)
+    );
+    assert!(machine.put_chunk(b"new", |chunk| chunk.epoch = 2).is_ok());
+    // Turned again, and back: what lies where it should is not queued.
+    let again = ClusterMap {
+        epoch: Epoch::new(3),
+        ..before.clone()
+    };
+    machine.install(&again);
+    let back = ClusterMap {
+        epoch: Epoch::new(4),
+        ..after
+    };
+    machine.install(&back);
+    assert!(machine.put_chunk(b"newer", |chunk| chunk.epoch = 2).is_ok());
+    assert_eq!(machine.repairs(), []);
+}
+
+#[test]
+fn a_map_must_keep_its_groups_and_widths() {
+    let mut machine = Machine::new();
+    let mut narrow = map();
+    narrow.epoch = Epoch::new(2);
+    narrow.rows.remove(&3);
+    assert!(
+        matches!(machine.install(&narrow), Some(Outcome::Refused(refusal)) if refusal.code() == ErrorCode::Malformed)
+    );
+}
+
+#[test]
+fn while_deletion_is_held_nothing_is_garbage() {
+    let mut machine = Machine::new();
+    let id = machine.put_chunk(b"a", |_| {}).expect("a put");
+    machine.put(b"b", 1).expect("a put");
+    machine.delete(b"a").expect("a delete");
+    machine.heartbeat(0, u64::MAX);
+    machine.send(0, 0, 0, Command::ReleaseStep(ReleaseStep { steps: 9 }));
+    machine.delete(b"b").expect("a delete");
+    let lost = ChunkId {
+        session: SessionId::new(machine.session),
+        counter: 77,
+    };
+    let old = machine.session;
+    machine.send(0, 0, 0, Command::EndSession(EndSession { session: old }));
+    let hold = |held, generation| Command::HoldDeletion(HoldDeletion { held, generation });
+    machine.send(0, 0, 0, hold(true, 3));
+    assert_eq!(deletable_chunks(&machine.view, 10), Ok(vec![]));
+    assert_eq!(
+        (release_pending(&machine.view), is_orphan(&machine.view, lost)),
+        (Ok(false), Ok(false))
+    );
+    let unknown = ChunkId {
+        session: SessionId::new(1 << 40 | 12_345),
+        counter: 1,
+    };
+    assert_eq!(is_orphan(&machine.view, unknown), Ok(false));
+    let queued = count(&machine, Family::Garbage);
+    machine.send(0, 0, 0, Command::ReleaseStep(ReleaseStep { steps: 9 }));
+    assert_eq!(count(&machine, Family::Garbage), queued);
+    let Some(Outcome::Session(session)) = machine
+        .send(0, 0, 0, Command::OpenSession(OpenSession::default()))
+        .outcome
+    else {
+        panic!("no session")
+    };
+    assert_eq!(session >> 40, 3);
+    machine.send(0, 0, 0, hold(false, 1));
+    assert_eq!(deletable_chunks(&machine.view, 10).expect("a sound state")[0].id, id);
+    assert_eq!(release_pending(&machine.view), Ok(true));
+    assert_eq!(is_orphan(&machine.view, lost), Ok(true));
+    assert_eq!(
+        is_orphan(&machine.view, unknown),
+        Ok(true),
+        "no session of an older generation can come any more"
+    );
+    let to_come = ChunkId {
+        session: SessionId::new(4 << 40 | 1),
+        counter: 1,
+    };
+    assert_eq!(is_orphan(&machine.view, to_come), Ok(false));
+    let chunk_ids = vec![Bytes::copy_from_slice(&id.to_bytes())];
+    machine.send(0, 0, 0, Command::ForgetChunks(ForgetChunks { chunk_ids }));
+    assert_eq!(deletable_chunks(&machine.view, 10), Ok(vec![]));
+}
