@@ -10,16 +10,12 @@ use cairn_common::{
 };
 
 use super::{
-    account, bucket, copy, feature, file, lock, map, object, permit, release, repair, session,
+    account, bucket, copy, feature, file, lock, map, object, permit, release, repair, replies, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
 };
-use crate::record::{
-    reply::{self, ReplyRecord},
-    session::SessionRecord,
-    system,
-};
+use crate::record::{session::SessionRecord, system};
 
 /// What applying an entry came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +43,7 @@ pub fn apply(view: &dyn View, log_index: u64, batch: &EntryBatch) -> Result<Appl
     for request in &batch.requests {
         replies.push(apply_request(&mut tx, request)?);
     }
+    replies::store(&mut tx);
     Ok(Applied {
         writes: tx.into_writes(),
         replies,
@@ -192,7 +189,7 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
 
 /// The reply to a command that was applied before.
 fn reply_before(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     session: SessionId,
     record: &SessionRecord,
     sequence: u64,
@@ -201,10 +198,7 @@ fn reply_before(
     if sequence > record.newest_sequence {
         return Ok(None);
     }
-    let found: Option<ReplyRecord> = read_record(tx, Family::Reply, &reply::key(session, sequence))?;
-    Ok(found
-        .filter(|found| found.sequence == sequence)
-        .map(|found| found.reply))
+    replies::find(tx, session, sequence)
 }
 
 /// Whether the command's reply can be kept without giving up one that may still be asked for.
@@ -224,13 +218,9 @@ fn remember(tx: &mut Tx<'_>, request: &WriteRequest, reply: &WriteReply) -> Resu
     if request.sequence < record.answered_below || !is_in_window(&record, request) {
         return Ok(());
     }
-    let kept = ReplyRecord {
-        sequence: request.sequence,
-        reply: reply.clone(),
-    };
-    tx.put(Family::Reply, reply::key(session, request.sequence), &kept);
     let received = request.answered_below.min(request.sequence);
     record.answered_below = record.answered_below.max(received);
+    replies::keep(tx, session, record.answered_below, request.sequence, reply.clone())?;
     record.newest_sequence = record.newest_sequence.max(request.sequence);
     tx.put(Family::Session, session_key, &record);
     tx.accept();

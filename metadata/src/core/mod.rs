@@ -24,6 +24,7 @@ mod plan;
 mod query;
 mod release;
 mod repair;
+mod replies;
 mod segments;
 mod session;
 mod tx;

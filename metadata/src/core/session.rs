@@ -10,7 +10,7 @@ use cairn_common::{
 
 use super::{
     apply::done,
-    hold, lock,
+    hold, lock, replies,
     tx::{ApplyError, Tx, open_record, read_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -104,22 +104,13 @@ pub(crate) fn end(tx: &mut Tx<'_>, session: SessionId) -> Result<Outcome, ApplyE
     let record: Option<SessionRecord> = tx.record(Family::Session, &session::key(session))?;
     let Some(record) = record else { return Ok(done()) };
     lock::end_session(tx, session)?;
-    // The window of answers bounds this: see `apply::remember`.
-    let prefix = session::key(session);
-    let mut replies = Vec::new();
-    scan_prefix(tx, Family::Reply, &prefix, &prefix, &mut |key, _| {
-        replies.push(key.to_vec());
-        Ok(true)
-    })?;
-    for key in replies {
-        tx.delete(Family::Reply, key);
-    }
     hold::clear(tx, session)?;
     tx.delete(Family::Session, session::key(session));
     let mut store = store(tx)?;
     store.sessions = store.sessions.saturating_sub(1);
     store.mounts = store.mounts.saturating_sub(record.mounts.into());
     put_store(tx, &store);
+    replies::forget(tx, session)?;
     Ok(done())
 }
 

@@ -10,7 +10,10 @@ use cairn_common::{
     wire::command::{ErrorCode, Refusal},
 };
 
-use super::view::{Family, View, ViewError, Visitor, Write};
+use super::{
+    replies::Replies,
+    view::{Family, View, ViewError, Visitor, Write},
+};
 use crate::record::inode::ns;
 
 /// Why a command was not carried out.
@@ -56,6 +59,8 @@ pub(crate) struct Tx<'a> {
     pub(crate) log_index: u64,
     /// The entry's time, in milliseconds since 1970; it never goes back.
     pub(crate) time_ms: u64,
+    /// Replies kept for repeated commands.
+    pub(crate) replies: Replies,
     /// Garbage queued by this entry so far.
     pub(crate) queued: u32,
     /// Changes noted by this entry so far.
@@ -75,6 +80,7 @@ impl<'a> Tx<'a> {
             undo: Vec::new(),
             log_index,
             time_ms,
+            replies: Replies::default(),
             queued: 0,
             noted: 0,
             key: Bytes::new(),

@@ -52,17 +52,17 @@ impl<'k> KeyReader<'k> {
         Ok(self)
     }
 
-    pub(crate) fn u32(mut self, what: &str) -> Result<Self, Unreadable> {
-        let (number, rest) = self.rest.split_first_chunk().ok_or_else(|| too_short(what))?;
-        self.rest = rest;
-        self.add(what, &u32::from_be_bytes(*number).to_string());
-        Ok(self)
-    }
-
     pub(crate) fn u16(mut self, what: &str) -> Result<Self, Unreadable> {
         let (number, rest) = self.rest.split_first_chunk().ok_or_else(|| too_short(what))?;
         self.rest = rest;
         self.add(what, &u16::from_be_bytes(*number).to_string());
+        Ok(self)
+    }
+
+    pub(crate) fn u32(mut self, what: &str) -> Result<Self, Unreadable> {
+        let (number, rest) = self.rest.split_first_chunk().ok_or_else(|| too_short(what))?;
+        self.rest = rest;
+        self.add(what, &u32::from_be_bytes(*number).to_string());
         Ok(self)
     }
 

@@ -283,7 +283,11 @@ fn sessions_and_garbage_are_stored_as_version_1_wrote_them() {
         log_index: 2,
         outcome: Some(Outcome::CommittedMs(3)),
     };
-    check(&reply::ReplyRecord { sequence: 1, reply }, "01286813740801120408023003");
+    let kept = reply::KeptReply { sequence: 1, reply };
+    check(
+        &reply::ReplyBlock { replies: vec![kept] },
+        "01d80f816b0a080801120408023003",
+    );
     let release = |release| garbage::ReleaseRecord {
         bucket: 1,
         release: Some(release),
@@ -523,7 +527,10 @@ fn keys_are_stored_as_version_1_wrote_them() {
         ),
         (part::key(bucket, upload, 7), "0000000000000001000000000000000300000007"),
         (session::key(SessionId::new(2)), "0000000000000002"),
-        (reply::key(SessionId::new(2), 4096 + 8), "00000000000000020008"),
+        (
+            reply::key(SessionId::new(2), reply::block_of(4096 + 8 * 64)),
+            "00000000000000020008",
+        ),
         (garbage::queue_key(10, 1), "01000000000000000a00000001"),
         (garbage::held_key(bucket, inode), "0300000000000000010000000000000002"),
         (by_file, "01000000000000000100000000000000020000000000000004"),

@@ -7,7 +7,7 @@ use crate::{
     core::{session_parts, view::Family},
     record::{
         key::u64_at,
-        reply::{self, ReplyRecord},
+        reply::{self, ReplyBlock},
         session::SessionRecord,
         system::{STORE_KEY, StoreRecord},
     },
@@ -62,24 +62,25 @@ pub(super) fn pass(check: &mut Check<'_>) -> Result<(), MaintenanceError> {
     Ok(())
 }
 
-/// A reply in its slot of the ring, kept for a session that lives and has sent its command.
+/// A block of replies, each in its block of the ring, kept for a session that lives and has sent their commands.
 fn reply_of(check: &mut Check<'_>, key: &[u8], value: &[u8], session: Option<&SessionRecord>) {
-    let record = check.open::<ReplyRecord>(Family::Reply, key, value);
+    let block = check.open::<ReplyBlock>(Family::Reply, key, value);
     let Some(session) = session else {
         check.wrong(Family::Reply, key, "the session that it is kept for is not there");
         return;
     };
-    let Some(record) = record else { return };
     let number = SessionId::new(u64_at(key, 0).unwrap_or_default());
-    if reply::key(number, record.sequence) != key {
-        let what = format!("the answer to command {} belongs into another slot", record.sequence);
-        check.wrong(Family::Reply, key, what);
-    }
-    if record.sequence > session.newest_sequence {
-        let what = format!(
-            "it answers command {}, and the session's newest is {}",
-            record.sequence, session.newest_sequence
-        );
-        check.wrong(Family::Reply, key, what);
+    for kept in block.unwrap_or_default().replies {
+        if reply::key(number, reply::block_of(kept.sequence)) != key {
+            let what = format!("the answer to command {} belongs into another block", kept.sequence);
+            check.wrong(Family::Reply, key, what);
+        }
+        if kept.sequence > session.newest_sequence {
+            let what = format!(
+                "it answers command {}, and the session's newest is {}",
+                kept.sequence, session.newest_sequence
+            );
+            check.wrong(Family::Reply, key, what);
+        }
     }
 }

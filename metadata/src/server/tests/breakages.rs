@@ -199,7 +199,7 @@ pub(super) const BREAKAGES: &[Breakage] = &[
         vec![gone(Family::Bucket, bucket::key(FIRST))]
     }),
     ("the session that it is kept for", || {
-        let record = reply::ReplyRecord::default();
+        let record = reply::ReplyBlock::default();
         vec![put(Family::Reply, reply::key(SessionId::new(999), 1), seal(&record))]
     }),
     ("never opened this session", || {
@@ -382,12 +382,13 @@ pub(super) const BREAKAGES: &[Breakage] = &[
     ("bytes of parts, there are", || {
         vec![gone(Family::Part, part::key(FIRST, UploadId::new(1), 1))]
     }),
-    ("belongs into another slot", || {
-        let record = reply::ReplyRecord {
+    ("belongs into another block", || {
+        let kept = reply::KeptReply {
             sequence: 7,
-            ..reply::ReplyRecord::default()
+            ..reply::KeptReply::default()
         };
-        vec![put(Family::Reply, reply::key(SessionId::new(1), 8), seal(&record))]
+        let block = reply::ReplyBlock { replies: vec![kept] };
+        vec![put(Family::Reply, reply::key(SessionId::new(1), 8), seal(&block))]
     }),
     ("the bucket of the document is not there", || {
         let value = seal(&bucket::DocumentRecord::default());
