@@ -152,10 +152,10 @@ impl Applier {
     fn apply_entry(&self, entry: &Entry) -> Result<Vec<WriteReply>, StoreError> {
         let position = position_of(entry.log_id);
         match &entry.payload {
-            EntryPayload::Blank => self.store.commit(position, 0, &[], None)?,
+            EntryPayload::Blank => self.store.commit(position, 0, Vec::new(), None)?,
             EntryPayload::Membership(members) => {
                 let record = membership_record(Some(entry.log_id), members);
-                self.store.commit(position, 0, &[], Some(&record))?;
+                self.store.commit(position, 0, Vec::new(), Some(record))?;
             }
             EntryPayload::Normal(bytes) => {
                 let batch: EntryBatch = envelope::open(&bytes.0)
@@ -165,7 +165,7 @@ impl Applier {
                         .apply(view, position.index, &batch)
                         .map_err(|error| apply_error(&error))
                 })?;
-                self.store.commit(position, batch.time_ms, &applied.writes, None)?;
+                self.store.commit(position, batch.time_ms, applied.writes, None)?;
                 self.note_chain(position.index)?;
                 self.progress
                     .advance(position.index, bytes.0.len(), batch.requests.len());

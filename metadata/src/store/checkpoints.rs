@@ -34,7 +34,7 @@ impl StateStore {
         directory::create_directory(&parent)?;
         let name = CheckpointName { number, backup: true };
         if !directory::path_of(&parent, number).exists() {
-            let generation = self.current()?;
+            let generation = self.settled()?;
             directory::make_numbered(&parent, number, |path| generation.checkpoint(path))?;
             self.flushed_index.fetch_max(number, Ordering::AcqRel);
         }

@@ -23,6 +23,7 @@ mod log;
 mod manifest;
 mod offline;
 mod options;
+mod pending;
 mod pins;
 mod record;
 mod state;

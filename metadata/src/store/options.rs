@@ -97,7 +97,10 @@ fn common_options(memory: &SharedCache) -> Options {
     options.set_write_buffer_manager(&memory.write_buffers);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(2);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // What was just flushed is soon merged: compressing it would be done twice.
+    let [fresh, merged] = [DBCompressionType::None, DBCompressionType::Lz4];
+    options.set_compression_per_level(&[fresh, merged, merged, merged, merged, merged, merged]);
+    options.set_compression_type(merged);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_keep_log_file_num(INFO_LOG_FILES);
     options.set_max_log_file_size(INFO_LOG_BYTES);

@@ -1,10 +1,12 @@
 //! The state on disk: one column family for each record family, and `meta` for how far it is.
 //!
 //! It must never write a record without the position of its entry, nor let a position reach the disk before its records.
-//! Invariant: every entry's writes, its position and the chained hash are one atomic batch, and all families are flushed
-//! together; after a crash the state is exactly that of some applied entry.
+//! Invariant: entries' writes and the position and chained hash of the last are one atomic batch, and all families are flushed
+//! together; after a crash the state is exactly that of some applied entry. What the database was not given yet (see
+//! [`Pending`]) it is given before anybody else looks.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -26,6 +28,7 @@ use super::{
     directory,
     hot::HotRecords,
     options::{SharedCache, family_options, state_options},
+    pending::{Pending, Written},
     pins::{CheckpointName, Pins},
     record::{AppliedRecord, LogPosition, MembershipRecord, decode},
     view::StateView,
@@ -56,6 +59,7 @@ pub(crate) struct StateStore {
     applied: Mutex<AppliedRecord>,
     /// Of the newest state: for the applier alone.
     hot: Mutex<HotRecords>,
+    pending: Mutex<Pending>,
     pub(super) flushed_index: Arc<AtomicU64>,
     /// Checkpoints that are being read.
     pub(super) pins: Pins,
@@ -64,7 +68,7 @@ pub(crate) struct StateStore {
 }
 
 pub(super) struct Generation {
-    db: DB,
+    pub(super) db: DB,
     number: u64,
 }
 
@@ -96,6 +100,7 @@ impl StateStore {
             current: RwLock::new(Some(Arc::new(generation))),
             applied: Mutex::new(applied),
             hot: Mutex::default(),
+            pending: Mutex::default(),
             flushed_index,
             pins: Pins::default(),
             backing_up: Mutex::new(()),
@@ -117,9 +122,9 @@ impl StateStore {
         &self,
         act: impl FnOnce(&dyn View, &AppliedRecord) -> Result<T, E>,
     ) -> Result<T, E> {
-        let generation = self.current()?;
+        let generation = self.settled()?;
         let snapshot = generation.db.snapshot();
-        let view = StateView::at(&generation.db, &snapshot);
+        let view = StateView::at(&generation, &snapshot);
         let meta = family_handle(&generation.db, META)?;
         let stored = snapshot
             .get_pinned_cf(meta, APPLIED)
@@ -134,27 +139,32 @@ impl StateStore {
         act: impl FnOnce(&dyn View) -> Result<T, E>,
     ) -> Result<T, E> {
         let generation = self.current()?;
-        act(&StateView::newest(&generation.db, &self.hot))
+        act(&StateView::newest(&generation, &self.hot, &self.pending))
     }
 
-    /// Makes an entry's writes, in one batch with its position. For the applier alone.
+    /// Takes an entry's writes. For the applier alone.
     pub(crate) fn commit(
         &self,
         position: LogPosition,
         time_ms: u64,
-        writes: &[Write],
-        membership: Option<&MembershipRecord>,
+        writes: Vec<Write>,
+        membership: Option<MembershipRecord>,
     ) -> Result<(), StoreError> {
-        let generation = self.current()?;
         let before = self.applied();
-        let chain = chain_hash(before.chain_hash()?, writes);
+        let chain = chain_hash(before.chain_hash()?, &writes);
         let applied = AppliedRecord {
             position: Some(position),
             chain: chain.as_bytes().to_vec(),
             time_ms: before.time_ms.max(time_ms),
         };
-        generation.write(writes, &applied, membership)?;
-        self.hot.lock().follow(writes);
+        self.hot.lock().follow(&writes);
+        {
+            let mut pending = self.pending.lock();
+            pending.add(writes, applied.clone(), membership);
+            if pending.is_full() {
+                pending.settle(&*self.current()?)?;
+            }
+        }
         *self.applied.lock() = applied;
         Ok(())
     }
@@ -162,14 +172,14 @@ impl StateStore {
     /// Brings the newest state to the disk, and lets the log be purged that far.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         let reached = self.applied().index();
-        self.current()?.flush()?;
+        self.settled()?.flush()?;
         self.flushed_index.fetch_max(reached, Ordering::AcqRel);
         Ok(())
     }
 
     /// Makes a checkpoint of the newest state and removes older ones. Nothing may be applied meanwhile.
     pub(crate) fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        let generation = self.current()?;
+        let generation = self.settled()?;
         let snapshots = self.directory.join("snapshots");
         let applied = self.applied();
         let number = applied.index();
@@ -212,7 +222,10 @@ impl StateStore {
         let generation = Generation::open(&path, number, &self.cache)?;
         *self.applied.lock() = generation.applied()?;
         self.hot.lock().clear();
+        let mut pending = self.pending.lock();
+        pending.clear();
         *self.current.write() = Some(Arc::new(generation));
+        drop(pending);
         self.flushed_index.store(index, Ordering::Release);
         // The replaced generation is still open to reads under way; it is removed at the next start.
         self.remove_snapshots_below(index)
@@ -226,7 +239,9 @@ impl StateStore {
             chain: chain_hash(before.chain_hash()?, writes).as_bytes().to_vec(),
             ..before
         };
-        self.current()?.write(writes, &applied, Some(membership))?;
+        let mut pending = Pending::default();
+        pending.add(writes.to_vec(), applied.clone(), Some(membership.clone()));
+        pending.settle(&*self.current()?)?;
         *self.applied.lock() = applied;
         self.flush()
     }
@@ -238,7 +253,15 @@ impl StateStore {
         flushed
     }
 
-    pub(super) fn current(&self) -> Result<Arc<Generation>, StoreError> {
+    /// The database, once it holds all that was applied.
+    pub(super) fn settled(&self) -> Result<Arc<Generation>, StoreError> {
+        let mut pending = self.pending.lock();
+        let generation = self.current()?;
+        pending.settle(&generation)?;
+        Ok(generation)
+    }
+
+    fn current(&self) -> Result<Arc<Generation>, StoreError> {
         self.current.read().clone().ok_or(StoreError::Closed)
     }
 
@@ -269,18 +292,21 @@ impl Generation {
         membership_of(&self.db)
     }
 
-    fn write(
+    /// Makes writes and what they reach known, in one batch.
+    pub(super) fn write(
         &self,
-        writes: &[Write],
+        families: &BTreeMap<Family, Written>,
         applied: &AppliedRecord,
         membership: Option<&MembershipRecord>,
     ) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        for write in writes {
-            let handle = family_handle(&self.db, write.family.name())?;
-            match &write.value {
-                Some(value) => batch.put_cf(handle, &write.key, value),
-                None => batch.delete_cf(handle, &write.key),
+        for (family, written) in families {
+            let handle = family_handle(&self.db, family.name())?;
+            for (key, value) in written {
+                match value {
+                    Some(value) => batch.put_cf(handle, key, value),
+                    None => batch.delete_cf(handle, key),
+                }
             }
         }
         let meta = family_handle(&self.db, META)?;

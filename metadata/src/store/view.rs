@@ -3,61 +3,73 @@
 //! Invariant: a view over a snapshot never changes; a view of the newest state is for the one that applies entries, alone.
 
 use parking_lot::Mutex;
-use rocksdb::{DB, DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot};
+use rocksdb::{DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot};
 
-use super::{StoreError, hot::HotRecords, state::family_handle};
+use super::{
+    StoreError,
+    hot::HotRecords,
+    pending::Pending,
+    state::{Generation, family_handle},
+};
 use crate::core::view::{Family, View, ViewError, Visitor};
 
 /// A view of a state database.
 pub(super) struct StateView<'a> {
-    db: &'a DB,
+    generation: &'a Generation,
     of: Of<'a>,
 }
 
 /// Which state is seen.
 enum Of<'a> {
-    /// The newest, of which some records are kept at hand.
-    Newest(&'a Mutex<HotRecords>),
+    /// The newest, of which some records are kept at hand, and some the database was not given yet.
+    Newest(&'a Mutex<HotRecords>, &'a Mutex<Pending>),
     Snapshot(&'a Snapshot<'a>),
 }
 
 impl<'a> StateView<'a> {
     /// The newest state.
-    pub(super) fn newest(db: &'a DB, hot: &'a Mutex<HotRecords>) -> Self {
+    pub(super) fn newest(generation: &'a Generation, hot: &'a Mutex<HotRecords>, pending: &'a Mutex<Pending>) -> Self {
         Self {
-            db,
-            of: Of::Newest(hot),
+            generation,
+            of: Of::Newest(hot, pending),
         }
     }
 
-    /// The state at `snapshot` of `db`.
-    pub(super) fn at(db: &'a DB, snapshot: &'a Snapshot<'a>) -> Self {
+    /// The state at `snapshot` of the generation.
+    pub(super) fn at(generation: &'a Generation, snapshot: &'a Snapshot<'a>) -> Self {
         Self {
-            db,
+            generation,
             of: Of::Snapshot(snapshot),
         }
     }
 
     fn iterator(&self, family: Family) -> Result<DBRawIterator<'_>, StoreError> {
-        let handle = family_handle(self.db, family.name())?;
+        let db = &self.generation.db;
+        let handle = family_handle(db, family.name())?;
         Ok(match self.of {
             Of::Snapshot(snapshot) => snapshot.raw_iterator_cf(handle),
-            Of::Newest(_) => self.db.raw_iterator_cf(handle),
+            Of::Newest(_, pending) => {
+                pending.lock().settle(self.generation)?;
+                db.raw_iterator_cf(handle)
+            }
         })
     }
 }
 
 impl View for StateView<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        let handle = family_handle(self.db, family.name())?;
+        let db = &self.generation.db;
         let found = match self.of {
-            Of::Snapshot(snapshot) => snapshot.get_cf(handle, key),
-            Of::Newest(hot) => {
+            Of::Snapshot(snapshot) => snapshot.get_cf(family_handle(db, family.name())?, key),
+            Of::Newest(hot, pending) => {
                 let mut hot = hot.lock();
                 if let Some(value) = hot.find(family, key) {
                     return Ok(Some(value.clone()));
                 }
-                let found = self.db.get_cf(handle, key);
+                if let Some(value) = pending.lock().find(family, key) {
+                    return Ok(value.clone());
+                }
+                let found = db.get_cf(family_handle(db, family.name())?, key);
                 if let Ok(Some(value)) = &found {
                     hot.keep(family, key, value);
                 }
@@ -71,12 +83,11 @@ impl View for StateView<'_> {
         let Of::Snapshot(snapshot) = self.of else {
             return keys.iter().map(|key| self.get(family, key)).collect();
         };
-        let handle = family_handle(self.db, family.name())?;
+        let db = &self.generation.db;
+        let handle = family_handle(db, family.name())?;
         let mut options = ReadOptions::default();
         options.set_snapshot(snapshot);
-        let found = self
-            .db
-            .batched_multi_get_cf_opt(handle, keys, keys.is_sorted(), &options);
+        let found = db.batched_multi_get_cf_opt(handle, keys, keys.is_sorted(), &options);
         let owned = |value: Option<DBPinnableSlice<'_>>| value.map(|value| value.to_vec());
         let found = found.into_iter().map(|value| value.map(owned));
         found

@@ -153,7 +153,9 @@ async fn after_a_kill_the_replayed_state_has_the_same_chained_hash() {
     let replayed = after.state().applied();
     // The new term began with an empty entry, which chains no writes; so the first node is given one too.
     assert_eq!(replayed.index(), acknowledged.index() + 1);
-    node.state().commit(replayed.position.unwrap(), 0, &[], None).unwrap();
+    node.state()
+        .commit(replayed.position.unwrap(), 0, Vec::new(), None)
+        .unwrap();
     assert_eq!(replayed.chain, node.state().applied().chain);
     assert_eq!(replayed.time_ms, acknowledged.time_ms);
 }

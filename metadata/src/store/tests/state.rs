@@ -11,7 +11,7 @@ use std::{
 
 use super::{copy_tree, newest_file};
 use crate::{
-    core::view::{Family, ViewError, Write},
+    core::view::{Family, View, ViewError, Write},
     store::{LogPosition, MemberRecord, MembershipRecord, SharedCache, StateStore, StoreError, VoterSet},
 };
 
@@ -32,9 +32,12 @@ fn open(directory: &Path) -> Opened {
     try_open(directory).expect("the state opens")
 }
 
+fn key(index: u64) -> Vec<u8> {
+    format!("key {index}").into_bytes()
+}
+
 /// Each entry writes to two families and removes what the entry before wrote to one of them.
 fn commit(store: &StateStore, index: u64) {
-    let key = |index: u64| format!("key {index}").into_bytes();
     let write = |family, index: u64, value: Option<&str>| Write {
         family,
         key: key(index),
@@ -50,7 +53,9 @@ fn commit(store: &StateStore, index: u64) {
         node: 1,
         index,
     };
-    store.commit(position, 1000 + index, &writes, None).expect("a commit");
+    store
+        .commit(position, 1000 + index, writes.to_vec(), None)
+        .expect("a commit");
 }
 
 fn keys(store: &StateStore, family: Family) -> Vec<String> {
@@ -111,6 +116,38 @@ fn a_read_sees_one_state_while_entries_are_applied() {
 }
 
 #[test]
+fn the_applier_and_readers_see_what_the_database_was_not_given_yet() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open(directory.path());
+    (0..3).for_each(|index| commit(&opened.store, index));
+    let newest = |find: &dyn Fn(&dyn View)| {
+        let read: Result<(), ViewError> = opened.store.read_newest(|view| {
+            find(view);
+            Ok(())
+        });
+        read.unwrap();
+    };
+    newest(&|view| {
+        assert_eq!(view.get(Family::Dentry, &key(2)), Ok(Some(b"dentry".to_vec())));
+        assert_eq!(view.get(Family::Dentry, &key(1)), Ok(None), "removed by the next entry");
+        assert_eq!(view.get(Family::Inode, &key(1)), Ok(Some(b"inode".to_vec())));
+    });
+    commit(&opened.store, 3);
+    newest(&|view| {
+        let mut found = Vec::new();
+        view.scan(Family::Dentry, b"", &mut |key, _| {
+            found.push(key.to_vec());
+            true
+        })
+        .unwrap();
+        assert_eq!(found, [key(3)]);
+    });
+    commit(&opened.store, 4);
+    assert_eq!(keys(&opened.store, Family::Dentry), ["key 4"]);
+    assert_eq!(opened.store.applied().index(), 4);
+}
+
+#[test]
 fn a_checkpoint_keeps_its_state_and_replaces_older_ones() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open(directory.path());
@@ -127,7 +164,10 @@ fn a_checkpoint_keeps_its_state_and_replaces_older_ones() {
         node: 1,
         index: 0,
     };
-    opened.store.commit(position, 0, &[], Some(&membership)).unwrap();
+    opened
+        .store
+        .commit(position, 0, Vec::new(), Some(membership.clone()))
+        .unwrap();
     commit(&opened.store, 1);
     let first = opened.store.checkpoint().unwrap();
     assert_eq!(opened.flushed.load(Ordering::SeqCst), 1);

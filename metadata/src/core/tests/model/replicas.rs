@@ -183,7 +183,7 @@ impl OnDisk {
             node: 1,
             index: log_index,
         };
-        let committed = self.store.commit(position, batch.time_ms, &applied.writes, None);
+        let committed = self.store.commit(position, batch.time_ms, applied.writes, None);
         committed.map_err(|error| error.to_string())?;
         Ok(applied.replies)
     }
