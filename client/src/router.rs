@@ -21,7 +21,7 @@ use cairn_common::{
         query::{Answer, Query, ReadReply, ReadRequest},
     },
 };
-use cairn_transport::{Addresses, Body, CallError, Transport, call};
+use cairn_transport::{Addresses, Body, CallError, Gatherer, Transport, call};
 use parking_lot::RwLock;
 use prost::Message;
 use tokio::time::Instant;
@@ -56,6 +56,8 @@ pub(crate) trait Grouped: Message {
 /// Leads requests to the members of groups.
 pub(crate) struct Router {
     transport: Arc<dyn Transport>,
+    /// Commands travel together: a gateway has many under way.
+    commands: Gatherer,
     addresses: Option<Arc<dyn Addresses>>,
     table: RwLock<Table>,
     chance: RandomState,
@@ -99,7 +101,9 @@ impl Router {
     ) -> Self {
         let mut table = Table::default();
         table.groups.insert(GroupId::default(), Group { members, first: 0 });
+        let (one, many) = (RequestKind::MetadataWrite, RequestKind::MetadataWrites);
         Self {
+            commands: Gatherer::new(Arc::clone(&transport), one, many),
             transport,
             addresses,
             table: RwLock::new(table),
@@ -212,9 +216,8 @@ impl Router {
             } else {
                 left
             };
-            let sent = call(self.transport.as_ref(), server, kind, &*message, Body::empty(), timeout).await;
-            let error = match sent {
-                Ok((reply, _)) => return Ok(reply),
+            let error = match self.ask(server, kind, &*message, timeout).await {
+                Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
             if is_uncertain(&error) {
@@ -242,6 +245,20 @@ impl Router {
             }
             patience = (patience * 2).min(PATIENCE.1);
         }
+    }
+
+    async fn ask<Reply: Message + Default>(
+        &self,
+        server: NodeId,
+        kind: RequestKind,
+        message: &impl Message,
+        timeout: Duration,
+    ) -> Result<Reply, CallError> {
+        if kind == RequestKind::MetadataWrite {
+            return self.commands.call(server, message, timeout).await;
+        }
+        let (reply, _) = call(self.transport.as_ref(), server, kind, message, Body::empty(), timeout).await?;
+        Ok(reply)
     }
 
     /// Who is asked first, or the one after that where this is `avoided`.

@@ -159,6 +159,15 @@ pub const GARBAGE_STEP_MAX: usize = 128;
 /// Shards in one page of a device's inventory.
 pub const INVENTORY_PAGE_MAX: usize = 1000;
 
+/// Messages that travel together in one request at most.
+pub const GATHERED_MAX: usize = 256;
+
+/// Bytes that they have at most where there are several; their answers are no larger.
+pub const GATHERED_BYTES_MAX: usize = 256 << 10;
+
+/// Messages that wait to be sent to one node, at most.
+pub const GATHERING_MAX: usize = 4096;
+
 /// Largest message header on the wire, bulk bytes not counted: the commit of a part with 5,120 extents fits.
 pub const HEADER_BYTES_MAX: usize = 1 << 20;
 

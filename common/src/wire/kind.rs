@@ -10,6 +10,8 @@ pub enum RequestKind {
     MetadataWrite = 1,
     /// A linearizable read of the metadata service ([`super::query::Query`]).
     MetadataRead = 2,
+    /// Commands to the metadata service, sent together ([`super::gathered::Gathered`]).
+    MetadataWrites = 3,
     /// Stores a shard durably ([`super::shard::PutShard`], the shard's bytes behind it).
     PutShard = 16,
     /// Reads blocks of a shard ([`super::shard::GetShard`]).
@@ -57,9 +59,10 @@ pub enum TrafficClass {
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MetadataWrite,
         Self::MetadataRead,
+        Self::MetadataWrites,
         Self::PutShard,
         Self::GetShard,
         Self::DeleteShard,
@@ -94,6 +97,7 @@ impl RequestKind {
         match self {
             Self::MetadataWrite => "metadata_write",
             Self::MetadataRead => "metadata_read",
+            Self::MetadataWrites => "metadata_writes",
             Self::PutShard => "put_shard",
             Self::GetShard => "get_shard",
             Self::DeleteShard => "delete_shard",
@@ -117,7 +121,7 @@ impl RequestKind {
     /// Who may ask it. A client writes and reads shards and deletes none: the metadata service has them deleted.
     pub const fn senders(self) -> Roles {
         match self {
-            Self::MetadataWrite | Self::MetadataRead => Roles::MEMBER,
+            Self::MetadataWrite | Self::MetadataRead | Self::MetadataWrites => Roles::MEMBER,
             Self::PutShard | Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver]),
             Self::DeleteShard => Roles::of(&[Role::Metadata]),
             Self::ListShards => Roles::of(&[Role::Metadata, Role::Operator]),
@@ -136,6 +140,7 @@ impl RequestKind {
             Self::PutShard | Self::GetShard | Self::ReadCheckpoint => TrafficClass::Bulk,
             Self::MetadataWrite
             | Self::MetadataRead
+            | Self::MetadataWrites
             | Self::DeleteShard
             | Self::ListShards
             | Self::DeviceStatus
@@ -160,6 +165,7 @@ impl RequestKind {
             Self::Hello | Self::RaftAppend | Self::RaftVote | Self::ReadIndex => 2,
             Self::MetadataWrite
             | Self::MetadataRead
+            | Self::MetadataWrites
             | Self::PutShard
             | Self::GetShard
             | Self::Join

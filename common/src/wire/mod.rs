@@ -11,6 +11,7 @@ pub mod command;
 pub mod failure;
 pub mod feed;
 pub mod file;
+pub mod gathered;
 pub mod group;
 pub mod head;
 pub mod kind;

@@ -34,6 +34,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("failure", include_str!("failure.rs")),
     ("feed", include_str!("feed.rs")),
     ("file", include_str!("file.rs")),
+    ("gathered", include_str!("gathered.rs")),
     ("group", include_str!("group.rs")),
     ("head", include_str!("head.rs")),
     ("kind", include_str!("kind.rs")),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use cairn_common::{
     ids::SessionId,
     limits::{FEATURE_LEVEL, METADATA_DEADLINE_MS},
@@ -23,7 +24,7 @@ use cairn_common::{
         query::{Query, ReadReply, ReadRequest},
     },
 };
-use cairn_transport::{Body, Peer, Request, Response, Service, failure, reply};
+use cairn_transport::{Body, Peer, Request, Response, Service, answer_gathered, failure, reply};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::{
@@ -55,7 +56,11 @@ use crate::{
 pub use crate::raft::StartError;
 
 /// What clients ask a metadata server.
-pub const CLIENT_KINDS: &[RequestKind] = &[RequestKind::MetadataWrite, RequestKind::MetadataRead];
+pub const CLIENT_KINDS: &[RequestKind] = &[
+    RequestKind::MetadataWrite,
+    RequestKind::MetadataWrites,
+    RequestKind::MetadataRead,
+];
 
 /// What members and operators ask a metadata server: under a bound of its own, so that clients' load never takes its place.
 pub const GROUP_KINDS: &[RequestKind] = &[
@@ -238,14 +243,19 @@ impl Service for MetadataServer {
             .min(Instant::now() + Duration::from_millis(METADATA_DEADLINE_MS));
         match request.kind {
             RequestKind::MetadataWrite => {
-                self.inner.health.check()?;
-                let message = decode::<WriteRequest>(&request)?;
-                let answer = timeout_at(deadline, self.inner.write(from, message)).await;
-                Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
+                let header = self.inner.answer_write(from, request.header, deadline).await?;
+                Ok(Response {
+                    header,
+                    body: Body::empty(),
+                })
+            }
+            RequestKind::MetadataWrites => {
+                let answer = |message| self.inner.answer_write(from, message, deadline);
+                Box::pin(answer_gathered(request.header, answer)).await
             }
             RequestKind::MetadataRead => {
                 self.inner.health.check()?;
-                let message = decode::<ReadRequest>(&request)?;
+                let message = decode::<ReadRequest>(request.header)?;
                 let answer = timeout_at(deadline, self.inner.read(message)).await;
                 Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
             }
@@ -265,7 +275,7 @@ impl MetadataServer {
             }
             RequestKind::GroupChange => {
                 self.inner.health.check()?;
-                let message = decode::<GroupChange>(&request)?;
+                let message = decode::<GroupChange>(request.header)?;
                 let changed = self.inner.change_group(message, request.deadline).await?;
                 Ok(reply(&changed, Body::empty()))
             }
@@ -273,18 +283,19 @@ impl MetadataServer {
             RequestKind::GroupStatus => {
                 let status = self
                     .inner
-                    .answer_status(from, &decode::<GroupStatusRequest>(&request)?)?;
+                    .answer_status(from, &decode::<GroupStatusRequest>(request.header)?)?;
                 Ok(reply(&status, Body::empty()))
             }
             RequestKind::ReadCheckpoint => {
-                let message = decode::<ReadCheckpoint>(&request)?;
+                let message = decode::<ReadCheckpoint>(request.header)?;
                 self.inner.checkpoints.read(message, request.deadline).await
             }
             RequestKind::BackUp => {
                 self.inner.health.check()?;
-                self.inner.back_up(decode::<BackUp>(&request)?).await
+                self.inner.back_up(decode::<BackUp>(request.header)?).await
             }
             RequestKind::MetadataWrite
+            | RequestKind::MetadataWrites
             | RequestKind::MetadataRead
             | RequestKind::PutShard
             | RequestKind::GetShard
@@ -303,6 +314,13 @@ impl MetadataServer {
 }
 
 impl Inner {
+    /// Carries out an encoded command.
+    async fn answer_write(self: &Arc<Self>, from: Peer, message: Bytes, deadline: Instant) -> Result<Bytes, Failure> {
+        self.health.check()?;
+        let answer = timeout_at(deadline, self.write(from, decode(message)?)).await;
+        Ok(Bytes::from(answer.map_err(|_| too_late())??.encode_to_vec()))
+    }
+
     async fn write(self: &Arc<Self>, from: Peer, request: WriteRequest) -> Result<WriteReply, Failure> {
         let Some(command) = &request.command else {
             return Err(failure(
@@ -520,8 +538,8 @@ fn may_be_long(query: &Query) -> bool {
     }
 }
 
-fn decode<M: Message + Default>(request: &Request) -> Result<M, Failure> {
-    M::decode(request.header.clone()).map_err(|error| {
+fn decode<M: Message + Default>(message: Bytes) -> Result<M, Failure> {
+    M::decode(message).map_err(|error| {
         failure(
             FailureCode::Malformed,
             format!("the request cannot be decoded: {error}"),

@@ -1,10 +1,12 @@
-//! Values of the messages of [`crate::wire::node`], [`crate::wire::head`] and [`crate::wire::failure`].
+//! Values of the messages of [`crate::wire::node`], [`crate::wire::head`], [`crate::wire::failure`] and
+//! [`crate::wire::gathered`].
 
 use bytes::Bytes;
 
 use super::{Sample, sample};
 use crate::wire::{
     failure::{Failure, FailureCode},
+    gathered::{AnswerOutcome, Gathered, GatheredAnswer, GatheredAnswers},
     head::{Outcome, RequestHead, ResponseHead, TraceContext},
     kind::RequestKind,
     node::{Certificate, Hello, HelloReply, Join, RenewCertificate, Revocations, RevocationsReply},
@@ -36,7 +38,19 @@ pub(super) fn samples() -> Vec<Sample> {
     let failed = ResponseHead {
         outcome: Some(Outcome::Failed(failure())),
     };
+    let gathered = Gathered {
+        messages: vec![Bytes::from_static(b"one"), Bytes::from_static(b"other")],
+    };
+    let answered = |outcome| GatheredAnswer { outcome: Some(outcome) };
+    let reply = || answered(AnswerOutcome::Reply(Bytes::from_static(b"message")));
+    let answers = GatheredAnswers {
+        answers: vec![reply(), answered(AnswerOutcome::Failure(failure()))],
+    };
     vec![
+        sample("Gathered", gathered),
+        sample("GatheredAnswers", answers),
+        sample("GatheredAnswer", reply()),
+        sample("GatheredAnswer/failure", answered(AnswerOutcome::Failure(failure()))),
         sample("Failure/leader", not_leader()),
         sample("Hello", Hello { version: version() }),
         sample("HelloReply", hello_reply),
