@@ -1,8 +1,8 @@
 //! Gathers waiting commands into entries and proposes them.
 //!
-//! It must never propose a command whose sender has gone before it was taken up, and never let time go back. Invariant: one
-//! entry at most is on its way; whatever comes meanwhile waits for the next one, so that the busier the server,
-//! the more commands share an entry and a sync.
+//! It must never propose a command whose sender has gone before it was taken up, and never let time go back. Invariant: two
+//! entries at most are on their way; whatever comes meanwhile waits for the next one, so that the busier the server, the more
+//! commands share an entry and a sync.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use super::{
 };
 use crate::raft::{GROUP, Pending, ProposeError, RaftNode};
 
-/// Entries on their way at once. Each costs every member a message, a sync, and rounds of a dozen tasks, which is more than
-/// its commands do; what waits for the one before shares the next, and where none is under way none waits.
-const ENTRIES_IN_FLIGHT: usize = 1;
+/// Entries on their way at once: one is synced while the one before is applied and answered. More would share less: each
+/// costs every member a message, a sync, and rounds of a dozen tasks.
+const ENTRIES_IN_FLIGHT: usize = 2;
 
 /// Bytes that a batch adds to each command: its tag, its length and a share of the envelope.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
