@@ -22,13 +22,15 @@ use cairn_common::wire::group::{AddLearner, GroupChange, GroupChangeReply, Membe
 use cairn_common::wire::kind::RequestKind;
 use cairn_common::wire::map::MapMessage;
 use cairn_common::wire::object::{Body as ObjectBody, Chunk, Extent, Field, ObjectAttributes};
-use cairn_common::wire::query::{Answer, ListPage, ListQuery, ObjectQuery, Query, ReadReply, ReadRequest};
-use cairn_transport::{Body, CallError, Transport, call};
+use cairn_common::wire::query::{Answer, BucketQuery, ListPage, ListQuery, ObjectQuery, Query, ReadReply, ReadRequest};
+use cairn_transport::{Body, CallError, Gatherer, Transport, call};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::time::sleep;
 
 pub(crate) const BUCKET: &str = "bench";
+/// The directory of many entries.
+pub(crate) const CROWD: &str = "crowd";
 const DEADLINE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(20);
 const TRIES: usize = 500;
@@ -38,6 +40,8 @@ const GROUP_BITS: u8 = 10;
 /// The members of the group, and which of them led last.
 pub(crate) struct Metadata {
     transport: Arc<dyn Transport>,
+    /// Commands travel as those of a gateway do.
+    commands: Gatherer,
     nodes: Vec<NodeId>,
     leader: AtomicUsize,
 }
@@ -45,7 +49,9 @@ pub(crate) struct Metadata {
 impl Metadata {
     pub(crate) fn new(transport: Arc<dyn Transport>, nodes: Vec<NodeId>) -> Arc<Self> {
         let leader = AtomicUsize::new(0);
+        let (one, many) = (RequestKind::MetadataWrite, RequestKind::MetadataWrites);
         Arc::new(Self {
+            commands: Gatherer::new(Arc::clone(&transport), one, many),
             transport,
             nodes,
             leader,
@@ -57,9 +63,14 @@ impl Metadata {
         for _ in 0..TRIES {
             let leader = self.leader.load(Ordering::Relaxed);
             let node = self.nodes[leader];
-            let sent = call::<Reply>(&*self.transport, node, kind, message, Body::empty(), DEADLINE).await;
+            let sent = match kind {
+                RequestKind::MetadataWrite => self.commands.call(node, message, DEADLINE).await,
+                _ => call::<Reply>(&*self.transport, node, kind, message, Body::empty(), DEADLINE)
+                    .await
+                    .map(|(reply, _)| reply),
+            };
             match sent {
-                Ok((reply, _)) => return Ok(reply),
+                Ok(reply) => return Ok(reply),
                 Err(CallError::Failed(failure)) if failure.code() == FailureCode::Busy => sleep(PAUSE).await,
                 Err(error @ (CallError::Failed(_) | CallError::Malformed(_) | CallError::Body(_)))
                     if !is_elsewhere(&error) =>
@@ -214,6 +225,15 @@ impl Session {
         self.id
     }
 
+    /// The number of the benchmark's bucket.
+    pub(crate) async fn bucket(&self) -> Result<u64> {
+        let name = BUCKET.to_owned();
+        match self.metadata.ask(Query::Bucket(BucketQuery { name })).await? {
+            Answer::Bucket(bucket) => Ok(bucket.id),
+            answer => bail!("a bucket was answered with {answer:?}"),
+        }
+    }
+
     /// Runs a command of the session, exactly once.
     pub(crate) async fn run(&self, command: Command) -> Result<Outcome> {
         let (sequence, answered_below) = {
@@ -266,6 +286,21 @@ impl Client {
             matches!(outcome, Outcome::CommittedMs(_)),
             "a put was answered with {outcome:?}"
         );
+        self.put += 1;
+        Ok(())
+    }
+
+    /// Puts the next empty object into the directory that all share.
+    pub(crate) async fn join_crowd(&mut self) -> Result<()> {
+        let key = format!("{CROWD}/{:04x}-{:016x}", self.number, mix(self.put));
+        let put = PutObject {
+            bucket: BUCKET.to_owned(),
+            key: Bytes::from(key),
+            attributes: Some(ObjectAttributes::default()),
+            body: Some(ObjectBody::default()),
+            condition: None,
+        };
+        self.session.run(Command::PutObject(put)).await?;
         self.put += 1;
         Ok(())
     }

@@ -1,14 +1,15 @@
-//! What is large must cost no more than what is small: a file of 100 GiB deleted.
+//! What is large must cost no more than what is small: a file of 100 GiB deleted, a directory of a million entries renamed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
-use cairn_common::ids::{ChunkId, SessionId};
+use cairn_common::ids::{ChunkId, InodeId, SessionId};
 use cairn_common::wire::command::{Command, CompleteUpload, CreateUpload, DeleteObject, Outcome, PutPart};
+use cairn_common::wire::file::{FileAction, FileCommand, Rename, RenameMode};
 use cairn_common::wire::object::{Body, Chunk, Extent, ObjectAttributes, PartSize};
 
-use crate::client::{BUCKET, Session};
+use crate::client::{BUCKET, CROWD, Session};
 use crate::report::{Report, progress};
 
 const PARTS: u32 = 20;
@@ -36,6 +37,23 @@ pub(crate) async fn run(session: &Session, report: &mut Report) -> Result<()> {
         start.elapsed().as_secs_f64() * 1e3,
         "ms",
     );
+    progress("a directory of many entries");
+    let bucket = session.bucket().await?;
+    let mut slowest = Duration::ZERO;
+    for (name, new_name) in [(CROWD, "moved"), ("moved", "moved again"), ("moved again", CROWD)] {
+        let start = Instant::now();
+        let rename = Rename {
+            parent: InodeId::ROOT.value(),
+            name: Bytes::from(name),
+            new_parent: InodeId::ROOT.value(),
+            new_name: Bytes::from(new_name),
+            mode: RenameMode::NoReplace.into(),
+        };
+        let action = Some(FileAction::Rename(rename));
+        session.run(Command::File(FileCommand { bucket, action })).await?;
+        slowest = slowest.max(start.elapsed());
+    }
+    report.add("metadata_scale_rename_crowd", slowest.as_secs_f64() * 1e3, "ms");
     Ok(())
 }
 

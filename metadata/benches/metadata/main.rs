@@ -45,6 +45,7 @@ fn main() -> Result<()> {
         }
         ["drive", directory, fresh, addresses] => group::run_driver(Path::new(directory), fresh, addresses),
         ["load", directory, objects] => scale::run_load(Path::new(directory), objects.parse()?),
+        ["crowd", directory] => scale::run_crowd(Path::new(directory)),
         ["compact", directory] => scale::run_compact(Path::new(directory)),
         // Whatever cargo passes.
         _ => run_all(),

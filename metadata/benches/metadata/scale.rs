@@ -31,6 +31,18 @@ const TURN: Duration = Duration::from_secs(5);
 /// Commands between the restart's last snapshot and the crash, at least.
 const CRASH_COMMANDS: u64 = 60_000;
 
+/// Entries of the directory that is renamed.
+const CROWD: u64 = 1_000_000;
+
+/// What is loaded.
+#[derive(Clone, Copy)]
+enum Load {
+    /// Objects of one chunk, in a directory for each loader.
+    Objects,
+    /// Empty objects, all in one directory.
+    Crowd,
+}
+
 /// Loads `objects` objects, and measures on them.
 ///
 /// # Errors
@@ -58,6 +70,8 @@ pub(crate) async fn run(directory: &Path, objects: u64, report: &mut Report) -> 
     }
     report.add("metadata_scale_disk_all", total as f64 / objects as f64, "bytes/object");
     drop(compaction);
+    progress(&format!("a directory of {CROWD} entries"));
+    Talker::this_program(&["crowd", store_name])?.hear()?;
     serve(directory, objects, report).await
 }
 
@@ -166,25 +180,47 @@ pub(crate) fn run_load(directory: &Path, objects: u64) -> Result<()> {
         let (server, metadata) = single::start(directory).await?;
         metadata.prepare().await?;
         let start = Instant::now();
-        let mut running = JoinSet::new();
-        for client in 0..LOADERS {
-            let metadata = Arc::clone(&metadata);
-            let count = (objects + LOADERS as u64 - 1 - client as u64) / LOADERS as u64;
-            running.spawn(async move {
-                let mut client = Client::new(Session::open(&metadata).await?, client);
-                for _ in 0..count {
-                    client.create().await?;
-                }
-                anyhow::Ok(())
-            });
-        }
-        while let Some(ended) = running.join_next().await {
-            ended??;
-        }
+        load(&metadata, Load::Objects, objects).await?;
         let seconds = start.elapsed().as_secs_f64();
         server.shutdown().await?;
         tell_parent(&seconds.to_string())
     })
+}
+
+/// The process that fills one directory with empty objects.
+///
+/// # Errors
+/// When the server fails.
+pub(crate) fn run_crowd(directory: &Path) -> Result<()> {
+    process::settle_child()?;
+    Runtime::new()?.block_on(async {
+        let (server, metadata) = single::start(directory).await?;
+        load(&metadata, Load::Crowd, CROWD).await?;
+        server.shutdown().await?;
+        tell_parent("full")
+    })
+}
+
+async fn load(metadata: &Arc<Metadata>, what: Load, objects: u64) -> Result<()> {
+    let mut running = JoinSet::new();
+    for loader in 0..LOADERS {
+        let metadata = Arc::clone(metadata);
+        let count = (objects + LOADERS as u64 - 1 - loader as u64) / LOADERS as u64;
+        running.spawn(async move {
+            let mut client = Client::new(Session::open(&metadata).await?, loader);
+            for _ in 0..count {
+                match what {
+                    Load::Objects => client.create().await?,
+                    Load::Crowd => client.join_crowd().await?,
+                }
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended??;
+    }
+    Ok(())
 }
 
 /// The process that compacts a stopped store's state, and says how large each family is then.

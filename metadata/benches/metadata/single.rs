@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use cairn_common::ids::NodeId;
-use cairn_common::wire::kind::RequestKind;
-use cairn_metadata::{MetadataConfig, MetadataServer, Surroundings};
+use cairn_metadata::{CLIENT_KINDS, MetadataConfig, MetadataServer, Surroundings};
 use cairn_transport::InProcess;
 
 use crate::client::Metadata;
@@ -50,7 +49,6 @@ pub(crate) async fn run(directory: &Path, rounds: usize, time: Duration, report:
 pub(crate) async fn start(directory: &Path) -> Result<(MetadataServer, Arc<Metadata>)> {
     let config = MetadataConfig::new(directory, NODE);
     let server = MetadataServer::start(config, Surroundings::new(Arc::new(InProcess::new()))).await?;
-    let kinds = [RequestKind::MetadataWrite, RequestKind::MetadataRead];
-    let carrier = InProcess::new().with_service(NODE, &kinds, Arc::new(server.clone()), IN_FLIGHT_MAX);
+    let carrier = InProcess::new().with_service(NODE, CLIENT_KINDS, Arc::new(server.clone()), IN_FLIGHT_MAX);
     Ok((server, Metadata::new(Arc::new(carrier), vec![NODE])))
 }
