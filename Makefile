@@ -104,13 +104,14 @@ fuzz: ## the decoders of what comes off the network, SECONDS_EACH=60 for each ta
 bench-transport: deps ## the QUIC carrier beside bare quinn, TCP and TLS, on loopback and at MTU 1500 (about four minutes)
 	@$(CARGO) bench --locked --profile dev -p cairn-transport --bench transport
 
-# Root or sudo installs etcd and protoc; etcd's driver is a workspace of its own, because its client needs protoc.
+# Built as what users run, since etcd is; the first time that takes a quarter of an hour, RocksDB's. Root or sudo installs
+# etcd and protoc; etcd's driver is a workspace of its own, because its client needs protoc.
 .PHONY: bench-metadata
 bench-metadata: deps ## the metadata service alone, beside a 3-member etcd, and with CAIRN_BENCH_OBJECTS=1000000 objects
 	@scripts/deps bench
 	@$(CARGO) build --quiet --locked --release --manifest-path etcd-bench/Cargo.toml --target-dir "$(TARGET_DIR)/etcd-driver"
 	@CAIRN_BENCH_ETCD_DRIVER="$(abspath $(TARGET_DIR))/etcd-driver/release/cairn-etcd-bench" \
-	    $(CARGO) bench --locked --profile dev -p cairn-metadata --bench metadata
+	    $(CARGO) bench --locked --profile release -p cairn-metadata --bench metadata
 
 .PHONY: clean
 clean: ## remove the build output; ./cairn-data stays

@@ -36,7 +36,7 @@ pub enum EnvelopeError {
 }
 
 /// A message that is stored as a record, with the version it is written under.
-pub trait Record: Message + Default {
+pub trait Record: Message + Default + Clone + 'static {
     /// Version written today; all versions from 1 up to it can be read.
     const VERSION: u8;
 }

@@ -18,6 +18,7 @@ mod list;
 mod lock;
 mod map;
 mod object;
+mod open_records;
 mod path;
 mod permit;
 mod plan;

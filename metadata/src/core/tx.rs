@@ -2,7 +2,7 @@
 //!
 //! Invariant: a command sees its own writes and those of the commands before it; a refused command leaves none.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{collections::BTreeMap, ops::Bound, rc::Rc};
 
 use bytes::Bytes;
 use cairn_common::{
@@ -11,6 +11,7 @@ use cairn_common::{
 };
 
 use super::{
+    open_records::{OpenRecord, OpenRecords},
     replies::Replies,
     view::{Family, View, ViewError, Visitor, Write},
 };
@@ -40,13 +41,37 @@ pub(crate) fn refuse(code: ErrorCode, detail: impl Into<String>) -> ApplyError {
 }
 
 /// The writes to one family, by key; `None` where the record is removed.
-type Written = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+type Written = BTreeMap<Vec<u8>, Option<Value>>;
+
+/// A written record.
+#[derive(Clone)]
+enum Value {
+    Sealed(Vec<u8>),
+    /// One that is likely to be written again: it is sealed once, at the end.
+    Open(Rc<dyn OpenRecord>),
+}
+
+impl Value {
+    fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Sealed(bytes) => bytes.clone(),
+            Self::Open(record) => record.seal(),
+        }
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Sealed(bytes) => bytes,
+            Self::Open(record) => record.seal(),
+        }
+    }
+}
 
 /// A write of the command at hand, with what had been written under the key before.
 struct Undo {
     family: Family,
     key: Vec<u8>,
-    before: Option<Option<Vec<u8>>>,
+    before: Option<Option<Value>>,
 }
 
 /// The state with the writes made so far.
@@ -55,6 +80,7 @@ pub(crate) struct Tx<'a> {
     /// By the family's number.
     written: Vec<Written>,
     undo: Vec<Undo>,
+    open: OpenRecords,
     /// Log index of the entry.
     pub(crate) log_index: u64,
     /// The entry's time, in milliseconds since 1970; it never goes back.
@@ -78,6 +104,7 @@ impl<'a> Tx<'a> {
             view,
             written,
             undo: Vec::new(),
+            open: OpenRecords::default(),
             log_index,
             time_ms,
             replies: Replies::default(),
@@ -101,6 +128,7 @@ impl<'a> Tx<'a> {
     /// Drops the writes of the command at hand.
     pub(crate) fn reject(&mut self) {
         while let Some(Undo { family, key, before }) = self.undo.pop() {
+            self.open.forget(family, &key);
             let written = &mut self.written[family as usize];
             match before {
                 Some(value) => written.insert(key, value),
@@ -115,7 +143,11 @@ impl<'a> Tx<'a> {
         let mut writes = Vec::with_capacity(self.written.iter().map(BTreeMap::len).sum());
         for family in Family::ALL {
             let written = std::mem::take(&mut self.written[family as usize]);
-            writes.extend(written.into_iter().map(|(key, value)| Write { family, key, value }));
+            writes.extend(written.into_iter().map(|(key, value)| Write {
+                family,
+                key,
+                value: value.map(Value::into_bytes),
+            }));
         }
         writes
     }
@@ -127,20 +159,27 @@ impl<'a> Tx<'a> {
 
     /// Sets the record under `key`.
     pub(crate) fn put<R: Record>(&mut self, family: Family, key: Vec<u8>, record: &R) {
-        self.put_raw(family, key, envelope::seal(record));
+        if !OpenRecords::keeps(family) {
+            return self.put_raw(family, key, envelope::seal(record));
+        }
+        let record: Rc<dyn OpenRecord> = Rc::new(record.clone());
+        self.open.keep(family, &key, Some(Rc::clone(&record)));
+        self.write(family, key, Some(Value::Open(record)));
     }
 
     /// Sets the bytes under `key`.
     pub(crate) fn put_raw(&mut self, family: Family, key: Vec<u8>, value: Vec<u8>) {
-        self.write(family, key, Some(value));
+        self.open.forget(family, &key);
+        self.write(family, key, Some(Value::Sealed(value)));
     }
 
     /// Removes what is under `key`.
     pub(crate) fn delete(&mut self, family: Family, key: Vec<u8>) {
+        self.open.forget(family, &key);
         self.write(family, key, None);
     }
 
-    fn write(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+    fn write(&mut self, family: Family, key: Vec<u8>, value: Option<Value>) {
         let before = self.written[family as usize].insert(key.clone(), value);
         self.undo.push(Undo { family, key, before });
     }
@@ -149,7 +188,7 @@ impl<'a> Tx<'a> {
 impl View for Tx<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
         match self.written[family as usize].get(key) {
-            Some(value) => Ok(value.clone()),
+            Some(value) => Ok(value.as_ref().map(Value::to_bytes)),
             None => self.view.get(family, key),
         }
     }
@@ -161,7 +200,7 @@ impl View for Tx<'_> {
         self.view.scan(family, from, &mut |key, value| {
             while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| new_key.as_slice() <= key) {
                 if let Some(new_value) = new_value {
-                    go_on = visit(new_key, new_value);
+                    go_on = visit(new_key, &new_value.to_bytes());
                 }
                 if new_key == key || !go_on {
                     return go_on;
@@ -175,9 +214,13 @@ impl View for Tx<'_> {
             if !go_on {
                 break;
             }
-            go_on = visit(key, value);
+            go_on = visit(key, &value.to_bytes());
         }
         Ok(())
+    }
+
+    fn open_records(&self) -> Option<&OpenRecords> {
+        Some(&self.open)
     }
 }
 
@@ -186,9 +229,19 @@ pub(crate) type RecordVisitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, View
 
 /// The record under `key` of any view.
 pub(crate) fn read_record<R: Record>(view: &dyn View, family: Family, key: &[u8]) -> Result<Option<R>, ViewError> {
-    view.get(family, key)?
+    let kept = view.open_records().filter(|_| OpenRecords::keeps(family));
+    if let Some(found) = kept.and_then(|kept| kept.find(family, key)) {
+        return Ok(found);
+    }
+    let record: Option<R> = view
+        .get(family, key)?
         .map(|bytes| open_record(family, &bytes))
-        .transpose()
+        .transpose()?;
+    if let Some(kept) = kept {
+        let open = record.clone().map(|record| Rc::new(record) as Rc<dyn OpenRecord>);
+        kept.keep(family, key, open);
+    }
+    Ok(record)
 }
 
 /// The record in `bytes`.

@@ -122,7 +122,14 @@ pub trait View {
 
     /// Visits the records of `family` from `from` on, in ascending key order, until the visitor answers `false`.
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError>;
+
+    /// Records of this state that are kept decoded; none where it keeps none.
+    fn open_records(&self) -> Option<&OpenRecords> {
+        None
+    }
 }
+
+pub(crate) use super::open_records::OpenRecords;
 
 /// One change: a record set, or removed where the value is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]

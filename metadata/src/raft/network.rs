@@ -331,12 +331,14 @@ impl Drop for Feeding {
 }
 
 /// Sends appends until there are no more, the stream has come of age, or nobody takes them.
-async fn feed<S>(mut input: S, sender: BodySender, sent: mpsc::Sender<()>)
+async fn feed<S>(input: S, sender: BodySender, sent: mpsc::Sender<()>)
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin,
 {
     let age = tokio::time::sleep(STREAM_AGE);
     tokio::pin!(age);
+    // It is asked once more than it has to give where it ends while a notice waits for news.
+    let mut input = input.fuse();
     loop {
         let append = tokio::select! {
             biased;

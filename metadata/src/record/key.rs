@@ -1,12 +1,15 @@
 //! Building and reading record keys.
 
+/// Bytes of most keys at most: those of a name in a directory are longer where the name is.
+const USUAL_LEN: usize = 64;
+
 /// A key under construction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct KeyWriter(Vec<u8>);
 
 impl KeyWriter {
     pub(crate) fn new() -> Self {
-        Self::default()
+        Self(Vec::with_capacity(USUAL_LEN))
     }
 
     pub(crate) fn u8(mut self, value: u8) -> Self {

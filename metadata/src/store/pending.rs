@@ -14,8 +14,9 @@ use super::{
 };
 use crate::core::view::{Family, Write};
 
-/// Bytes kept at most: more would save little, and the batch holds up whoever applies.
-const BYTES_MAX: usize = 512 << 10;
+/// Bytes kept at most: records that go over together lie near each other, which makes entering them cheaper; more would save
+/// little, and the batch holds up whoever applies.
+const BYTES_MAX: usize = 2 << 20;
 /// What a record costs beside its bytes, about.
 const OVERHEAD_BYTES: usize = 64;
 
