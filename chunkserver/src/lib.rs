@@ -1,20 +1,22 @@
 //! The shard store: durable shards on devices, served over the transport.
 //!
-//! A server has devices, each with a store of its own behind [`ShardStore`]; today's store keeps one file per shard. It knows
-//! shards and devices, and nothing of placement, chunks' other shards or files. Invariants: a shard is acknowledged only
-//! once it is synced and will be found after a power cut; a shard that is stored never changes; a device that lost an
-//! operation to an I/O error serves nothing more until restart, and the others do not notice.
+//! A server has devices. Each is a log of segments with an index over it: `core` decides, `engine` does it on a disk as blocking
+//! calls, `device` runs it with threads of the device's own. It knows shards and devices, and nothing of placement, chunks'
+//! other shards or files. Invariants: a shard is acknowledged only once it is synced and will be found after a power cut; a
+//! shard that is stored never changes; a device that lost an operation to an I/O error serves nothing more until restart,
+//! and the others do not notice.
 
-mod file_store;
+mod core;
+mod device;
+mod directory;
+mod engine;
 mod metrics;
 mod server;
 mod shard;
-mod shard_directories;
 mod store;
 mod superblock;
 
+pub use device::DeviceSettings;
 pub use metrics::Metrics;
 pub use server::{ChunkServer, ChunkServerConfig, DeviceConfig};
-pub use shard::{NewShard, ShardKey, ShardPage, StoredShard};
-pub use store::{ShardStore, StoreError, StoreStatus};
 pub use superblock::{DeviceIdentity, FormatError, format_device};

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_common::{
     ids::{DeviceId, Incarnation, NodeId},
-    limits::{CHUNK_SIZE_BYTES, DEVICE_RESERVE_BYTES, INVENTORY_PAGE_MAX},
+    limits::INVENTORY_PAGE_MAX,
     wire::{
         failure::{Failure, FailureCode},
         kind::RequestKind,
@@ -23,10 +23,10 @@ use cairn_transport::{Body, Peer, Request, Response, Service, failure, reply};
 use prost::Message;
 
 use crate::{
-    file_store::{FileStore, OpenConfig},
+    device::{DeviceSettings, DeviceStore, OpenConfig, PutError},
     metrics::{DeviceMetrics, Metrics},
-    shard::{NewShard, ShardKey},
-    store::{ShardStore, StoreError, StoreStatus},
+    shard::{ListedShard, ShardDescription, ShardKey},
+    store::{StoreError, StoreStatus},
     superblock::DeviceIdentity,
 };
 
@@ -37,8 +37,8 @@ pub struct ChunkServerConfig {
     pub server_id: NodeId,
     /// Its devices, formatted before.
     pub devices: Vec<DeviceConfig>,
-    /// Free bytes below which a device refuses shards.
-    pub reserve_bytes: u64,
+    /// How their stores work.
+    pub settings: DeviceSettings,
     /// Where it counts.
     pub metrics: Metrics,
 }
@@ -66,7 +66,7 @@ struct Device {
     config: DeviceConfig,
     metrics: DeviceMetrics,
     /// The store, or why there is none.
-    store: Result<Arc<dyn ShardStore>, String>,
+    store: Result<Arc<DeviceStore>, String>,
 }
 
 impl ChunkServerConfig {
@@ -75,7 +75,7 @@ impl ChunkServerConfig {
         Self {
             server_id,
             devices,
-            reserve_bytes: DEVICE_RESERVE_BYTES,
+            settings: DeviceSettings::default(),
             metrics: Metrics::default(),
         }
     }
@@ -98,22 +98,16 @@ impl ChunkServer {
             .into_iter()
             .map(|device| {
                 let metrics = config.metrics.of(device.id);
-                let open = open_config(&device, config.reserve_bytes, metrics.clone());
-                (
-                    device,
-                    metrics,
-                    tokio::task::spawn_blocking(move || FileStore::open(open)),
-                )
+                let open = open_config(&device, config.settings, metrics.clone());
+                let opening = tokio::task::spawn_blocking(move || DeviceStore::open(open));
+                (device, metrics, opening)
             })
             .collect();
         let mut devices = BTreeMap::new();
         for (config, metrics, opening) in openings {
             let opened = opening.await.unwrap_or_else(|_| Err("opening it panicked".to_owned()));
             let store = match opened {
-                Ok(store) => {
-                    store.count_in_background();
-                    Ok(Arc::new(store) as Arc<dyn ShardStore>)
-                }
+                Ok(store) => Ok(Arc::new(store)),
                 Err(reason) => {
                     metrics.up.set(0);
                     tracing::error!(device = %config.id, path = %config.path.display(), reason, "the device is down");
@@ -145,17 +139,12 @@ impl ChunkServer {
     async fn handle_put(&self, request: Request) -> Result<Response, Failure> {
         let message: PutShard = decode(request.header)?;
         let device = self.device(message.device, message.incarnation)?;
-        let announced = usize::try_from(message.shard_len)
-            .unwrap_or(usize::MAX)
-            .min(CHUNK_SIZE_BYTES);
-        let payload = request
-            .body
-            .collect(announced)
-            .await
-            .map_err(|error| malformed(error.to_string()))?;
-        let shard = NewShard::new(message, payload).map_err(malformed)?;
-        let stored = device.store()?.put(shard).await;
-        device.counted(stored)?;
+        let shard = ShardDescription::new(message).map_err(malformed)?;
+        match device.store()?.put(shard, request.body).await {
+            Ok(()) => {}
+            Err(PutError::Store(error)) => device.counted(Err(error))?,
+            Err(error @ (PutError::Body(_) | PutError::Length)) => return Err(malformed(error.to_string())),
+        }
         Ok(reply(&PutShardReply {}, Body::empty()))
     }
 
@@ -163,11 +152,8 @@ impl ChunkServer {
         let message: GetShard = decode(request.header)?;
         let device = self.device(message.device, message.incarnation)?;
         let key = key_of(&message.chunk_id, message.shard_index)?;
-        let read = device
-            .store()?
-            .read(key, message.first_block, message.block_count)
-            .await;
-        let shard = device.counted(read)?;
+        let read = device.store()?.read(key, message.first_block, message.block_count);
+        let shard = device.counted(read.await)?;
         let header = GetShardReply {
             shard_len: shard.shard_len,
             block_hashes: shard.block_hashes,
@@ -196,15 +182,16 @@ impl ChunkServer {
         let listed = device.store()?.list(after, INVENTORY_PAGE_MAX).await;
         let page = device.counted(listed)?;
         let next = page
-            .keys
+            .shards
             .last()
             .filter(|_| page.more)
-            .map(|key| Bytes::copy_from_slice(&key.to_bytes()));
-        let name = |key: &ShardKey| ShardName {
-            chunk_id: Bytes::copy_from_slice(&key.chunk.to_bytes()),
-            shard_index: key.index.into(),
+            .map(|last| Bytes::copy_from_slice(&last.key.to_bytes()));
+        let name = |listed: &ListedShard| ShardName {
+            chunk_id: Bytes::copy_from_slice(&listed.key.chunk.to_bytes()),
+            shard_index: listed.key.index.into(),
+            damaged: listed.is_damaged,
         };
-        let shards = page.keys.iter().map(name).collect();
+        let shards = page.shards.iter().map(name).collect();
         Ok(reply(
             &ListShardsReply {
                 shards,
@@ -250,8 +237,8 @@ impl Service for ChunkServer {
 }
 
 impl Device {
-    fn store(&self) -> Result<&dyn ShardStore, Failure> {
-        self.store.as_deref().map_err(|reason| {
+    fn store(&self) -> Result<&Arc<DeviceStore>, Failure> {
+        self.store.as_ref().map_err(|reason| {
             self.metrics.errors.inc();
             failure_of(&StoreError::Down(reason.clone()))
         })
@@ -266,7 +253,14 @@ impl Device {
 
     async fn status(&self) -> DeviceStatus {
         let status = match &self.store {
-            Ok(store) => store.status().await,
+            Ok(store) => {
+                let store = Arc::clone(store);
+                let status = tokio::task::spawn_blocking(move || store.status()).await;
+                status.unwrap_or_else(|_| StoreStatus {
+                    down: Some("the device's status cannot be read".to_owned()),
+                    ..StoreStatus::default()
+                })
+            }
             Err(reason) => StoreStatus {
                 down: Some(reason.clone()),
                 ..StoreStatus::default()
@@ -282,17 +276,23 @@ impl Device {
             free_bytes: status.free_bytes,
             used_bytes: status.used_bytes,
             corrupt_shards: status.corrupt_shards,
+            scrub_finished_ms: status.scrub_finished_ms,
         }
     }
 }
 
-fn open_config(device: &DeviceConfig, reserve_bytes: u64, metrics: DeviceMetrics) -> OpenConfig {
+fn open_config(device: &DeviceConfig, settings: DeviceSettings, metrics: DeviceMetrics) -> OpenConfig {
     let identity = DeviceIdentity {
         cluster_id: device.cluster_id,
         device: device.id,
         incarnation: device.incarnation,
     };
-    OpenConfig::new(device.path.clone(), identity, reserve_bytes, metrics)
+    OpenConfig {
+        path: device.path.clone(),
+        identity,
+        settings,
+        metrics,
+    }
 }
 
 fn failure_of(error: &StoreError) -> Failure {

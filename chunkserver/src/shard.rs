@@ -14,58 +14,64 @@ use cairn_common::{
 
 /// Names one shard of one chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ShardKey {
+pub(crate) struct ShardKey {
     /// The chunk.
-    pub chunk: ChunkId,
+    pub(crate) chunk: ChunkId,
     /// Which shard of it, from 0.
-    pub index: u8,
+    pub(crate) index: u8,
 }
 
-/// A shard to be stored; its numbers agree with each other.
-#[derive(Clone, Debug)]
-pub struct NewShard {
+/// What is known of a shard without its bytes; its numbers agree with each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShardDescription {
     /// Its key.
-    pub key: ShardKey,
+    pub(crate) key: ShardKey,
     /// Bytes of the whole chunk.
-    pub chunk_len: u32,
+    pub(crate) chunk_len: u32,
     /// Bytes of the shard.
-    pub shard_len: u32,
+    pub(crate) shard_len: u32,
     /// The hash of each of its blocks, 32 bytes each.
-    pub block_hashes: Bytes,
+    pub(crate) block_hashes: Bytes,
     /// The hash of every shard of the chunk, 32 bytes each.
-    pub shard_hashes: Bytes,
-    /// Its bytes, in order.
-    pub payload: Vec<Bytes>,
+    pub(crate) shard_hashes: Bytes,
 }
 
 /// Blocks of a stored shard, as they were found: the reader verifies them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredShard {
+pub(crate) struct StoredShard {
     /// Bytes of the whole shard.
-    pub shard_len: u32,
+    pub(crate) shard_len: u32,
     /// The hash of each of its blocks, 32 bytes each.
-    pub block_hashes: Bytes,
+    pub(crate) block_hashes: Bytes,
     /// The hash of every shard of the chunk, 32 bytes each.
-    pub shard_hashes: Bytes,
+    pub(crate) shard_hashes: Bytes,
     /// The blocks asked for.
-    pub payload: Bytes,
+    pub(crate) payload: Bytes,
+}
+
+/// A shard in an inventory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListedShard {
+    pub(crate) key: ShardKey,
+    /// Whether it was found damaged.
+    pub(crate) is_damaged: bool,
 }
 
 /// One page of an inventory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ShardPage {
-    /// Keys in order.
-    pub keys: Vec<ShardKey>,
+pub(crate) struct ShardPage {
+    /// In order of keys.
+    pub(crate) shards: Vec<ListedShard>,
     /// Whether there are more behind the last.
-    pub more: bool,
+    pub(crate) more: bool,
 }
 
 impl ShardKey {
     /// Bytes of an encoded key.
-    pub const LEN: usize = ChunkId::LEN + 1;
+    pub(crate) const LEN: usize = ChunkId::LEN + 1;
 
     /// The key of shard `index` of the chunk in `chunk_id`, or `None` where there is no such.
-    pub fn new(chunk_id: &[u8], index: u32) -> Option<Self> {
+    pub(crate) fn new(chunk_id: &[u8], index: u32) -> Option<Self> {
         let index = u8::try_from(index)
             .ok()
             .filter(|index| usize::from(*index) < WIDTH_MAX)?;
@@ -76,7 +82,7 @@ impl ShardKey {
     }
 
     /// The key's bytes: chunk id, then index.
-    pub fn to_bytes(self) -> [u8; Self::LEN] {
+    pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[..ChunkId::LEN].copy_from_slice(&self.chunk.to_bytes());
         bytes[ChunkId::LEN] = self.index;
@@ -84,7 +90,7 @@ impl ShardKey {
     }
 
     /// The key in `bytes`, or `None` where they are none.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (chunk_id, index) = bytes.split_at_checked(ChunkId::LEN)?;
         let [index] = index else { return None };
         Self::new(chunk_id, u32::from(*index))
@@ -110,16 +116,13 @@ impl fmt::Display for ShardKey {
     }
 }
 
-impl NewShard {
+impl ShardDescription {
     /// The shard of a request, or what is wrong with it.
-    pub fn new(request: PutShard, payload: Vec<Bytes>) -> Result<Self, &'static str> {
+    pub(crate) fn new(request: PutShard) -> Result<Self, &'static str> {
         let key = ShardKey::new(&request.chunk_id, request.shard_index).ok_or("no shard has this name")?;
         let shard_len = request.shard_len as usize;
         if shard_len == 0 || shard_len > CHUNK_SIZE_BYTES || request.shard_len > request.chunk_len {
             return Err("the shard is empty, or longer than its chunk or than any");
-        }
-        if payload.iter().map(Bytes::len).sum::<usize>() != shard_len {
-            return Err("the shard's bytes are not as many as announced");
         }
         let blocks = hashes(&request.block_hashes);
         if request.block_hashes.len() != shard_len.div_ceil(BLOCK_SIZE_BYTES) * Hash::LEN {
@@ -138,8 +141,13 @@ impl NewShard {
             shard_len: request.shard_len,
             block_hashes: request.block_hashes,
             shard_hashes: request.shard_hashes,
-            payload,
         })
+    }
+
+    /// The hash of the shard itself, out of those of its chunk; zeros where the list is too short to hold it.
+    pub(crate) fn own_hash(&self) -> Hash {
+        let own = self.shard_hashes.chunks_exact(Hash::LEN).nth(self.key.index.into());
+        own.and_then(Hash::from_slice).unwrap_or(Hash::new([0; Hash::LEN]))
     }
 }
 

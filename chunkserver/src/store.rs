@@ -1,16 +1,8 @@
-//! The interface of a device's store: what the server needs and any engine gives.
-//!
-//! Invariants of every implementation: `put` returns once the shard survives a power cut, and never replaces a shard by
-//! other content; a future that is dropped may leave its operation running but never half done; after an I/O error all
-//! operations answer [`StoreError::Down`] until the store is opened anew.
-
-use async_trait::async_trait;
-
-use crate::shard::{NewShard, ShardKey, ShardPage, StoredShard};
+//! What a device's store answers besides shards: errors by what the caller does next, state and space.
 
 /// Why a store did not do what was asked, by what the caller does next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The shard is not there: ask another device.
     #[error("the device does not hold the shard")]
     NotFound,
@@ -33,34 +25,17 @@ pub enum StoreError {
 
 /// State and space of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoreStatus {
+pub(crate) struct StoreStatus {
     /// Why it does not serve; `None` while it does.
-    pub down: Option<String>,
+    pub(crate) down: Option<String>,
     /// Bytes of the file system.
-    pub total_bytes: u64,
+    pub(crate) total_bytes: u64,
     /// Bytes of it that are free.
-    pub free_bytes: u64,
-    /// Bytes that shards take, as far as they were counted.
-    pub used_bytes: u64,
-    /// Shards found damaged since the store was opened.
-    pub corrupt_shards: u64,
-}
-
-/// Durable shards of one device.
-#[async_trait]
-pub trait ShardStore: Send + Sync + 'static {
-    /// Stores `shard` durably. Storing the same again succeeds.
-    async fn put(&self, shard: NewShard) -> Result<(), StoreError>;
-
-    /// Reads up to `block_count` blocks from `first_block` on; fewer come where the shard ends.
-    async fn read(&self, key: ShardKey, first_block: u32, block_count: u32) -> Result<StoredShard, StoreError>;
-
-    /// Deletes a shard for good. Deleting one that is not there succeeds.
-    async fn delete(&self, key: ShardKey) -> Result<(), StoreError>;
-
-    /// Up to `limit` keys behind `after`, in order.
-    async fn list(&self, after: Option<ShardKey>, limit: usize) -> Result<ShardPage, StoreError>;
-
-    /// State and space.
-    async fn status(&self) -> StoreStatus;
+    pub(crate) free_bytes: u64,
+    /// Bytes that shards take, with their headers.
+    pub(crate) used_bytes: u64,
+    /// Shards that were found damaged and not replaced since.
+    pub(crate) corrupt_shards: u64,
+    /// When the last whole pass of the scrub ended, in milliseconds since 1970; 0 before the first has.
+    pub(crate) scrub_finished_ms: u64,
 }

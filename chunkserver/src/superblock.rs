@@ -12,21 +12,18 @@ use cairn_common::{
 };
 use prost::Message;
 use rustix::{
-    fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync, mkdirat, openat, renameat, statat},
+    fs::{FlockOperation, Mode, OFlags, flock, fsync, mkdirat, openat, renameat},
     io::{Errno, write},
 };
 
-use crate::shard_directories::{SHARDS, TMP, entries, open_directory, shard_directory_names};
-
-/// Name of the superblock file.
-pub(crate) const SUPERBLOCK: &str = "cairn-device";
+use crate::directory::{self, SEGMENTS, SUPERBLOCK};
 
 const SUPERBLOCK_NEW: &str = "cairn-device.new";
 const MAGIC: &[u8; 8] = b"CAIRNDEV";
 const SUPERBLOCK_BYTES_MAX: u64 = 4096;
 
-/// One file for each shard under `shards/`.
-const LAYOUT_FILES: u32 = 1;
+/// A log of segments under `segments/`, and an index over it. (1 was a file for each shard.)
+const LAYOUT_SEGMENTS: u32 = 2;
 
 /// What tells a device from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,16 +89,16 @@ pub(crate) enum SuperblockError {
 /// format that was cut short is completed by repeating it.
 pub fn format_device(path: &Path, identity: &DeviceIdentity) -> Result<(), FormatError> {
     std::fs::create_dir_all(path).map_err(|error| FormatError::Io("create the directory", error))?;
-    let root = open_directory(path).map_err(io("open the directory"))?;
+    let root = directory::open(path).map_err(io("open the directory"))?;
     match open_superblock(&root, identity) {
         Ok(_) => return Ok(()),
         Err(SuperblockError::Absent) => refuse_foreign(&root)?,
         Err(error) => return Err(FormatError::OtherDevice(error.to_string())),
     }
-    make_directories(&root).map_err(io("create the shard directories"))?;
+    make_directories(&root).map_err(io("create the segments' directory"))?;
     write_superblock(&root, identity).map_err(io("write the superblock"))?;
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        let parent = open_directory(parent).map_err(io("open the parent directory"))?;
+        let parent = directory::open(parent).map_err(io("open the parent directory"))?;
         fsync(&parent).map_err(io("sync the parent directory"))?;
     }
     Ok(())
@@ -137,7 +134,7 @@ fn check(found: &Superblock, expected: &DeviceIdentity) -> Result<(), Superblock
             found.device, found.incarnation, expected.device, expected.incarnation
         )));
     }
-    if found.layout != LAYOUT_FILES {
+    if found.layout != LAYOUT_SEGMENTS {
         return Err(SuperblockError::Other(format!(
             "its layout {} is unknown to this program",
             found.layout
@@ -151,7 +148,7 @@ fn encode(identity: &DeviceIdentity) -> Vec<u8> {
         cluster_id: identity.cluster_id.to_vec(),
         device: identity.device.value(),
         incarnation: identity.incarnation.value(),
-        layout: LAYOUT_FILES,
+        layout: LAYOUT_SEGMENTS,
     };
     let mut bytes = MAGIC.to_vec();
     bytes.extend(envelope::seal(&superblock));
@@ -168,50 +165,26 @@ fn decode(bytes: &[u8]) -> Result<Superblock, SuperblockError> {
 
 /// Refuses a directory that holds anything but what a format that was cut short leaves.
 fn refuse_foreign(root: &OwnedFd) -> Result<(), FormatError> {
-    let listed = |directory: &OwnedFd| entries(directory).map_err(io("list the directory"));
+    let listed = |directory: &OwnedFd| directory::entries(directory).map_err(io("list the directory"));
     for name in listed(root)? {
-        if !["lost+found", SHARDS, TMP, SUPERBLOCK_NEW].contains(&name.as_str()) {
+        if !["lost+found", SEGMENTS, SUPERBLOCK_NEW].contains(&name.as_str()) {
             return Err(FormatError::NotEmpty(name));
         }
     }
-    let open = |directory: &OwnedFd, name: &str| {
-        openat(
-            directory,
-            name,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
+    let Ok(segments) = directory::open_in(root, SEGMENTS) else {
+        return Ok(());
     };
-    for parent in [SHARDS, TMP] {
-        let Ok(parent_fd) = open(root, parent) else { continue };
-        for name in listed(&parent_fd)? {
-            let inner = open(&parent_fd, &name).map(|inner| listed(&inner));
-            if parent == TMP || !matches!(inner, Ok(Ok(names)) if names.is_empty()) {
-                return Err(FormatError::NotEmpty(format!("{parent}/{name}")));
-            }
-        }
+    match listed(&segments)?.first() {
+        Some(name) => Err(FormatError::NotEmpty(format!("{SEGMENTS}/{name}"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn make_directories(root: &OwnedFd) -> Result<(), Errno> {
-    let make = |directory: &OwnedFd, name: &str| match mkdirat(directory, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+    match mkdirat(root, SEGMENTS, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => fsync(root),
         Err(error) => Err(error),
-    };
-    make(root, TMP)?;
-    make(root, SHARDS)?;
-    let shards = openat(
-        root,
-        SHARDS,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
-    for name in shard_directory_names() {
-        make(&shards, &name)?;
     }
-    fsync(&shards)?;
-    fsync(root)
 }
 
 /// The superblock comes last: a directory that has one is complete.
@@ -225,11 +198,6 @@ fn write_superblock(root: &OwnedFd, identity: &DeviceIdentity) -> Result<(), Err
     fsync(&file)?;
     renameat(root, SUPERBLOCK_NEW, root, SUPERBLOCK)?;
     fsync(root)
-}
-
-/// Whether the superblock is still where it was.
-pub(crate) fn superblock_is_there(root: &OwnedFd) -> bool {
-    statat(root, SUPERBLOCK, AtFlags::empty()).is_ok()
 }
 
 fn io(what: &'static str) -> impl Fn(Errno) -> FormatError {
@@ -247,7 +215,7 @@ mod tests {
     };
 
     /// Version 1 as the first release wrote it.
-    const SAMPLE_V1: &str = "434149524e444556012303cd1a0a1007070707070707070707070707070707100318092001";
+    const SAMPLE_V1: &str = "434149524e44455601d7f09d090a1007070707070707070707070707070707100318092002";
 
     #[test]
     fn the_stored_sample_is_read_and_written() {
@@ -288,7 +256,7 @@ mod tests {
         std::fs::remove_file(path.join(SUPERBLOCK)).expect("it is there");
         format_device(&path, &IDENTITY).expect("only what a format leaves");
         std::fs::remove_file(path.join(SUPERBLOCK)).expect("it is there");
-        std::fs::write(path.join("shards/00/data"), b"data").expect("writable");
+        std::fs::write(path.join("segments/data"), b"data").expect("writable");
         assert!(matches!(format_device(&path, &IDENTITY), Err(FormatError::NotEmpty(_))));
 
         let foreign = folder.path().join("foreign");

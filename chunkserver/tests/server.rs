@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use bytes::Bytes;
-use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig, DeviceIdentity, format_device};
+use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig, DeviceIdentity, DeviceSettings, format_device};
 use cairn_common::{
     checksum::{Hash, block_hashes, shard_hash},
     ids::{ChunkId, DeviceId, Incarnation, NodeId, SessionId},
@@ -123,8 +123,14 @@ async fn start(folder: &Path, formatted: &[u32], reserve_bytes: u64) -> Caller {
         )
         .expect("formatted");
     }
-    let config = ChunkServerConfig {
+    let settings = DeviceSettings {
         reserve_bytes,
+        // A shard of the full disk's test fills one.
+        segment_bytes: Some((1 << 20) + (256 << 10)),
+        ..DeviceSettings::default()
+    };
+    let config = ChunkServerConfig {
+        settings,
         ..ChunkServerConfig::new(SERVER, vec![device(1), device(2)])
     };
     let server = ChunkServer::start(config).await;
@@ -367,10 +373,23 @@ fn a_disk_that_fills_up_refuses_and_recovers() {
                 assert!(caller.get(put).await.expect("kept") == bytes);
             }
             caller.delete(&stored[0]).await.expect("deletes need no room");
-            caller.put(&stored[0], &bytes).await.expect("room was made");
+            let made_room = async {
+                while caller.put(&stored[0], &bytes).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let waited = tokio::time::timeout(Duration::from_secs(20), made_room).await;
+            waited.expect("compaction makes room");
             for put in &stored {
                 caller.delete(put).await.expect("deleted");
             }
+            let came_back = async {
+                while caller.status().await[id as usize - 1].free_bytes < 12 << 20 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let waited = tokio::time::timeout(Duration::from_secs(20), came_back).await;
+            waited.expect("compaction gives the room back");
             assert!(caller.status().await[id as usize - 1].up);
         }
     });

@@ -238,13 +238,13 @@ pub const BUCKET_CACHE_MAX: usize = 1024;
 /// Free bytes below which a device refuses shards, so that deletes and compaction keep room to work.
 pub const DEVICE_RESERVE_BYTES: u64 = 64 << 20;
 
-/// Shard writes and deletes running on one device at a time: enough to share its journal's commits.
-pub const DEVICE_WRITES_MAX: usize = 32;
+/// Threads of a device that write large shards: what keeps a fast disk's queue full.
+pub const DEVICE_WRITES_MAX: usize = 16;
 
-/// Shard reads running on one device at a time, apart from writes so that they never wait behind syncs.
+/// Threads of a device that read, apart from those that write so that reads never wait behind syncs.
 pub const DEVICE_READS_MAX: usize = 16;
 
-/// Requests waiting for one device beyond those running; above it the device is busy.
+/// Requests waiting for one device's threads beyond those running; above it the device is busy.
 pub const DEVICE_QUEUE_MAX: usize = 1024;
 
 /// Free bytes on the metadata store's disk below which it takes no more data, so that deletes, the log and flushes of what

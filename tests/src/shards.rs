@@ -1,93 +1,126 @@
-//! The shard files of a server, and ways to damage them. Knows where they are, nothing of what is in them.
+//! The shards of a server where they lie on its devices, and ways to damage them. Knows where the fields of a record's header
+//! are (docs/formats.md), nothing of what is in the shards.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::content::Sequence;
 use crate::server::Server;
 
+/// Records start at multiples of this.
+const UNIT: usize = 64;
+
+/// What a shard's record starts with: magic, version, kind.
+const START: &[u8] = b"CRec\x01\x01";
+
 /// A way for a disk to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// One bit somewhere in the first 64 bytes: the header.
+    /// One bit somewhere in the header.
     FlipHead,
     /// One bit anywhere.
     FlipAnywhere,
     /// One bit of the last byte.
     FlipEnd,
-    /// Half of the file is gone.
-    Truncate,
-    /// Nothing is left of it.
-    Empty,
-    /// A run of zeroes in its middle.
+    /// A run of zeroes in the middle.
     Zeroes,
-    /// The file is gone.
-    Delete,
+    /// Nothing is left of it.
+    Erase,
 }
 
 pub const ALL_DAMAGE: &[Damage] = &[
     Damage::FlipHead,
     Damage::FlipAnywhere,
     Damage::FlipEnd,
-    Damage::Truncate,
-    Damage::Empty,
     Damage::Zeroes,
-    Damage::Delete,
+    Damage::Erase,
 ];
 
-/// The shard files of a device, sorted.
+/// Where a shard lies.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub segment: PathBuf,
+    pub offset: u64,
+    /// Bytes from the record's start to the last of the payload.
+    pub length: u64,
+}
+
+/// The segments of a device, sorted.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn files(server: &Server, device: usize) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    collect(&server.device(device).join("shards"), &mut found)?;
+pub fn segments(server: &Server, device: usize) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(server.device(device).join("segments"))?;
+    let mut found: Vec<PathBuf> = listed.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     found.sort();
     Ok(found)
 }
 
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            collect(&entry.path(), found)?;
-        } else {
-            found.push(entry.path());
-        }
-    }
-    Ok(())
-}
-
-/// Damages a file; the sequence decides where.
+/// The shards of a device, in the order in which they were stored.
 ///
 /// # Errors
-/// The file cannot be changed.
-pub fn damage(path: &Path, damage: Damage, sequence: &mut Sequence) -> Result<()> {
-    if damage == Damage::Delete {
-        return Ok(fs::remove_file(path)?);
-    }
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let length = file.metadata()?.len();
-    let flip = |offset: u64| -> Result<()> {
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, offset)?;
-        byte[0] ^= 1 << (offset % 8);
-        Ok(file.write_all_at(&byte, offset)?)
-    };
-    match damage {
-        Damage::FlipHead => flip(sequence.below(length.min(64))),
-        Damage::FlipAnywhere => flip(sequence.below(length)),
-        Damage::FlipEnd => flip(length - 1),
-        Damage::Truncate => Ok(file.set_len(length / 2)?),
-        Damage::Empty => Ok(file.set_len(0)?),
-        Damage::Zeroes => {
-            let run = (length / 4).clamp(1, 4096);
-            let zeroes = vec![0; usize::try_from(run)?];
-            Ok(file.write_all_at(&zeroes, length / 2)?)
+/// The segments cannot be read.
+pub fn places(server: &Server, device: usize) -> Result<Vec<Place>> {
+    let mut found = Vec::new();
+    for segment in segments(server, device)? {
+        let bytes = fs::read(&segment)?;
+        for offset in (0..bytes.len()).step_by(UNIT) {
+            if !bytes[offset..].starts_with(START) {
+                continue;
+            }
+            let number = |at: usize| -> Result<u64> {
+                let field = bytes.get(offset + at..offset + at + 4).context("a header")?;
+                Ok(u32::from_le_bytes(field.try_into()?).into())
+            };
+            found.push(Place {
+                segment: segment.clone(),
+                offset: offset as u64,
+                length: number(12)? + number(72)?,
+            });
         }
-        Damage::Delete => unreachable!("handled above"),
+    }
+    Ok(found)
+}
+
+impl Place {
+    /// Its bytes, header included.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn read(&self) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.length)?];
+        File::open(&self.segment)?.read_exact_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
+
+    /// Writes bytes over its start.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        let file = OpenOptions::new().write(true).open(&self.segment)?;
+        Ok(file.write_all_at(bytes, self.offset + at)?)
+    }
+
+    /// Damages it; the sequence decides where.
+    ///
+    /// # Errors
+    /// It cannot be changed.
+    pub fn damage(&self, damage: Damage, sequence: &mut Sequence) -> Result<()> {
+        let bytes = self.read()?;
+        let flip = |at: u64| self.write(at, &[bytes[usize::try_from(at)?] ^ (1 << (at % 8))]);
+        match damage {
+            Damage::FlipHead => flip(sequence.below(UNIT as u64)),
+            Damage::FlipAnywhere => flip(sequence.below(self.length)),
+            Damage::FlipEnd => flip(self.length - 1),
+            Damage::Zeroes => {
+                let run = (self.length / 4).clamp(1, 4096);
+                self.write(self.length / 2, &vec![0; usize::try_from(run)?])
+            }
+            Damage::Erase => self.write(0, &vec![0; bytes.len()]),
+        }
     }
 }

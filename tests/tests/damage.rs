@@ -241,12 +241,12 @@ fn three_devices_gone_is_an_error_that_says_so() -> Result<()> {
 fn damaged_shards_are_found_counted_and_decoded_around() -> Result<()> {
     let (mut server, objects) = filled("damage-flips")?;
     let mut sequence = Sequence::new(4);
-    // Two devices lie about all that they hold, each file in a way of its own.
+    // Two devices lie about all that they hold, each shard in a way of its own.
     for device in [2, 3] {
-        let files = shards::files(&server, device)?;
-        ensure!(!files.is_empty(), "device {device} holds shards");
-        for (file, damage) in files.iter().zip(ALL_DAMAGE.iter().cycle()) {
-            shards::damage(file, *damage, &mut sequence)?;
+        let places = shards::places(&server, device)?;
+        ensure!(!places.is_empty(), "device {device} holds shards");
+        for (place, damage) in places.iter().zip(ALL_DAMAGE.iter().cycle()) {
+            place.damage(*damage, &mut sequence)?;
         }
     }
     assert_readable(&server, &objects).context("while it runs")?;
@@ -273,17 +273,49 @@ fn assert_damage_is_told(server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Each file is intact by its own checksums, and yet not what was asked for.
+/// Each record is intact but for where it lies, and yet not what was asked for.
 #[test]
 fn shards_in_each_others_place_are_found_out() -> Result<()> {
     let (server, objects) = filled("damage-swapped")?;
     for device in [0, 5] {
-        let files = shards::files(&server, device)?;
-        let contents: Vec<Vec<u8>> = files.iter().map(fs::read).collect::<Result<_, _>>()?;
-        for (index, file) in files.iter().enumerate() {
-            fs::write(file, &contents[(index + 1) % contents.len()])?;
+        let places = shards::places(&server, device)?;
+        let contents: Vec<Vec<u8>> = places.iter().map(shards::Place::read).collect::<Result<_>>()?;
+        for (index, place) in places.iter().enumerate() {
+            let mut other = contents[(index + 1) % contents.len()].clone();
+            other.truncate(contents[index].len());
+            place.write(0, &other)?;
         }
     }
+    assert_readable(&server, &objects)
+}
+
+#[test]
+fn segments_that_are_gone_or_cut_short_cost_their_shards_and_no_more() -> Result<()> {
+    let (mut server, objects) = filled("damage-segments")?;
+    server.kill()?;
+    for (device, cut) in [(1, true), (4, false)] {
+        for segment in shards::segments(&server, device)? {
+            if cut {
+                let length = fs::metadata(&segment)?.len();
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(&segment)?
+                    .set_len(length / 1000)?;
+            } else {
+                fs::remove_file(&segment)?;
+            }
+        }
+    }
+    server.start_again()?;
+    assert_readable(&server, &objects)?;
+    let mut client = server.client()?;
+    client.put(BUCKET, "afterwards", content::bytes(5, 3 << 20))?;
+    ensure!(
+        client.get(BUCKET, "afterwards")? == content::bytes(5, 3 << 20),
+        "it works on"
+    );
+    server.kill()?;
+    server.start_again()?;
     assert_readable(&server, &objects)
 }
 
@@ -292,8 +324,8 @@ fn more_damage_than_parity_is_an_error() -> Result<()> {
     let (server, objects) = filled("damage-too-much")?;
     let mut sequence = Sequence::new(6);
     for device in [0, 1, 2] {
-        for file in shards::files(&server, device)? {
-            shards::damage(&file, Damage::FlipEnd, &mut sequence)?;
+        for place in shards::places(&server, device)? {
+            place.damage(Damage::FlipEnd, &mut sequence)?;
         }
     }
     let mut client = server.client()?;

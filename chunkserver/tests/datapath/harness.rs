@@ -2,11 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::FileExt,
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -21,11 +23,11 @@ use cairn_common::{
         failure::{Failure, FailureCode},
         kind::RequestKind,
         object::Chunk,
-        shard::{GetShard, PutShard},
+        shard::{DeleteShard, DeleteShardReply, GetShard, PutShard},
     },
 };
 use cairn_datapath::{ChunkBudget, ChunkIds, Datapath, Metrics, ReadError, WriteError};
-use cairn_transport::{InProcess, Peer, Request, Response, Service, Transport, failure};
+use cairn_transport::{Body, InProcess, Peer, Request, Response, Service, Transport, call, failure};
 use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
@@ -53,12 +55,13 @@ pub(crate) struct Meddler {
 }
 
 pub(crate) struct Store {
-    folder: TempDir,
     devices: u32,
     map: Arc<ClusterMap>,
     pub(crate) meddler: Arc<Meddler>,
     pub(crate) budget: ChunkBudget,
     ids: Ids,
+    /// Last, so that it is there until the server has ended.
+    folder: TempDir,
 }
 
 #[derive(Default)]
@@ -187,28 +190,57 @@ impl Store {
         row.into_iter().map(DeviceId::value).collect()
     }
 
-    /// The file of one shard.
-    pub(crate) fn file(&self, chunk: &Chunk, shard: usize) -> PathBuf {
-        let hash = chunk.chunk_id().expect("16 bytes").placement_hash().value();
-        let id: String = chunk.id.iter().map(|byte| format!("{byte:02x}")).collect();
-        let directory = self
-            .path(self.row(chunk)[shard])
-            .join("shards")
-            .join(format!("{:02x}", hash >> 56));
-        directory.join(format!("{hash:016x}-{id}.{shard}"))
+    /// Flips one bit of a shard where it lies on its device.
+    pub(crate) fn flip(&self, chunk: &Chunk, shard: usize, spot: Spot) {
+        let segments = self.path(self.row(chunk)[shard]).join("segments");
+        for entry in std::fs::read_dir(segments).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let bytes = std::fs::read(&path).expect("readable");
+            let Some(record) = (0..bytes.len())
+                .step_by(64)
+                .find(|at| is_record(&bytes[*at..], &chunk.id, shard))
+            else {
+                continue;
+            };
+            let number =
+                |at: usize| u32::from_le_bytes(bytes[record + at..][..4].try_into().expect("4 bytes")) as usize;
+            let (payload, len) = (record + number(12), number(72));
+            let at = match spot {
+                Spot::Header(offset) => record + offset,
+                Spot::FirstByte => payload,
+                Spot::LastByte => payload + len - 1,
+            };
+            let file = std::fs::OpenOptions::new().write(true).open(&path).expect("writable");
+            return file.write_all_at(&[bytes[at] ^ 0x10], at as u64).expect("written");
+        }
+        panic!("shard {shard} is not there");
     }
 
-    /// Flips one bit of a shard's file; negative offsets count from its end.
-    pub(crate) fn flip(&self, chunk: &Chunk, shard: usize, offset: i64) {
-        let path = self.file(chunk, shard);
-        let mut bytes = std::fs::read(&path).expect("the shard is there");
-        let at = if offset < 0 {
-            bytes.len() as i64 + offset
-        } else {
-            offset
-        } as usize;
-        bytes[at] ^= 0x10;
-        std::fs::write(&path, bytes).expect("writable");
+    /// Has the server look at its devices, as everybody who asks for their state does.
+    pub(crate) async fn look(&self) {
+        let server = self.meddler.server.lock().clone().expect("it was started");
+        server.status().await;
+    }
+
+    /// Has a device forget its shard.
+    pub(crate) async fn forget(&self, chunk: &Chunk, shard: usize) {
+        let transport = InProcess::new().with_service(SERVER, ChunkServer::KINDS, self.service(), 16);
+        let message = DeleteShard {
+            device: self.row(chunk)[shard],
+            incarnation: 1,
+            chunk_id: chunk.id.clone(),
+            shard_index: shard as u32,
+        };
+        let patience = Duration::from_secs(10);
+        let deleted = call::<DeleteShardReply>(
+            &transport,
+            SERVER,
+            RequestKind::DeleteShard,
+            &message,
+            Body::empty(),
+            patience,
+        );
+        deleted.await.expect("deleted");
     }
 
     /// Lets devices fail from now on.
@@ -219,6 +251,19 @@ impl Store {
     pub(crate) fn set_down(&self, devices: impl IntoIterator<Item = u32>) {
         self.set_trouble(devices, Trouble::Answers(FailureCode::DeviceDown));
     }
+}
+
+/// A byte of a stored shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spot {
+    Header(usize),
+    FirstByte,
+    LastByte,
+}
+
+/// Whether the record of a shard starts there (docs/formats.md).
+fn is_record(bytes: &[u8], chunk_id: &[u8], shard: usize) -> bool {
+    bytes.starts_with(b"CRec\x01\x01") && usize::from(bytes[6]) == shard && bytes[16..32] == *chunk_id
 }
 
 pub(crate) async fn read(datapath: &Datapath, chunk: &Chunk, from: usize, to: usize) -> Result<Vec<u8>, ReadError> {

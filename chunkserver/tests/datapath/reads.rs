@@ -3,7 +3,7 @@
 use cairn_datapath::ReadError;
 use proptest::{prelude::*, test_runner::TestRunner};
 
-use crate::harness::{Store, Trouble, content, read, scheme, subsets};
+use crate::harness::{Spot, Store, Trouble, content, read, scheme, subsets};
 
 const SCHEMES: [&str; 5] = ["1", "3", "2+1", "4+2", "8+3"];
 
@@ -93,11 +93,13 @@ async fn removed_directories_are_read_around() {
     for device in [2, 5] {
         std::fs::remove_dir_all(store.path(device)).expect("removed");
     }
+    store.look().await;
     let datapath = store.datapath();
     for (chunk, bytes) in &chunks {
         assert!(read(&datapath, chunk, 0, bytes.len()).await.expect("readable") == *bytes);
     }
     std::fs::remove_dir_all(store.path(1)).expect("removed");
+    store.look().await;
     for (chunk, bytes) in chunks.iter().filter(|(chunk, _)| chunk.data_shards == 4) {
         let found = read(&store.datapath(), chunk, 0, bytes.len()).await;
         assert_eq!(found, Err(ReadError::TooFewShards { present: 3, needed: 4 }));
@@ -116,24 +118,30 @@ async fn flipped_bits_are_found_counted_and_read_around() {
                 .checked_sub(scheme.data_shards())
                 .map_or(0..0, |_| scheme.data_shards()..shard);
             let down: Vec<usize> = before.chain((shard >= scheme.data_shards()).then_some(0)).collect();
-            // Magic, checksum, a block hash, the first byte of the payload, the last.
-            for offset in [0, 60, 70, 4096, -1] {
+            // Magic, tag, a block hash, the payload's ends.
+            for spot in [
+                Spot::Header(0),
+                Spot::Header(80),
+                Spot::Header(100),
+                Spot::FirstByte,
+                Spot::LastByte,
+            ] {
                 let chunk = store.write(scheme, &bytes).await;
-                store.flip(&chunk, shard, offset);
+                store.flip(&chunk, shard, spot);
                 let (datapath, row) = (store.datapath(), store.row(&chunk));
                 store.set_down(down.iter().map(|shard| row[*shard]));
                 let found = read(&datapath, &chunk, 0, bytes.len()).await;
                 store.set_down([]);
                 let tolerated = down.len() < scheme.tolerance();
-                assert_eq!(found.is_ok(), tolerated, "{text}, shard {shard}, byte {offset}");
+                assert_eq!(found.is_ok(), tolerated, "{text}, shard {shard}, {spot:?}");
                 assert!(
                     found.is_err() || found == Ok(bytes.clone()),
-                    "{text}, shard {shard}, byte {offset}"
+                    "{text}, shard {shard}, {spot:?}"
                 );
                 assert_eq!(
                     datapath.metrics().corrupt_shards(),
                     1,
-                    "{text}, shard {shard}, byte {offset}"
+                    "{text}, shard {shard}, {spot:?}"
                 );
             }
         }
@@ -148,7 +156,7 @@ async fn damage_beyond_the_tolerance_is_corrupt_and_never_data() {
         let bytes = content(2, 900 * KIB + 1);
         let chunk = store.write(scheme, &bytes).await;
         for shard in 0..=scheme.tolerance() {
-            store.flip(&chunk, shard, -1);
+            store.flip(&chunk, shard, Spot::LastByte);
         }
         let datapath = store.datapath();
         let (needed, present) = (scheme.data_shards(), scheme.width());
@@ -171,7 +179,7 @@ async fn a_missing_shard_is_counted_and_read_around() {
     let store = Store::new(6, scheme).await;
     let bytes = content(3, 900 * KIB);
     let chunk = store.write(scheme, &bytes).await;
-    std::fs::remove_file(store.file(&chunk, 1)).expect("it is there");
+    store.forget(&chunk, 1).await;
     let datapath = store.datapath();
     assert!(read(&datapath, &chunk, 0, bytes.len()).await.expect("readable") == bytes);
     assert_eq!(

@@ -127,6 +127,9 @@ pub struct ShardName {
     /// Which shard of the chunk, from 0.
     #[prost(uint32, tag = "2")]
     pub shard_index: u32,
+    /// Whether the device found it damaged.
+    #[prost(bool, tag = "3")]
+    pub damaged: bool,
 }
 
 /// Asks for the state of all devices of a server.
@@ -165,10 +168,13 @@ pub struct DeviceStatus {
     /// Bytes of it that are free.
     #[prost(uint64, tag = "7")]
     pub free_bytes: u64,
-    /// Bytes of shards stored since the server counted them.
+    /// Bytes that shards take, with their headers.
     #[prost(uint64, tag = "8")]
     pub used_bytes: u64,
-    /// Shards found damaged since the server started.
+    /// Shards found damaged and not replaced since.
     #[prost(uint64, tag = "9")]
     pub corrupt_shards: u64,
+    /// When the last whole pass of the scrub ended, in milliseconds since 1970; 0 before the first has.
+    #[prost(uint64, tag = "10")]
+    pub scrub_finished_ms: u64,
 }

@@ -13,9 +13,12 @@ use super::view::Family;
 /// Records of an entry, by family and key.
 #[derive(Default)]
 pub struct OpenRecords {
-    /// By the family's number; `None` where nothing is under the key.
-    families: RefCell<HashMap<usize, HashMap<Vec<u8>, Option<Rc<dyn OpenRecord>>>>>,
+    /// By the family's number.
+    families: RefCell<HashMap<usize, HashMap<Vec<u8>, Kept>>>,
 }
+
+/// What is kept under a key; `None` where there is no record.
+type Kept = Option<Rc<dyn OpenRecord>>;
 
 /// A decoded record.
 pub(crate) trait OpenRecord {
@@ -52,7 +55,7 @@ impl OpenRecords {
     }
 
     /// Keeps what is under `key`.
-    pub(crate) fn keep(&self, family: Family, key: &[u8], open: Option<Rc<dyn OpenRecord>>) {
+    pub(crate) fn keep(&self, family: Family, key: &[u8], open: Kept) {
         let mut families = self.families.borrow_mut();
         let records = families.entry(family as usize).or_default();
         match records.get_mut(key) {

@@ -69,6 +69,14 @@ fn spawn_all(
     indexes.map(ask).collect()
 }
 
+/// Lets everything run that can, and a second of virtual time go by.
+async fn pass_a_second() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_waits_together_travels_together_and_each_has_its_own_answer() {
     let (gatherer, echo) = gatherer(0);
@@ -77,7 +85,7 @@ async fn what_waits_together_travels_together_and_each_has_its_own_answer() {
         tokio::task::yield_now().await;
     }
     let rest = spawn_all(&gatherer, 2..500);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    pass_a_second().await;
     echo.permits.add_permits(10);
     for (index, asked) in (1..).zip(first.into_iter().chain(rest)) {
         let answer = asked.await.unwrap();
@@ -96,10 +104,10 @@ async fn what_waits_together_travels_together_and_each_has_its_own_answer() {
 async fn what_was_given_up_before_it_was_sent_is_never_sent() {
     let (gatherer, echo) = gatherer(0);
     let first = spawn_all(&gatherer, 1..2);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    pass_a_second().await;
     let second = spawn_all(&gatherer, 2..3);
     let third = spawn_all(&gatherer, 3..4);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    pass_a_second().await;
     third.iter().for_each(tokio::task::JoinHandle::abort);
     for asked in first {
         assert_eq!(
@@ -123,7 +131,7 @@ async fn behind_a_node_that_is_silent_nothing_counts_as_sent() {
         let gatherer = Arc::clone(&gatherer);
         tokio::spawn(async move { gatherer.call::<ReadIndexReply>(NODE, &message, PATIENCE * 2).await })
     };
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    pass_a_second().await;
     assert!(matches!(ask(&gatherer, 2).await, Err(CallError::Unreachable { .. })));
     assert_eq!(slow.await.unwrap(), Err(CallError::DeadlineExceeded));
 }
@@ -132,7 +140,7 @@ async fn behind_a_node_that_is_silent_nothing_counts_as_sent() {
 async fn bounds_hold() {
     let (gatherer, _echo) = gatherer(0);
     let mut asked = spawn_all(&gatherer, 0..GATHERING_MAX as u64 + 2);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    pass_a_second().await;
     // The first ones are under way and wait no more, so only those beyond both bounds are refused.
     let refused = asked.iter().filter(|asked| asked.is_finished()).count();
     assert!(refused <= 2, "{refused}");

@@ -20,9 +20,23 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ListShards", list_shards()),
         sample("ListShardsReply", list_shards_reply()),
         sample("ShardName", shard_name()),
+        sample(
+            "ShardName/damaged",
+            ShardName {
+                damaged: true,
+                ..ShardName::default()
+            },
+        ),
         sample("DeviceStatusRequest", DeviceStatusRequest {}),
         sample("DeviceStatusReply", DeviceStatusReply { devices }),
         sample("DeviceStatus", device_status()),
+        sample(
+            "DeviceStatus/scrub",
+            DeviceStatus {
+                scrub_finished_ms: 5,
+                ..DeviceStatus::default()
+            },
+        ),
     ]
 }
 
@@ -90,6 +104,7 @@ fn shard_name() -> ShardName {
     ShardName {
         chunk_id: chunk_id(),
         shard_index: 5,
+        damaged: false,
     }
 }
 
@@ -104,5 +119,6 @@ fn device_status() -> DeviceStatus {
         free_bytes: 1 << 39,
         used_bytes: 1 << 38,
         corrupt_shards: 1,
+        scrub_finished_ms: 0,
     }
 }

@@ -92,6 +92,7 @@ impl FakeChunkserver {
         let name = |(_, chunk, index): &(u32, ChunkId, u32)| ShardName {
             chunk_id: Bytes::copy_from_slice(&chunk.to_bytes()),
             shard_index: *index,
+            damaged: false,
         };
         let page: Vec<_> = of_device.by_ref().take(2).map(name).collect();
         let at = u8::try_from(skip + page.len()).expect("few shards");

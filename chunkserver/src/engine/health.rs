@@ -30,6 +30,11 @@ impl Health {
         }
     }
 
+    /// Which device it is.
+    pub(crate) fn device(&self) -> DeviceId {
+        self.device
+    }
+
     /// Why the device does not serve.
     pub(crate) fn down(&self) -> Option<&str> {
         self.down.get().map(String::as_str)

@@ -1,0 +1,280 @@
+//! A device in use: its engine with the threads that run it.
+//!
+//! Reads that need no disk are answered where they are asked; others, and large writes, have threads of the device's own; one
+//! thread commits; one keeps house. Invariants: a put is answered once it is durable; each shard is changed by one at a time; a
+//! device whose disk hangs or fails holds up nobody but its own callers.
+
+mod committer;
+mod housekeeping;
+mod key_locks;
+mod put;
+mod threads;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cairn_common::limits::{DEVICE_QUEUE_MAX, DEVICE_READS_MAX, DEVICE_RESERVE_BYTES, DEVICE_WRITES_MAX};
+use cairn_transport::Body;
+use rustix::fd::OwnedFd;
+
+pub(crate) use self::put::PutError;
+use self::{committer::Committer, housekeeping::Housekeeper, key_locks::KeyLocks, threads::Threads};
+use crate::{
+    core::{location::Location, record::RecordBody},
+    directory,
+    engine::{
+        Engine, Item, Parts, Settings,
+        disk::{Disk, KernelDisk},
+        health::Health,
+        index::{Found, IndexError, RocksIndex},
+        random_salt,
+    },
+    metrics::DeviceMetrics,
+    shard::{ListedShard, ShardDescription, ShardKey, ShardPage, StoredShard},
+    store::{StoreError, StoreStatus},
+    superblock::{DeviceIdentity, open_superblock},
+};
+
+/// Memory of an index: with what is on its way to the disk a device stays below 64 MiB.
+const INDEX_MEMORY_BYTES: usize = 32 << 20;
+
+/// Bytes that compaction moves in a second: a part of what any disk does.
+const COMPACTION_BYTES_PER_SECOND: u64 = 64 << 20;
+
+/// Bytes that the scrub reads in a second: 10 TB in two weeks.
+const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
+
+/// Time from one pass of the scrub to the next.
+const SCRUB_PERIOD: Duration = Duration::from_hours(14 * 24);
+
+/// How a device's store works.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceSettings {
+    /// Free bytes that new shards never take.
+    pub reserve_bytes: u64,
+    /// Bytes of a segment; chosen by the size of the file system where it is `None`.
+    pub segment_bytes: Option<u32>,
+    /// Bytes of its file system that the device may take; all where it is `None`.
+    pub capacity_bytes: Option<u64>,
+    /// Memory of the index.
+    pub index_memory_bytes: usize,
+    /// Bytes that compaction moves in a second while there is room; 0 is as fast as it goes.
+    pub compaction_bytes_per_second: u64,
+    /// Bytes that the scrub reads in a second; 0 is as fast as it goes.
+    pub scrub_bytes_per_second: u64,
+    /// Time from the beginning of one pass of the scrub to that of the next.
+    pub scrub_period: Duration,
+}
+
+impl Default for DeviceSettings {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: DEVICE_RESERVE_BYTES,
+            segment_bytes: None,
+            capacity_bytes: None,
+            index_memory_bytes: INDEX_MEMORY_BYTES,
+            compaction_bytes_per_second: COMPACTION_BYTES_PER_SECOND,
+            scrub_bytes_per_second: SCRUB_BYTES_PER_SECOND,
+            scrub_period: SCRUB_PERIOD,
+        }
+    }
+}
+
+/// What a device's store is opened with.
+pub(crate) struct OpenConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) identity: DeviceIdentity,
+    pub(crate) settings: DeviceSettings,
+    pub(crate) metrics: DeviceMetrics,
+}
+
+/// The store of one device.
+pub(crate) struct DeviceStore {
+    // In the order in which they end: nobody asks the committer any more when it ends, and the lock goes last.
+    _housekeeper: Housekeeper,
+    reads: Threads,
+    writes: Threads,
+    committer: Arc<Committer>,
+    locks: KeyLocks,
+    engine: Arc<Engine>,
+    _lock: OwnedFd,
+}
+
+impl DeviceStore {
+    /// Opens a formatted device; the error says why it cannot serve. Blocks.
+    pub(crate) fn open(config: OpenConfig) -> Result<Self, String> {
+        let root =
+            directory::open(&config.path).map_err(|errno| format!("cannot open the device's directory: {errno}"))?;
+        let lock = open_superblock(&root, &config.identity).map_err(|error| error.to_string())?;
+        let settings = config.settings;
+        let device = config.identity.device;
+        let metrics = config.metrics.clone();
+        let engine = Arc::new(open_engine(config)?);
+        let committer = Arc::new(Committer::start(Arc::clone(&engine))?);
+        let locks = KeyLocks::default();
+        let housekeeper = Housekeeper::start(Arc::clone(&engine), Arc::clone(&committer), locks.clone(), settings)?;
+        let threads =
+            |what: &str, count, depth| Threads::new(format!("{what}-{device}"), count, DEVICE_QUEUE_MAX, depth);
+        Ok(Self {
+            _housekeeper: housekeeper,
+            reads: threads("read", DEVICE_READS_MAX, metrics.waiting.reads),
+            writes: threads("write", DEVICE_WRITES_MAX, metrics.waiting.writes),
+            committer,
+            locks,
+            engine,
+            _lock: lock,
+        })
+    }
+
+    /// Stores a shard durably, whose bytes come out of `body`. Storing the same again succeeds.
+    pub(crate) async fn put(&self, shard: ShardDescription, body: Body) -> Result<(), PutError> {
+        put::put(self, shard, body).await
+    }
+
+    /// Reads up to `block_count` blocks from `first_block` on; fewer come where the shard ends.
+    pub(crate) async fn read(
+        &self,
+        key: ShardKey,
+        first_block: u32,
+        block_count: u32,
+    ) -> Result<StoredShard, StoreError> {
+        let started = Instant::now();
+        let shard = match self.engine.read_cached(key, first_block, block_count)? {
+            Some(shard) => shard,
+            None => {
+                let engine = Arc::clone(&self.engine);
+                self.reads
+                    .run(move || engine.read(key, first_block, block_count))
+                    .await?
+            }
+        };
+        let metrics = &self.engine.metrics;
+        metrics.read_shards.inc();
+        metrics.read_bytes.inc_by(shard.payload.len() as u64);
+        metrics.read_seconds.observe(started.elapsed().as_secs_f64());
+        Ok(shard)
+    }
+
+    /// Deletes a shard for good. Deleting one that is not there succeeds.
+    pub(crate) async fn delete(&self, key: ShardKey) -> Result<(), StoreError> {
+        let lock = self.locks.lock(key).await;
+        let Some(location) = self.find(key).await? else {
+            return Ok(());
+        };
+        let target = location.position.segment;
+        let item = Item::Write {
+            body: RecordBody::Tombstone { key, target },
+            payload: Vec::new(),
+            moved: None,
+        };
+        answered(self.committer.commit(item, Some(lock)).await)?;
+        self.engine.metrics.deleted_shards.inc();
+        Ok(())
+    }
+
+    /// Up to `limit` shards behind `after`, in order.
+    pub(crate) async fn list(&self, after: Option<ShardKey>, limit: usize) -> Result<ShardPage, StoreError> {
+        let engine = Arc::clone(&self.engine);
+        let mut found = self.reads.run(move || engine.list(after, limit + 1)).await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let shards = found.into_iter().map(|(key, location)| ListedShard {
+            key,
+            is_damaged: location.is_damaged,
+        });
+        Ok(ShardPage {
+            shards: shards.collect(),
+            more,
+        })
+    }
+
+    async fn find(&self, key: ShardKey) -> Result<Option<Location>, StoreError> {
+        match self.engine.find_cached(&key)? {
+            Found::Known(found) => Ok(found),
+            Found::Unknown => {
+                let engine = Arc::clone(&self.engine);
+                self.reads.run(move || engine.find(&key)).await
+            }
+        }
+    }
+
+    /// State and space. Blocks for a moment.
+    pub(crate) fn status(&self) -> StoreStatus {
+        let holdings = self.engine.holdings();
+        self.engine.metrics.background.note(&holdings);
+        StoreStatus {
+            down: self.engine.health.down().map(str::to_owned),
+            total_bytes: holdings.space.total_bytes,
+            free_bytes: holdings.space.free_bytes,
+            used_bytes: holdings.usage.live_bytes,
+            corrupt_shards: holdings.usage.damaged.into(),
+            scrub_finished_ms: holdings.scrub.finished_ms,
+        }
+    }
+}
+
+/// What a commit came to.
+fn answered(outcome: Result<Result<(), StoreError>, tokio::sync::oneshot::error::RecvError>) -> Result<(), StoreError> {
+    outcome.unwrap_or_else(|_| Err(StoreError::Down("the committing thread has ended".to_owned())))
+}
+
+/// Opens the engine. An index that is damaged is made anew from the segments.
+fn open_engine(config: OpenConfig) -> Result<Engine, String> {
+    let path = RocksIndex::path(&config.path);
+    match try_open_engine(&config) {
+        Err(OpenError::Index(reason)) => {
+            let device = config.identity.device;
+            tracing::warn!(%device, reason, "the index is damaged and is made anew from the segments");
+            std::fs::remove_dir_all(&path).map_err(|error| format!("cannot remove the damaged index: {error}"))?;
+            try_open_engine(&config).map_err(|error| error.to_string())
+        }
+        opened => opened.map_err(|error| error.to_string()),
+    }
+}
+
+/// Why an engine was not opened.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    /// The index must be made anew.
+    #[error("{0}")]
+    Index(String),
+    #[error("{0}")]
+    Other(String),
+}
+
+fn try_open_engine(config: &OpenConfig) -> Result<Engine, OpenError> {
+    let disk =
+        KernelDisk::open(&config.path).map_err(|errno| OpenError::Other(format!("cannot open segments/: {errno}")))?;
+    let index = RocksIndex::open(&RocksIndex::path(&config.path), config.settings.index_memory_bytes);
+    let index = index.map_err(|error| match error {
+        IndexError::Damaged(reason) => OpenError::Index(reason),
+        IndexError::Io(reason) | IndexError::Full(reason) => OpenError::Other(reason),
+    })?;
+    let shown = config.path.display().to_string();
+    let disk: Arc<dyn Disk> = Arc::new(disk);
+    let (engine, recovered) = Engine::open(Parts {
+        identity: config.identity,
+        disk,
+        index: Box::new(index),
+        health: Health::new(config.identity.device, shown, config.metrics.up.clone()),
+        metrics: config.metrics.clone(),
+        settings: Settings {
+            reserve_bytes: config.settings.reserve_bytes,
+            segment_bytes: config.settings.segment_bytes,
+            capacity_bytes: config.settings.capacity_bytes,
+        },
+        salts: Box::new(random_salt),
+    })
+    .map_err(OpenError::Other)?;
+    let device = config.identity.device;
+    let crate::engine::Recovered {
+        records,
+        cut,
+        unreadable,
+    } = recovered;
+    tracing::info!(%device, records, cut, unreadable, "the device is open");
+    Ok(engine)
+}

@@ -1,0 +1,7 @@
+//! The engine on a disk that tests hold in their hands: power cuts at every operation, damage, full disks.
+
+mod damage;
+mod life;
+mod memory_index;
+mod power;
+mod power_cuts;
