@@ -13,25 +13,21 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::{
-    Engine, Parts,
-    index::{IndexBatch, IndexError},
+    Engine, Parts, View,
+    index::IndexBatch,
     read::are_good,
     segment_bytes,
     segments::{Segment, SegmentError, Segments},
 };
-use crate::{
-    core::{
-        changes::{Before, Changes, Tombstones},
-        index_record::IndexState,
-        location::Location,
-        position::{Position, SegmentId, Sequence},
-        record::{Record, RecordBody, UNIT},
-        segment_header::SEGMENT_HEADER_LEN,
-        tail::Tail,
-        usage::{Usage, Usages},
-        walk::Walk,
-    },
-    shard::ShardKey,
+use crate::core::{
+    changes::Changes,
+    index_record::IndexState,
+    position::{Position, SegmentId, Sequence},
+    record::{Record, RecordBody, UNIT},
+    segment_header::SEGMENT_HEADER_LEN,
+    tail::Tail,
+    usage::Usages,
+    walk::Walk,
 };
 
 /// Records whose changes go to the index in one batch.
@@ -243,7 +239,7 @@ impl Recovery<'_> {
             segment.file.sync().map_err(io("sync a segment"))?;
             self.recovered.cut += cut.len() as u64;
         }
-        let before = RecoveryView {
+        let before = View {
             engine: self.engine,
             usages: &self.usages,
         };
@@ -267,7 +263,7 @@ impl Recovery<'_> {
     }
 
     fn take(&mut self, record: &Record) -> Result<(), String> {
-        let before = RecoveryView {
+        let before = View {
             engine: self.engine,
             usages: &self.usages,
         };
@@ -294,29 +290,6 @@ impl Recovery<'_> {
             self.usages.insert(segment, usage);
         }
         Ok(())
-    }
-}
-
-/// The index while the log is read again.
-struct RecoveryView<'a> {
-    engine: &'a Engine,
-    usages: &'a Usages,
-}
-
-impl Before for RecoveryView<'_> {
-    type Error = IndexError;
-
-    fn find(&self, key: &ShardKey) -> Result<Option<Location>, IndexError> {
-        self.engine.index.find(key)
-    }
-
-    fn find_tombstones(&self, target: SegmentId, segment: SegmentId) -> Result<Tombstones, IndexError> {
-        self.engine.index.find_tombstones(target, segment)
-    }
-
-    fn usage(&self, segment: SegmentId) -> Option<Usage> {
-        let known = self.usages.find(segment);
-        known.or_else(|| self.engine.segments.contains(segment).then(Usage::default))
     }
 }
 
