@@ -1,6 +1,6 @@
 //! The few disk operations that decide over durability, as a seam: tests make them fail, record them, or cut the power.
 //!
-//! Large transfers go around the page cache, the others through it (docs/decisions/0003, 0006). A file system that refuses
+//! Large transfers go around the page cache, the others through it (docs/decisions/0003-direct-io.md). A file system that refuses
 //! direct I/O is used through the cache. Invariant: nothing here retries a failed sync; the kernel forgets a lost write once
 //! it has reported it.
 
