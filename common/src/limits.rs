@@ -162,7 +162,7 @@ pub const INVENTORY_PAGE_MAX: usize = 1000;
 /// Messages that travel together in one request at most.
 pub const GATHERED_MAX: usize = 256;
 
-/// Bytes that they have at most where there are several; their answers are no larger.
+/// Bytes that they have at most where there are several: a request stays far below the largest header.
 pub const GATHERED_BYTES_MAX: usize = 256 << 10;
 
 /// Messages that wait to be sent to one node, at most.
