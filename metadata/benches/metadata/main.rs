@@ -33,6 +33,9 @@ use crate::etcd::Etcd;
 use crate::group::Group;
 use crate::report::{Report, progress};
 
+/// What is done before anything is measured: until the files of a log are written again in place of new ones.
+const WARM_UP: Duration = Duration::from_secs(10);
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -105,6 +108,9 @@ async fn beside_etcd(directory: &Path, plan: &Plan, report: &mut Report) -> Resu
     let group = Group::start(directory, plan.members)?;
     let mut theirs = etcd.drive(&plan.etcd_driver).await?;
     let mut ours = group.drive(directory, true)?;
+    progress("beside etcd: warming up");
+    theirs.turn("creates", WARM_UP, &etcd.ids())?;
+    ours.turn("creates", WARM_UP, &group.ids())?;
     for round in 0..plan.rounds {
         progress(&format!("beside etcd: round {} of {}", round + 1, plan.rounds));
         for what in ["creates", "lookups"] {
@@ -133,6 +139,7 @@ async fn beside_etcd(directory: &Path, plan: &Plan, report: &mut Report) -> Resu
 fn members_alone(directory: &Path, plan: &Plan, report: &mut Report) -> Result<()> {
     let group = Group::start(directory, plan.members)?;
     let mut driver = group.drive(directory, true)?;
+    driver.turn("creates", WARM_UP, &group.ids())?;
     for round in 0..plan.rounds {
         progress(&format!("members: round {} of {}", round + 1, plan.rounds));
         for what in ["creates", "lookups"] {

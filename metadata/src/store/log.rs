@@ -67,9 +67,6 @@ struct Shared {
     syncer: Syncer,
     /// Up to this index the state is on disk: beyond it no entry may go.
     flushed_index: Arc<AtomicU64>,
-    /// Where the log would end if it ended at its newest synced entry, plus one.
-    synced_end: Arc<AtomicU64>,
-    watermark: Watermark,
 }
 
 impl LogStore {
@@ -87,18 +84,16 @@ impl LogStore {
         let db = DB::open(&log_options(cache), &path)
             .map_err(|error| StoreError::from_opening("the Raft log", &path, &error))?;
         check_identity(&db, server, directory)?;
-        let bounds = find_bounds(&db)?;
+        let bounds = Arc::new(Mutex::new(find_bounds(&db)?));
         let watermark = Watermark::open(directory)?;
-        check_end(&bounds, watermark.noted())?;
+        check_end(&db, &watermark)?;
         let db = Arc::new(db);
-        let bounds = Arc::new(Mutex::new(bounds));
-        let synced_end = Arc::new(AtomicU64::new(0));
-        let (synced, appended, reached) = (Arc::clone(&db), Arc::clone(&bounds), Arc::clone(&synced_end));
+        let synced = Arc::clone(&db);
         let sync = move || {
-            let end = appended.lock().last.map_or(0, |last| last.index + 1);
+            let sequence = synced.latest_sequence_number();
             let done = synced.flush_wal(true);
             done.map_err(|error| StoreError::from_rocksdb("syncing the log", &error))?;
-            reached.store(end, Ordering::Release);
+            watermark.note(sequence);
             Ok(())
         };
         let syncer = Syncer::start(sync, observe_sync)?;
@@ -109,8 +104,6 @@ impl LogStore {
             committed: Mutex::default(),
             syncer,
             flushed_index,
-            synced_end,
-            watermark,
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -265,10 +258,6 @@ impl LogStore {
 
     /// Notes how far the log is committed; written with the next entries, or when the log is closed.
     pub(crate) fn note_committed(&self, committed: LogPosition) {
-        let synced_end = self.shared.synced_end.load(Ordering::Acquire);
-        if let Some(synced) = synced_end.checked_sub(1) {
-            self.shared.watermark.note(committed.index.min(synced));
-        }
         *self.shared.committed.lock() = Some(committed);
     }
 
@@ -372,17 +361,14 @@ pub(super) fn vote_of(db: &DB) -> Result<Option<VoteRecord>, StoreError> {
     read_record(db, VOTE, "the Raft vote")
 }
 
-/// Refuses a log that ends before an entry that was acknowledged.
-fn check_end(bounds: &LogBounds, noted: Option<u64>) -> Result<(), StoreError> {
-    let last = bounds.last.map(|last| last.index);
-    match noted {
-        Some(noted) if last < Some(noted) => {
-            let end = last.map_or_else(|| "is empty".to_owned(), |last| format!("ends at entry {last}"));
-            Err(StoreError::Corrupt {
-                what: "the Raft log",
-                detail: format!("it {end}, and entry {noted} was synced and acknowledged: its end is lost"),
-            })
-        }
+/// Refuses a log that ends before what was synced.
+fn check_end(db: &DB, watermark: &Watermark) -> Result<(), StoreError> {
+    let last = db.latest_sequence_number();
+    match watermark.noted() {
+        Some(noted) if last < noted => Err(StoreError::Corrupt {
+            what: "the Raft log",
+            detail: format!("it ends at change {last}, and {noted} were synced: its end is lost"),
+        }),
         Some(_) | None => Ok(()),
     }
 }

@@ -1,32 +1,42 @@
-//! How far the log is known to be synced and committed, noted beside the log: a log that ends before it has lost its end.
+//! How far the log is known to be synced, noted beside the log: a log that ends before it has lost its end.
 //!
 //! ```text
-//! DIR/log.committed    offset 0, 8 bytes: index u64, little-endian | offset 8, 8 bytes: its complement
+//! DIR/log.synced    offset 0, 8 bytes: sequence u64, little-endian | offset 8, 8 bytes: its complement
 //! ```
 //!
-//! RocksDB takes a log file that ends early for one that was being written when the power went, and cuts it there: right for
-//! entries that were never acknowledged, wrong for those that were. The note is written only after the entry was synced and
-//! committed, and is itself never synced: after a power cut it may be old, which costs nothing but sharpness. Invariant: it
-//! never runs ahead of what the log holds on disk, and never names an entry that Raft may take back.
+//! The number is RocksDB's of the newest change: entries, votes, truncations and purges all count, so it only ever grows. RocksDB
+//! ends a log at the first record that is not whole, and cannot tell one that was being written when the power went, which
+//! nobody was promised, from one that was synced and damaged since. The note tells. It is written after the sync, and is
+//! itself synced only now and then: after a power cut it may be that old, which costs nothing but sharpness. Invariant: it
+//! never runs ahead of what the log holds on disk.
 
 use std::{
     fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt as _,
     path::Path,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
 use super::StoreError;
 
-const FILE: &str = "log.committed";
+const FILE: &str = "log.synced";
 const BYTES: usize = 16;
+
+/// Time after which the note itself is synced.
+const SYNC_PERIOD: Duration = Duration::from_secs(1);
 
 /// The note.
 pub(super) struct Watermark {
     file: File,
-    noted: Mutex<Option<u64>>,
+    noted: Mutex<Noted>,
+}
+
+struct Noted {
+    sequence: Option<u64>,
+    synced_at: Instant,
 }
 
 impl Watermark {
@@ -40,7 +50,10 @@ impl Watermark {
                 .read(true)
                 .write(true)
                 .open(path)?;
-            let noted = read(&file)?;
+            let noted = Noted {
+                sequence: read(&file)?,
+                synced_at: Instant::now(),
+            };
             Ok(Self {
                 file,
                 noted: Mutex::new(noted),
@@ -49,22 +62,27 @@ impl Watermark {
         open().map_err(|error: io::Error| StoreError::from_io("opening the note of the log's end", &error))
     }
 
-    /// The index that was noted last; none where none was, or a power cut has torn it.
+    /// What was noted last; none where nothing was, or a power cut has torn it.
     pub(super) fn noted(&self) -> Option<u64> {
-        *self.noted.lock()
+        self.noted.lock().sequence
     }
 
-    /// Notes that the entries up to `index` are synced and committed. What cannot be noted leaves the older note.
-    pub(super) fn note(&self, index: u64) {
+    /// Notes that all changes up to `sequence` are synced. What cannot be noted leaves the older note.
+    pub(super) fn note(&self, sequence: u64) {
         let mut noted = self.noted.lock();
-        if noted.is_some_and(|noted| noted >= index) {
+        if noted.sequence.is_some_and(|noted| noted >= sequence) {
             return;
         }
         let mut bytes = [0; BYTES];
-        bytes[..8].copy_from_slice(&index.to_le_bytes());
-        bytes[8..].copy_from_slice(&(!index).to_le_bytes());
+        bytes[..8].copy_from_slice(&sequence.to_le_bytes());
+        bytes[8..].copy_from_slice(&(!sequence).to_le_bytes());
         if self.file.write_all_at(&bytes, 0).is_ok() {
-            *noted = Some(index);
+            noted.sequence = Some(sequence);
+        }
+        if noted.synced_at.elapsed() >= SYNC_PERIOD {
+            noted.synced_at = Instant::now();
+            // One that is not synced is only older after a power cut.
+            _ = self.file.sync_data();
         }
     }
 }

@@ -153,7 +153,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "log: the note of its end missing",
-        damage: |image| remove(&image.directory.join("log.committed")),
+        damage: |image| remove(&image.directory.join("log.synced")),
         outcome: Recovers,
     },
     Case {

@@ -101,6 +101,8 @@ fn a_torn_tail_is_cut_off_and_the_rest_stays() {
     let log = open(directory.path()).unwrap();
     append(&log, 0..10);
     copy_tree(directory.path(), copy.path());
+    // As if the last sync had not ended.
+    fs::remove_file(copy.path().join("log.synced")).unwrap();
     let tail = newest_file(&copy.path().join("log"), "log");
     let length = fs::metadata(&tail).unwrap().len();
     fs::OpenOptions::new()
