@@ -10,6 +10,7 @@ mod core;
 mod device;
 mod directory;
 mod engine;
+pub mod maintenance;
 mod metrics;
 mod server;
 mod shard;

@@ -106,6 +106,18 @@ pub fn format_device(path: &Path, identity: &DeviceIdentity) -> Result<(), Forma
 
 /// Locks and checks the superblock under `root`. The lock is held as long as the returned file.
 pub(crate) fn open_superblock(root: &OwnedFd, expected: &DeviceIdentity) -> Result<OwnedFd, SuperblockError> {
+    let (lock, found) = lock_and_read(root)?;
+    check(&found, expected)?;
+    Ok(lock)
+}
+
+/// Locks the device under `root`, whichever it is, and tells that. The lock is held as long as the returned file.
+pub(crate) fn open_any_superblock(root: &OwnedFd) -> Result<(OwnedFd, DeviceIdentity), SuperblockError> {
+    let (lock, found) = lock_and_read(root)?;
+    Ok((lock, identity_of(&found)?))
+}
+
+fn lock_and_read(root: &OwnedFd) -> Result<(OwnedFd, Superblock), SuperblockError> {
     let file = match openat(root, SUPERBLOCK, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Err(SuperblockError::Absent),
@@ -120,8 +132,23 @@ pub(crate) fn open_superblock(root: &OwnedFd, expected: &DeviceIdentity) -> Resu
     let mut bytes = Vec::new();
     let read = file.by_ref().take(SUPERBLOCK_BYTES_MAX).read_to_end(&mut bytes);
     read.map_err(|error| SuperblockError::Io(error.to_string()))?;
-    check(&decode(&bytes)?, expected)?;
-    Ok(file.into())
+    Ok((file.into(), decode(&bytes)?))
+}
+
+/// The device that the superblock in `bytes` tells of, whichever it is.
+pub(crate) fn decode_any(bytes: &[u8]) -> Result<DeviceIdentity, SuperblockError> {
+    identity_of(&decode(bytes)?)
+}
+
+fn identity_of(found: &Superblock) -> Result<DeviceIdentity, SuperblockError> {
+    let cluster_id = found.cluster_id.as_slice().try_into();
+    let identity = DeviceIdentity {
+        cluster_id: cluster_id.map_err(|_| SuperblockError::Damaged("its cluster id has not 16 bytes".to_owned()))?,
+        device: DeviceId::new(found.device),
+        incarnation: Incarnation::new(found.incarnation),
+    };
+    check(found, &identity)?;
+    Ok(identity)
 }
 
 fn check(found: &Superblock, expected: &DeviceIdentity) -> Result<(), SuperblockError> {
@@ -143,7 +170,7 @@ fn check(found: &Superblock, expected: &DeviceIdentity) -> Result<(), Superblock
     Ok(())
 }
 
-fn encode(identity: &DeviceIdentity) -> Vec<u8> {
+pub(crate) fn encode(identity: &DeviceIdentity) -> Vec<u8> {
     let superblock = Superblock {
         cluster_id: identity.cluster_id.to_vec(),
         device: identity.device.value(),

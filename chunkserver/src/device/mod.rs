@@ -4,6 +4,7 @@
 //! thread commits; one keeps house. Invariants: a put is answered once it is durable; each shard is changed by one at a time; a
 //! device whose disk hangs or fails holds up nobody but its own callers.
 
+mod budget;
 mod committer;
 mod housekeeping;
 mod key_locks;
@@ -11,6 +12,7 @@ mod put;
 mod threads;
 
 use std::{
+    cell::Cell,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -21,16 +23,16 @@ use cairn_transport::Body;
 use rustix::fd::OwnedFd;
 
 pub(crate) use self::put::PutError;
-use self::{committer::Committer, housekeeping::Housekeeper, key_locks::KeyLocks, threads::Threads};
+use self::{budget::Budget, committer::Committer, housekeeping::Housekeeper, key_locks::KeyLocks, threads::Threads};
 use crate::{
     core::{location::Location, record::RecordBody},
     directory,
     engine::{
-        Engine, Item, Parts, Settings,
+        Engine, Item, Parts, SEGMENT_BYTES_LIMIT, SEGMENT_BYTES_MIN, SEGMENT_BYTES_UNIT, Settings,
         disk::{Disk, KernelDisk},
         health::Health,
         index::{Found, IndexError, RocksIndex},
-        random_salt,
+        payload_len, random_salt,
     },
     metrics::DeviceMetrics,
     shard::{ListedShard, ShardDescription, ShardKey, ShardPage, StoredShard},
@@ -38,8 +40,14 @@ use crate::{
     superblock::{DeviceIdentity, open_superblock},
 };
 
-/// Memory of an index: with what is on its way to the disk a device stays below 64 MiB.
-const INDEX_MEMORY_BYTES: usize = 32 << 20;
+/// Memory of a device.
+const MEMORY_BYTES: usize = 64 << 20;
+
+/// Of a device's memory the index has one part of so many.
+const INDEX_SHARE: usize = 2;
+
+/// And so have shards on their way to the disk, and those on their way from it.
+const TRANSFER_SHARE: usize = 4;
 
 /// Bytes that compaction moves in a second: a part of what any disk does.
 const COMPACTION_BYTES_PER_SECOND: u64 = 64 << 20;
@@ -50,17 +58,20 @@ const SCRUB_BYTES_PER_SECOND: u64 = 8 << 20;
 /// Time from one pass of the scrub to the next.
 const SCRUB_PERIOD: Duration = Duration::from_hours(14 * 24);
 
+/// Time between two words on a long opening.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How a device's store works.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceSettings {
     /// Free bytes that new shards never take.
     pub reserve_bytes: u64,
-    /// Bytes of a segment; chosen by the size of the file system where it is `None`.
+    /// Bytes of a segment, 16 MiB to 1 GiB; chosen by the size of the file system where it is `None`.
     pub segment_bytes: Option<u32>,
     /// Bytes of its file system that the device may take; all where it is `None`.
     pub capacity_bytes: Option<u64>,
-    /// Memory of the index.
-    pub index_memory_bytes: usize,
+    /// Memory that the device may take, 8 MiB at least.
+    pub memory_bytes: usize,
     /// Bytes that compaction moves in a second while there is room; 0 is as fast as it goes.
     pub compaction_bytes_per_second: u64,
     /// Bytes that the scrub reads in a second; 0 is as fast as it goes.
@@ -75,11 +86,41 @@ impl Default for DeviceSettings {
             reserve_bytes: DEVICE_RESERVE_BYTES,
             segment_bytes: None,
             capacity_bytes: None,
-            index_memory_bytes: INDEX_MEMORY_BYTES,
+            memory_bytes: MEMORY_BYTES,
             compaction_bytes_per_second: COMPACTION_BYTES_PER_SECOND,
             scrub_bytes_per_second: SCRUB_BYTES_PER_SECOND,
             scrub_period: SCRUB_PERIOD,
         }
+    }
+}
+
+impl DeviceSettings {
+    /// Least memory of a device: the index's buffers and a few blocks.
+    pub const MEMORY_BYTES_MIN: usize = 8 << 20;
+
+    /// What of them cannot be.
+    fn check(&self) -> Result<(), String> {
+        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_LIMIT;
+        if let Some(size) = self
+            .segment_bytes
+            .filter(|size| !sizes.contains(size) || size % SEGMENT_BYTES_UNIT != 0)
+        {
+            return Err(format!(
+                "segments of {size} bytes: choose whole MiB from {} to {}",
+                SEGMENT_BYTES_MIN >> 20,
+                SEGMENT_BYTES_LIMIT >> 20
+            ));
+        }
+        if self.memory_bytes < Self::MEMORY_BYTES_MIN {
+            let (given, least) = (self.memory_bytes, Self::MEMORY_BYTES_MIN >> 20);
+            return Err(format!("{given} bytes of memory: a device needs {least} MiB at least"));
+        }
+        Ok(())
+    }
+
+    /// Memory of the index.
+    pub(crate) fn index_memory_bytes(&self) -> usize {
+        self.memory_bytes / INDEX_SHARE
     }
 }
 
@@ -99,6 +140,8 @@ pub(crate) struct DeviceStore {
     writes: Threads,
     committer: Arc<Committer>,
     locks: KeyLocks,
+    read_budget: Budget,
+    write_budget: Budget,
     engine: Arc<Engine>,
     _lock: OwnedFd,
 }
@@ -106,6 +149,7 @@ pub(crate) struct DeviceStore {
 impl DeviceStore {
     /// Opens a formatted device; the error says why it cannot serve. Blocks.
     pub(crate) fn open(config: OpenConfig) -> Result<Self, String> {
+        config.settings.check()?;
         let root =
             directory::open(&config.path).map_err(|errno| format!("cannot open the device's directory: {errno}"))?;
         let lock = open_superblock(&root, &config.identity).map_err(|error| error.to_string())?;
@@ -124,6 +168,8 @@ impl DeviceStore {
             writes: threads("write", DEVICE_WRITES_MAX, metrics.waiting.writes),
             committer,
             locks,
+            read_budget: Budget::new(settings.memory_bytes / TRANSFER_SHARE),
+            write_budget: Budget::new(settings.memory_bytes / TRANSFER_SHARE),
             engine,
             _lock: lock,
         })
@@ -142,7 +188,21 @@ impl DeviceStore {
         block_count: u32,
     ) -> Result<StoredShard, StoreError> {
         let started = Instant::now();
-        let shard = match self.engine.read_cached(key, first_block, block_count)? {
+        let mut share = None;
+        let admit = |len| {
+            share = self.read_budget.try_take(len);
+            share.is_some()
+        };
+        let cached = self.engine.read_cached(key, first_block, block_count, admit)?;
+        let share = match share {
+            Some(share) => share,
+            None => {
+                let location = self.find(key).await?.ok_or(StoreError::NotFound)?;
+                let len = payload_len(&location, first_block, block_count);
+                self.read_budget.take(len).await
+            }
+        };
+        let mut shard = match cached {
             Some(shard) => shard,
             None => {
                 let engine = Arc::clone(&self.engine);
@@ -151,6 +211,7 @@ impl DeviceStore {
                     .await?
             }
         };
+        shard.payload = share.hold(shard.payload);
         let metrics = &self.engine.metrics;
         metrics.read_shards.inc();
         metrics.read_bytes.inc_by(shard.payload.len() as u64);
@@ -248,14 +309,14 @@ enum OpenError {
 fn try_open_engine(config: &OpenConfig) -> Result<Engine, OpenError> {
     let disk =
         KernelDisk::open(&config.path).map_err(|errno| OpenError::Other(format!("cannot open segments/: {errno}")))?;
-    let index = RocksIndex::open(&RocksIndex::path(&config.path), config.settings.index_memory_bytes);
+    let index = RocksIndex::open(&RocksIndex::path(&config.path), config.settings.index_memory_bytes());
     let index = index.map_err(|error| match error {
         IndexError::Damaged(reason) => OpenError::Index(reason),
         IndexError::Io(reason) | IndexError::Full(reason) => OpenError::Other(reason),
     })?;
     let shown = config.path.display().to_string();
     let disk: Arc<dyn Disk> = Arc::new(disk);
-    let (engine, recovered) = Engine::open(Parts {
+    let parts = Parts {
         identity: config.identity,
         disk,
         index: Box::new(index),
@@ -267,9 +328,16 @@ fn try_open_engine(config: &OpenConfig) -> Result<Engine, OpenError> {
             capacity_bytes: config.settings.capacity_bytes,
         },
         salts: Box::new(random_salt),
-    })
-    .map_err(OpenError::Other)?;
+    };
     let device = config.identity.device;
+    let told = Cell::new(Instant::now());
+    let progress = |done_bytes, total_bytes| {
+        if told.get().elapsed() >= PROGRESS_INTERVAL {
+            told.set(Instant::now());
+            tracing::info!(%device, done_bytes, total_bytes, "segments are read again");
+        }
+    };
+    let (engine, recovered) = Engine::open(parts, &progress).map_err(OpenError::Other)?;
     let crate::engine::Recovered {
         records,
         cut,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{DeviceStore, answered, key_locks::KeyLock};
 use crate::{
     core::{location::check_of, record::RecordBody},
-    engine::{Claimed, Engine, Item, Stage},
+    engine::{Claimed, Engine, Item, STAGE_LEN, Stage},
     shard::ShardDescription,
     store::StoreError,
 };
@@ -21,6 +21,9 @@ use crate::{
 /// Bytes by which the log may go on while one record is on its way: they are all read again after a crash. What is slower
 /// than that is sent again by its writer.
 const LAG_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes of one shard that are in memory at most: one stage that is written and one that comes.
+const IN_MEMORY_MAX: usize = 2 * STAGE_LEN;
 
 /// Why a shard was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,11 @@ pub(super) async fn put(store: &DeviceStore, shard: ShardDescription, body: Body
         return Ok(());
     }
     let shard_len = u64::from(shard.shard_len);
+    // What comes waits at its sender until there is room; a large one is never here as a whole.
+    let _share = store
+        .write_budget
+        .take((shard.shard_len as usize).min(IN_MEMORY_MAX))
+        .await;
     let body_of_record = RecordBody::Shard(shard);
     if body_of_record.is_large() {
         put_large(store, body_of_record, body, lock).await?;

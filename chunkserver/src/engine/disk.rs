@@ -4,6 +4,10 @@
 //! direct I/O is used through the cache. Invariant: nothing here retries a failed sync; the kernel forgets a lost write once
 //! it has reported it.
 
+#[cfg(test)]
+mod tests;
+mod unchanged;
+
 use std::{
     fs::File,
     io::IoSlice,
@@ -22,6 +26,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
+pub(crate) use self::unchanged::Unchanged;
 use crate::{
     core::holdings::Space,
     directory::{self, SEGMENTS, SUPERBLOCK},
@@ -319,6 +324,3 @@ fn read_through(file: &File, offset: u32, len: usize) -> Result<Vec<u8>, Errno> 
     bytes.truncate(len);
     Ok(bytes)
 }
-
-#[cfg(test)]
-mod tests;

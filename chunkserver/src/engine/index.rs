@@ -27,6 +27,12 @@ use crate::{
 const SEGMENT_FAMILY: &str = "segment";
 const TOMBSTONE_FAMILY: &str = "tombstone";
 const META_FAMILY: &str = "meta";
+const FAMILIES: [&str; 4] = [
+    rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
+    SEGMENT_FAMILY,
+    TOMBSTONE_FAMILY,
+    META_FAMILY,
+];
 const STATE: &str = "state";
 const SCRUB: &str = "scrub";
 
@@ -42,11 +48,16 @@ const MANIFEST_BYTES: usize = 64 << 10;
 /// How the database tells that there is no room: it has no kind of error for it.
 const NO_ROOM: &str = "No space left";
 
+/// And that a file is not there.
+const NO_FILE: &str = "No such file";
+
 /// Why the index did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IndexError {
     /// It must be made anew from the segments.
-    #[error("the index is damaged: {0}")]
+    #[error(
+        "the index is damaged ({0}): stop the server, and `cairn chunkserver rebuild-index` makes it anew from the segments"
+    )]
     Damaged(String),
     /// There is no room to bring it to the disk: what is there is sound, and the rest is in the segments.
     #[error("there is no room for the index: {0}")]
@@ -128,14 +139,16 @@ impl RocksIndex {
         options.set_atomic_flush(true);
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        let names = [
-            rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
-            SEGMENT_FAMILY,
-            TOMBSTONE_FAMILY,
-            META_FAMILY,
-        ];
-        let families = names.map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
         let db = DB::open_cf_descriptors(&options, path, families).map_err(index_error)?;
+        Ok(Self { db })
+    }
+
+    /// Opens the database at `path` to look at it. It says what was on the disk last, and nothing of it changes.
+    pub(crate) fn open_read_only(path: &Path, memory_bytes: usize) -> Result<Self, IndexError> {
+        let options = options(&Cache::new_lru_cache(memory_bytes));
+        let families = FAMILIES.map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+        let db = DB::open_cf_descriptors_read_only(&options, path, families, false).map_err(index_error)?;
         Ok(Self { db })
     }
 
@@ -280,13 +293,7 @@ impl Index for RocksIndex {
     }
 
     fn flush(&self) -> Result<(), IndexError> {
-        let names = [
-            SEGMENT_FAMILY,
-            TOMBSTONE_FAMILY,
-            META_FAMILY,
-            rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
-        ];
-        let families = names
+        let families = FAMILIES
             .map(|name| self.family(name))
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
@@ -326,8 +333,9 @@ fn damaged(error: cairn_common::envelope::EnvelopeError) -> IndexError {
 
 fn index_error(error: rocksdb::Error) -> IndexError {
     match error.kind() {
-        ErrorKind::Corruption => IndexError::Damaged(error.into_string()),
         ErrorKind::IOError if error.as_ref().contains(NO_ROOM) => IndexError::Full(error.into_string()),
-        _ => IndexError::Io(error.into_string()),
+        // A file that another one names is missing.
+        ErrorKind::IOError if !error.as_ref().contains(NO_FILE) => IndexError::Io(error.into_string()),
+        _ => IndexError::Damaged(error.into_string()),
     }
 }

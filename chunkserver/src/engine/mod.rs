@@ -12,7 +12,7 @@ mod payload;
 mod read;
 mod recover;
 mod scrub;
-mod segments;
+pub(crate) mod segments;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -24,8 +24,9 @@ use rustix::io::Errno;
 
 pub(crate) use self::{
     compact::{Compacted, Work},
-    payload::Stage,
-    recover::Recovered,
+    payload::{STAGE_LEN, Stage},
+    read::payload_len,
+    recover::{Recovered, walk_records},
     scrub::Scrubbed,
     write::{Claimed, Item, random_salt},
 };
@@ -58,7 +59,13 @@ use crate::{
 const SEGMENTS_PER_DEVICE: u64 = 1024;
 
 /// Smallest segment: the largest record fits.
-const SEGMENT_BYTES_MIN: u32 = 16 << 20;
+pub(crate) const SEGMENT_BYTES_MIN: u32 = 16 << 20;
+
+/// Largest segment that can be asked for.
+pub(crate) const SEGMENT_BYTES_LIMIT: u32 = 1 << 30;
+
+/// Segments are whole parts of this: pages, and what file systems give at a time.
+pub(crate) const SEGMENT_BYTES_UNIT: u32 = 1 << 20;
 
 const _: () = assert!(RECORD_LEN_MAX + SEGMENT_HEADER_LEN <= SEGMENT_BYTES_MIN as usize);
 
@@ -141,6 +148,20 @@ impl Engine {
             set_aside: self.segments.set_aside().len(),
             scrub: *self.scrub.lock(),
         }
+    }
+
+    /// What of each segment is in use.
+    pub(crate) fn segment_usages(&self) -> Vec<(SegmentId, Usage)> {
+        self.usages.lock().iter().collect()
+    }
+
+    /// The segments of the log that cannot be used, and why.
+    pub(crate) fn unreadable_segments(&self) -> Vec<(SegmentId, String)> {
+        let numbers = self.segments.numbers().into_iter();
+        let found = numbers.map(|number| (number, self.segments.find(number)));
+        found
+            .filter_map(|(number, found)| Some((number, found.err()?.to_string())))
+            .collect()
     }
 
     /// Bytes claimed in the log since the store was opened.

@@ -13,13 +13,13 @@ use super::{Engine, index::Found, segments::Segment};
 use crate::{
     core::{
         location::Location,
-        record::{HEADER_LEN_MAX, Record, RecordBody},
+        record::{Record, RecordBody},
     },
     shard::{ShardDescription, ShardKey, StoredShard},
     store::StoreError,
 };
 
-/// Up to this many bytes of payload are read together with the header, wanted or not: cheaper than a second read.
+/// Up to this many bytes of payload are read together with the header though they are not wanted: cheaper than a second read.
 const TOGETHER_LEN_MAX: usize = BLOCK_SIZE_BYTES;
 
 /// Times a record is looked for where compaction has just moved it.
@@ -56,12 +56,13 @@ impl Engine {
         Err(StoreError::Corrupt(reason))
     }
 
-    /// The same, where no wait for the disk is needed; `None` where it is.
+    /// The same, where no wait for the disk is needed and so many bytes are admitted; `None` where not.
     pub(crate) fn read_cached(
         &self,
         key: ShardKey,
         first_block: u32,
         block_count: u32,
+        admit: impl FnOnce(usize) -> bool,
     ) -> Result<Option<StoredShard>, StoreError> {
         let location = match self.find_cached(&key)? {
             Found::Known(Some(location)) if !location.is_damaged => location,
@@ -72,6 +73,9 @@ impl Engine {
             return Ok(None);
         };
         let range = range_of(&location, first_block, block_count);
+        if !admit(range.to - range.from) {
+            return Ok(None);
+        }
         let read = |offset, len| segment.file.read_cached(offset, len);
         self.read_record(key, &location, &segment, range, read)
     }
@@ -86,7 +90,7 @@ impl Engine {
     ) -> Result<Option<StoredShard>, StoreError> {
         let read = |offset, len| read(offset, len).map_err(|errno| self.health.judge("read a segment", errno));
         let payload_offset = location.payload_offset as usize;
-        let together = range.to <= TOGETHER_LEN_MAX;
+        let together = range.from == 0 || range.to <= TOGETHER_LEN_MAX;
         let wanted = if together {
             payload_offset + range.to
         } else {
@@ -127,6 +131,15 @@ impl Engine {
         }))
     }
 
+    /// Remembers that a shard at `location` is known to be damaged; says whether it lies there.
+    pub(crate) fn remember_damaged(&self, key: ShardKey, location: &Location) -> bool {
+        let is_there = matches!(self.find(&key), Ok(Some(found)) if found.position == location.position);
+        if is_there {
+            self.found_damaged(key, location, "it was found damaged before".to_owned());
+        }
+        is_there
+    }
+
     /// Remembers that a shard is damaged, where it still lies there.
     pub(super) fn found_damaged(&self, key: ShardKey, location: &Location, reason: String) -> StoreError {
         let marked = self.change(|view, changes| {
@@ -144,6 +157,12 @@ impl Engine {
     }
 }
 
+/// Bytes of payload that a read gives.
+pub(crate) fn payload_len(location: &Location, first_block: u32, block_count: u32) -> usize {
+    let range = range_of(location, first_block, block_count);
+    range.to - range.from
+}
+
 fn range_of(location: &Location, first_block: u32, block_count: u32) -> Range {
     let shard_len = location.shard_len as usize;
     let at = |block: u64| usize::try_from(block.saturating_mul(BLOCK_SIZE_BYTES as u64)).unwrap_or(usize::MAX);
@@ -155,7 +174,6 @@ fn range_of(location: &Location, first_block: u32, block_count: u32) -> Range {
 
 /// The shard whose record starts with `head`, or what is wrong with it.
 fn shard_of(head: &[u8], key: ShardKey, location: &Location, segment: &Segment) -> Result<ShardDescription, String> {
-    debug_assert!(head.len() <= HEADER_LEN_MAX + TOGETHER_LEN_MAX);
     let record = Record::decode(head, location.position, &segment.salt).map_err(|error| error.to_string())?;
     match record.body {
         RecordBody::Shard(shard) if shard.key == key && shard.shard_len == location.shard_len => Ok(shard),

@@ -48,8 +48,9 @@ pub(crate) struct Recovered {
 }
 
 impl Engine {
-    /// Opens a device's store. The error says why it cannot serve.
-    pub(crate) fn open(parts: Parts) -> Result<(Self, Recovered), String> {
+    /// Opens a device's store. The error says why it cannot serve. `progress` is told of bytes of segments that were read
+    /// again, and of how many.
+    pub(crate) fn open(parts: Parts, progress: &dyn Fn(u64, u64)) -> Result<(Self, Recovered), String> {
         let Parts {
             identity,
             disk,
@@ -80,11 +81,11 @@ impl Engine {
             scrub: Mutex::new(scrub),
             full: Mutex::default(),
         };
-        let recovered = engine.recover()?;
+        let recovered = engine.recover(progress)?;
         Ok((engine, recovered))
     }
 
-    fn recover(&self) -> Result<Recovered, String> {
+    fn recover(&self, progress: &dyn Fn(u64, u64)) -> Result<Recovered, String> {
         let known = self
             .index
             .state()
@@ -102,15 +103,17 @@ impl Engine {
         };
         recovery.forget_missing()?;
         let mut end = None;
-        for segment in self.segments.numbers() {
-            if segment >= known.settled_end.segment {
-                let from = if segment == known.settled_end.segment {
-                    known.settled_end.offset
-                } else {
-                    0
-                };
-                end = recovery.take_segment(segment, from)?;
-            }
+        let mut segments = self.segments.numbers();
+        segments.retain(|segment| *segment >= known.settled_end.segment);
+        let bytes = |segments: usize| segments as u64 * u64::from(self.segment_bytes);
+        for (done, segment) in segments.iter().enumerate() {
+            progress(bytes(done), bytes(segments.len()));
+            let from = if *segment == known.settled_end.segment {
+                known.settled_end.offset
+            } else {
+                0
+            };
+            end = recovery.take_segment(*segment, from)?;
         }
         recovery.write()?;
         let Recovery {
@@ -294,7 +297,7 @@ impl Recovery<'_> {
 }
 
 /// Visits the records of a segment from `from` on.
-pub(super) fn walk_records(
+pub(crate) fn walk_records(
     segment: &Segment,
     from: u32,
     mut visit: impl FnMut(Record) -> Result<(), String>,

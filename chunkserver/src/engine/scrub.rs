@@ -14,6 +14,7 @@ use crate::{
     core::{
         position::Position,
         record::{HEADER_LEN_MAX, Record, RecordBody},
+        scrub::ScrubState,
     },
     shard::ShardKey,
     store::StoreError,
@@ -76,6 +77,12 @@ impl Engine {
         self.scrub.lock().handle_segment_done();
         self.note_scrub()?;
         Ok(Scrubbed::Segment)
+    }
+
+    /// Goes on with a scrub of which another index knew.
+    pub(crate) fn resume_scrub(&self, state: ScrubState) -> Result<(), StoreError> {
+        *self.scrub.lock() = state;
+        self.note_scrub()
     }
 
     /// Looks at a segment from a place on; `false` where it was interrupted.

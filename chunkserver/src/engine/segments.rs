@@ -90,6 +90,12 @@ impl Segments {
         serving.map(|(segment, _)| *segment).collect()
     }
 
+    /// All segments and how far their lives have come, in order of their numbers.
+    pub(crate) fn stages(&self) -> Vec<(SegmentId, Stage)> {
+        let table = self.table.lock();
+        table.iter().map(|(segment, entry)| (*segment, entry.stage)).collect()
+    }
+
     /// The newest segment, whether it is in the log or set aside.
     pub(crate) fn newest(&self) -> Option<SegmentId> {
         self.table.lock().keys().next_back().copied()

@@ -122,7 +122,7 @@ pub(super) fn description(counter: u64, bytes: &[u8]) -> ShardDescription {
 
 pub(super) fn open(disk: &PowerDisk, index: &MemoryIndex) -> Result<(Engine, Recovered), String> {
     let salts = Mutex::new(0_u8);
-    Engine::open(Parts {
+    let parts = Parts {
         identity: identity(),
         disk: Arc::new(disk.clone()),
         index: Box::new(index.clone()),
@@ -138,7 +138,8 @@ pub(super) fn open(disk: &PowerDisk, index: &MemoryIndex) -> Result<(Engine, Rec
             *salts += 1;
             [*salts; 32]
         }),
-    })
+    };
+    Engine::open(parts, &|_, _| {})
 }
 
 impl Device {
