@@ -11,8 +11,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::logging::LogFormat;
 
+mod chunkserver;
 mod metadata;
 
+pub(crate) use chunkserver::{
+    ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, InspectDeviceArgs, RebuildIndexArgs, VerifyDeviceArgs,
+};
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
     ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
@@ -37,6 +41,9 @@ pub(crate) enum Command {
     /// Runs a metadata server in a process of its own; its subcommands change who the members of the group are, look into a
     /// store's metadata, verify it, back it up and restore it.
     Metadata(Box<MetadataArgs>),
+    /// Serves the devices of a node in a process of its own; its subcommands look into a device that no process uses, verify it,
+    /// and make its index anew.
+    Chunkserver(Box<ChunkserverArgs>),
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -84,6 +91,9 @@ pub(crate) struct ServerArgs {
     /// Memory for data on its way to the devices, in MiB [default: 256].
     #[arg(long, env = "CAIRN_MEMORY_BUDGET_MIB", value_name = "MIB")]
     pub(crate) memory_budget_mib: Option<usize>,
+    /// Memory of each device, in MiB: half for its index, half for data on its way [default: 64].
+    #[arg(long, env = "CAIRN_DEVICE_MEMORY_MIB", value_name = "MIB", value_parser = chunkserver::memory_mib)]
+    pub(crate) device_memory_mib: Option<usize>,
     /// How log lines look.
     #[arg(long, env = "CAIRN_LOG_FORMAT", value_enum, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

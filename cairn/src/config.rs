@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use cairn_chunkserver::DeviceSettings;
 use cairn_common::{limits, redundancy::Redundancy};
 use clap::CommandFactory as _;
 use serde::Deserialize;
@@ -26,6 +27,9 @@ const TEST_VARIABLES: &str = "CAIRN_TEST_";
 
 /// Smallest memory budget: a few chunks of the widest scheme.
 const MEMORY_BUDGET_MIB_MIN: usize = 64;
+
+/// Smallest memory of a device.
+pub(crate) const DEVICE_MEMORY_MIB_MIN: usize = DeviceSettings::MEMORY_BYTES_MIN >> 20;
 
 /// What openraft reports is for its developers unless it fails; s3s logs every refused request as an error.
 pub(crate) const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
@@ -49,6 +53,8 @@ pub(crate) struct ServerConfig {
     pub(crate) region: String,
     pub(crate) virtual_host_domains: Vec<String>,
     pub(crate) memory_budget_bytes: usize,
+    /// Of each device.
+    pub(crate) device_memory_bytes: Option<usize>,
     pub(crate) log_format: LogFormat,
     pub(crate) log: String,
 }
@@ -78,6 +84,7 @@ struct File {
     region: Option<String>,
     virtual_host_domain: Vec<String>,
     memory_budget_mib: Option<usize>,
+    device_memory_mib: Option<usize>,
     log_format: Option<LogFormat>,
     log: Option<String>,
 }
@@ -134,6 +141,11 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
         budget_mib >= MEMORY_BUDGET_MIB_MIN,
         "the memory budget is at least {MEMORY_BUDGET_MIB_MIN} MiB"
     );
+    let device_memory_mib = args.device_memory_mib.or(file.device_memory_mib);
+    ensure!(
+        device_memory_mib.is_none_or(|mib| mib >= DEVICE_MEMORY_MIB_MIN),
+        "the memory of a device is at least {DEVICE_MEMORY_MIB_MIN} MiB"
+    );
     let mut domains = if args.virtual_host_domain.is_empty() {
         file.virtual_host_domain
     } else {
@@ -156,6 +168,7 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
         region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".to_owned()),
         virtual_host_domains: domains,
         memory_budget_bytes: budget_mib << 20,
+        device_memory_bytes: device_memory_mib.map(|mib| mib << 20),
         log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         log: args.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
     })

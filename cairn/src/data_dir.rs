@@ -222,8 +222,8 @@ impl DataDir {
         })
     }
 
-    /// How a device's path stands in `store.toml`.
-    fn stored_path(&self, path: &Path) -> anyhow::Result<PathBuf> {
+    /// How a device's path stands in the list of devices: relative where it lies within the directory.
+    pub(crate) fn stored_path(&self, path: &Path) -> anyhow::Result<PathBuf> {
         let absolute = std::path::absolute(path).with_context(|| format!("device {}", path.display()))?;
         Ok(absolute
             .strip_prefix(&self.root)
@@ -262,7 +262,10 @@ impl DataDir {
     fn format_devices(&self, identity: &StoreIdentity) -> anyhow::Result<()> {
         let devices = self.devices(identity)?;
         std::thread::scope(|scope| {
-            let formatting: Vec<_> = devices.iter().map(|device| scope.spawn(|| format(device))).collect();
+            let formatting: Vec<_> = devices
+                .iter()
+                .map(|device| scope.spawn(|| format_device_at(device)))
+                .collect();
             formatting.into_iter().try_for_each(|thread| {
                 thread
                     .join()
@@ -297,7 +300,8 @@ impl StoreIdentity {
     }
 }
 
-fn format(device: &DeviceConfig) -> anyhow::Result<()> {
+/// Makes the directory of `device` that device.
+pub(crate) fn format_device_at(device: &DeviceConfig) -> anyhow::Result<()> {
     let path = &device.path;
     std::fs::create_dir_all(path).with_context(|| format!("making device {}", path.display()))?;
     let (cluster_id, incarnation) = (device.cluster_id, device.incarnation);

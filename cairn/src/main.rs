@@ -2,6 +2,7 @@
 
 mod admin;
 mod bootstrap;
+mod chunkserver;
 mod cli;
 mod cluster;
 mod config;
@@ -50,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args),
         Command::Cluster(command) => cluster::run(command),
         Command::Metadata(args) => metadata::run(*args),
+        Command::Chunkserver(args) => chunkserver::run(*args),
         Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
     }
 }

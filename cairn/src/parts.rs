@@ -11,7 +11,7 @@ use cairn_metadata::MetadataServer;
 use crate::{
     admin::Observed,
     metrics::Metrics,
-    status::{DeviceState, Health, Status},
+    status::{DeviceState, Health, Status, device_state},
 };
 
 /// How long the readiness check waits.
@@ -101,16 +101,4 @@ pub(crate) fn domain_remarks(redundancy: Redundancy, map: &ClusterMap) -> Vec<St
         ));
     }
     remarks
-}
-
-fn device_state(device: cairn_common::wire::shard::DeviceStatus) -> DeviceState {
-    DeviceState {
-        id: device.device,
-        path: device.path,
-        up: device.up,
-        reason: device.reason,
-        total_bytes: device.total_bytes,
-        free_bytes: device.free_bytes,
-        used_bytes: device.used_bytes,
-    }
 }

@@ -70,7 +70,10 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let mut metrics = Metrics::new();
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
-    let chunkserver = ChunkServerConfig::new(SERVER, devices.clone());
+    let mut chunkserver = ChunkServerConfig::new(SERVER, devices.clone());
+    if let Some(bytes) = config.device_memory_bytes {
+        chunkserver.settings.memory_bytes = bytes;
+    }
     chunkserver.metrics.register(metrics.registry());
     let chunkserver = Arc::new(ChunkServer::start(chunkserver).await);
     let mut shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);

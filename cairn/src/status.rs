@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use cairn_common::wire::shard::DeviceStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::{cli::StatusArgs, running::Running};
@@ -58,6 +59,16 @@ pub(crate) enum Health {
     Failed,
 }
 
+impl Health {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Degraded => "degraded",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 /// One device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DeviceState {
@@ -72,20 +83,72 @@ pub(crate) struct DeviceState {
     pub(crate) used_bytes: u64,
 }
 
+/// The state of a chunkserver in a process of its own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ChunkserverStatus {
+    /// Whether all devices serve.
+    pub(crate) health: Health,
+    pub(crate) version: String,
+    pub(crate) node: u64,
+    pub(crate) devices: Vec<DeviceState>,
+}
+
+/// What a running server may tell of.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Store(Box<Status>),
+    Chunkserver(ChunkserverStatus),
+}
+
+impl ChunkserverStatus {
+    pub(crate) fn new(node: u64, devices: Vec<DeviceState>) -> Self {
+        let down = devices.iter().filter(|device| !device.up).count();
+        let health = match down {
+            0 => Health::Good,
+            down if down < devices.len() => Health::Degraded,
+            _ => Health::Failed,
+        };
+        Self {
+            health,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node,
+            devices,
+        }
+    }
+}
+
+pub(crate) fn device_state(device: DeviceStatus) -> DeviceState {
+    DeviceState {
+        id: device.device,
+        path: device.path,
+        up: device.up,
+        reason: device.reason,
+        total_bytes: device.total_bytes,
+        free_bytes: device.free_bytes,
+        used_bytes: device.used_bytes,
+    }
+}
+
 pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let body = fetch(&args.data.data)?;
-    let status: Status = serde_json::from_str(&body).context("the server's answer")?;
+    let told: Told = serde_json::from_str(&body).context(
+        "the server's answer is neither a store's nor a chunkserver's: `cairn metadata status` tells of metadata servers",
+    )?;
     let mut out = io::stdout().lock();
     if args.json {
-        writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(&status).context("writing JSON")?
-        )?;
+        writeln!(out, "{}", serde_json::to_string_pretty(&told).context("writing JSON")?)?;
     } else {
-        print(&mut out, &status)?;
+        match &told {
+            Told::Store(status) => print(&mut out, status)?,
+            Told::Chunkserver(status) => print_chunkserver(&mut out, status)?,
+        }
     }
-    Ok(if status.health == Health::Failed {
+    let health = match &told {
+        Told::Store(status) => status.health,
+        Told::Chunkserver(status) => status.health,
+    };
+    Ok(if health == Health::Failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
@@ -125,12 +188,7 @@ fn fetch(data: &Path) -> anyhow::Result<String> {
 }
 
 fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
-    let health = match status.health {
-        Health::Good => "good",
-        Health::Degraded => "degraded",
-        Health::Failed => "FAILED",
-    };
-    writeln!(out, "health      {health}")?;
+    writeln!(out, "health      {}", status.health.name())?;
     for remark in &status.remarks {
         writeln!(out, "            {remark}")?;
     }
@@ -157,7 +215,19 @@ fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
         status.corrupt_shards, status.degraded_reads
     )?;
     writeln!(out, "devices     {} on {} disks", status.devices.len(), status.disks)?;
-    for device in &status.devices {
+    print_devices(out, &status.devices)
+}
+
+fn print_chunkserver(out: &mut impl Write, status: &ChunkserverStatus) -> io::Result<()> {
+    writeln!(out, "health      {}", status.health.name())?;
+    writeln!(out, "node        {}", status.node)?;
+    writeln!(out, "version     {}", status.version)?;
+    writeln!(out, "devices     {}", status.devices.len())?;
+    print_devices(out, &status.devices)
+}
+
+fn print_devices(out: &mut impl Write, devices: &[DeviceState]) -> io::Result<()> {
+    for device in devices {
         let state = if device.up {
             "up".to_owned()
         } else {

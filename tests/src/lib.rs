@@ -5,6 +5,7 @@
 //! ended with it.
 
 pub mod chunked;
+pub mod chunkserver;
 pub mod clients;
 pub mod content;
 pub mod daemon;

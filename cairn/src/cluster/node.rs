@@ -4,8 +4,8 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
-use cairn_common::ids::ClusterId;
+use anyhow::{Context as _, ensure};
+use cairn_common::{ids::ClusterId, wire::role::Role};
 use cairn_transport::{
     NodeAddresses, Peer, QuicServer, QuicSettings, QuicTransport, Services, TransportMetrics,
     identity::{Admission, AuthorityDir, Identity},
@@ -73,6 +73,25 @@ impl ClusterNode {
             metrics,
             keeper,
         }))
+    }
+
+    /// The same for a process that serves as `role`: an error where the directory is no node that may.
+    pub(crate) async fn open_as(root: &Path, registry: &mut Registry, role: Role) -> anyhow::Result<Self> {
+        let node = Self::open(root, registry).await?;
+        let node = node.with_context(|| {
+            format!(
+                "{} is no node of a cluster: `cairn cluster init` makes the first, `cairn cluster join` any other",
+                root.display()
+            )
+        })?;
+        let peer = node.peer();
+        ensure!(
+            peer.roles.has(role),
+            "node {} has the roles [{}]: join with a token made by `cairn cluster token --roles {role}`",
+            peer.node,
+            peer.roles
+        );
+        Ok(node)
     }
 
     /// Who this node is, and what it may ask.

@@ -109,7 +109,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         data.root().display()
     );
     let mut metrics = Metrics::new();
-    let node = open_node(&data, &mut metrics).await?;
+    let node = ClusterNode::open_as(data.root(), metrics.registry(), Role::Metadata).await?;
     let server = start_server(&settings, &data, &node).await?;
     server.metrics().register(metrics.registry());
     let services = Services::new()
@@ -152,25 +152,6 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT"),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The node that the directory is, which must hold metadata.
-async fn open_node(data: &DataDir, metrics: &mut Metrics) -> anyhow::Result<ClusterNode> {
-    let node = ClusterNode::open(data.root(), metrics.registry()).await?;
-    let node = node.with_context(|| {
-        format!(
-            "{} is no node of a cluster: `cairn cluster init` makes the first, `cairn cluster join` any other",
-            data.root().display()
-        )
-    })?;
-    let peer = node.peer();
-    ensure!(
-        peer.roles.has(Role::Metadata),
-        "node {} has the roles [{}]: join with a token made by `cairn cluster token --roles metadata`",
-        peer.node,
-        peer.roles
-    );
-    Ok(node)
 }
 
 async fn start_server(settings: &Settings, data: &DataDir, node: &ClusterNode) -> anyhow::Result<MetadataServer> {

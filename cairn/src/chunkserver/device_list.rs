@@ -1,0 +1,215 @@
+//! The devices of a chunkserver, as `chunkserver.toml` in its directory lists them.
+//!
+//! Invariants: a device is listed before it is formatted, so that a start which was cut short is completed by the next one; a
+//! number is never given twice, here or at another node; what was formatted once is never formatted again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use cairn_chunkserver::DeviceConfig;
+use cairn_common::ids::{ClusterId, DeviceId, Incarnation, NodeId};
+use serde::{Deserialize, Serialize};
+
+use crate::data_dir::{DataDir, format_device_at, replace_file};
+
+const VERSION: u32 = 1;
+
+/// Each node has so many numbers of devices to itself; the first of them stays free.
+const NUMBERS_PER_NODE: u32 = 256;
+
+/// The list.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeviceList {
+    version: u32,
+    cluster_id: String,
+    node: u64,
+    /// How many numbers were given.
+    numbered: u32,
+    #[serde(default)]
+    devices: Vec<Listed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    id: u32,
+    incarnation: u64,
+    /// Relative to the node's directory, where it lies within it.
+    path: PathBuf,
+    is_formatted: bool,
+}
+
+/// The number of a node's `count`-th device, counted from one: unique in the cluster without asking anybody.
+fn device_number(node: NodeId, count: u32) -> anyhow::Result<DeviceId> {
+    ensure!(
+        (1..NUMBERS_PER_NODE).contains(&count),
+        "a node numbers {} devices in its life, and this one has: let the machine join as a new node",
+        NUMBERS_PER_NODE - 1
+    );
+    let node = u32::try_from(node.value()).ok();
+    let base = node.and_then(|node| node.checked_mul(NUMBERS_PER_NODE));
+    let base = base.context("nodes from 16,777,216 on have no numbers for devices")?;
+    Ok(DeviceId::new(base + count))
+}
+
+/// The devices of the node that `data` is; those of `given` that are new are listed and formatted first.
+pub(super) fn open(
+    data: &DataDir,
+    cluster: ClusterId,
+    node: NodeId,
+    given: &[PathBuf],
+) -> anyhow::Result<Vec<DeviceConfig>> {
+    let mut list = DeviceList::load(data.root(), cluster, node)?;
+    for path in given {
+        list.add(data, node, path)?;
+    }
+    ensure!(
+        !list.devices.is_empty(),
+        "no device yet: give --device PATH, a directory that is empty or absent, best on a disk of its own"
+    );
+    list.save(data.root())?;
+    list.format_new(data.root(), cluster)?;
+    Ok(list
+        .devices
+        .iter()
+        .map(|device| device.config(data.root(), cluster))
+        .collect())
+}
+
+impl DeviceList {
+    fn file(root: &Path) -> PathBuf {
+        root.join("chunkserver.toml")
+    }
+
+    fn load(root: &Path, cluster: ClusterId, node: NodeId) -> anyhow::Result<Self> {
+        let path = Self::file(root);
+        if !path.exists() {
+            return Ok(Self {
+                version: VERSION,
+                cluster_id: cluster.to_string(),
+                node: node.value(),
+                numbered: 0,
+                devices: Vec::new(),
+            });
+        }
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let list: Self = toml::from_str(&text).with_context(|| {
+            format!(
+                "{} is damaged: restore it, or write it anew by what `cairn chunkserver inspect DEVICE` tells of each device",
+                path.display()
+            )
+        })?;
+        ensure!(
+            list.version == VERSION,
+            "{} has version {}, this program reads version {VERSION}: use a cairn that knows it",
+            path.display(),
+            list.version
+        );
+        ensure!(
+            list.cluster_id == cluster.to_string() && list.node == node.value(),
+            "{} lists the devices of node {} of cluster {}, and the directory is node {node} of cluster {cluster}: restore the \
+             right one",
+            path.display(),
+            list.node,
+            list.cluster_id
+        );
+        Ok(list)
+    }
+
+    fn save(&self, root: &Path) -> anyhow::Result<()> {
+        let text = toml::to_string(self).context("writing chunkserver.toml")?;
+        replace_file(&Self::file(root), &text)
+    }
+
+    /// Lists a device that is not.
+    fn add(&mut self, data: &DataDir, node: NodeId, path: &Path) -> anyhow::Result<()> {
+        let path = data.stored_path(path)?;
+        if self.devices.iter().any(|device| device.path == path) {
+            return Ok(());
+        }
+        self.numbered += 1;
+        self.devices.push(Listed {
+            id: device_number(node, self.numbered)?.value(),
+            incarnation: 1,
+            path,
+            is_formatted: false,
+        });
+        Ok(())
+    }
+
+    /// Formats what was listed and not formatted yet. One that cannot be is listed no more.
+    fn format_new(&mut self, root: &Path, cluster: ClusterId) -> anyhow::Result<()> {
+        while let Some(at) = self.devices.iter().position(|device| !device.is_formatted) {
+            let formatted = format_device_at(&self.devices[at].config(root, cluster));
+            if formatted.is_ok() {
+                self.devices[at].is_formatted = true;
+            } else {
+                self.devices.remove(at);
+            }
+            self.save(root)?;
+            formatted?;
+        }
+        Ok(())
+    }
+}
+
+impl Listed {
+    fn config(&self, root: &Path, cluster: ClusterId) -> DeviceConfig {
+        DeviceConfig {
+            id: DeviceId::new(self.id),
+            incarnation: Incarnation::new(self.incarnation),
+            path: root.join(&self.path),
+            cluster_id: cluster.to_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId::new([7; 16]);
+    const NODE: NodeId = NodeId::new(3);
+
+    fn numbers(devices: &[DeviceConfig]) -> Vec<u32> {
+        devices.iter().map(|device| device.id.value()).collect()
+    }
+
+    #[test]
+    fn devices_are_listed_once_and_never_share_a_number() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataDir::open(folder.path()).expect("an empty directory");
+        let open = |given: &[&str]| {
+            let given: Vec<_> = given.iter().map(|name| folder.path().join(name)).collect();
+            open(&data, CLUSTER, NODE, &given)
+        };
+        let error = open(&[]).expect_err("there is none");
+        assert!(error.to_string().contains("--device"), "{error}");
+        assert_eq!(numbers(&open(&["a", "b"]).expect("two")), [769, 770]);
+        assert_eq!(numbers(&open(&[]).expect("as before")), [769, 770]);
+        std::fs::create_dir_all(folder.path().join("full/of-photos")).expect("made");
+        let error = open(&["b", "full"]).expect_err("it is not empty");
+        assert!(format!("{error:#}").contains("of-photos"), "{error:#}");
+        assert_eq!(numbers(&open(&["c"]).expect("a third")), [769, 770, 772]);
+    }
+
+    #[test]
+    fn a_list_of_another_node_or_of_rubbish_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataDir::open(folder.path()).expect("an empty directory");
+        open(&data, CLUSTER, NODE, &[folder.path().join("a")]).expect("one");
+        let other = open(&data, CLUSTER, NodeId::new(4), &[]).expect_err("another node");
+        assert!(other.to_string().contains("node 3"), "{other}");
+        std::fs::write(folder.path().join("chunkserver.toml"), "rubbish").expect("written");
+        let damaged = open(&data, CLUSTER, NODE, &[]).expect_err("rubbish");
+        assert!(damaged.to_string().contains("restore it"), "{damaged}");
+    }
+
+    #[test]
+    fn numbers_run_out_before_they_meet_those_of_the_next_node() {
+        assert_eq!(device_number(NODE, 255).expect("the last").value(), 1023);
+        assert!(device_number(NODE, 256).is_err());
+        assert!(device_number(NodeId::new(1 << 24), 1).is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! `cairn chunkserver`: the devices of one node, served to the others by a process of their own.
+//!
+//! Invariant: a device that cannot serve keeps neither the process nor its other devices from serving.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
+use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceSettings};
+use cairn_common::{ids::NodeId, wire::role::Role};
+use cairn_transport::{LocalServer, Services};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::device_list;
+use crate::{
+    admin::{Admin, Observed},
+    cli::ChunkserverServerArgs,
+    cluster::ClusterNode,
+    config,
+    data_dir::DataDir,
+    logging,
+    metrics::Metrics,
+    running::Running,
+    status::{ChunkserverStatus, DeviceState, device_state},
+};
+
+/// Requests under way at once: more wait at their writers and readers.
+const REQUESTS_MAX: usize = 4096;
+
+/// How long requests under way may go on after a signal.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the process runs with.
+struct Settings {
+    data: PathBuf,
+    devices: Vec<PathBuf>,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    device: DeviceSettings,
+}
+
+/// What the admin address tells about.
+struct Served {
+    node: NodeId,
+    chunkserver: Arc<ChunkServer>,
+    metrics: Metrics,
+}
+
+pub(super) fn run(args: &ChunkserverServerArgs) -> anyhow::Result<ExitCode> {
+    let settings = settings(args)?;
+    logging::start(
+        args.log_format.unwrap_or_default(),
+        args.log.as_deref().unwrap_or(config::DEFAULT_LOG),
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(settings))
+}
+
+fn settings(args: &ChunkserverServerArgs) -> anyhow::Result<Settings> {
+    config::check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+    let data = args.data.clone();
+    let data = data.context("--data DIR is missing: the node's directory, made by `cairn cluster init` or `join`")?;
+    let mut device = DeviceSettings::default();
+    if let Some(mib) = args.device_memory_mib {
+        device.memory_bytes = mib << 20;
+    }
+    if let Some(mib) = args.reserve_mib {
+        device.reserve_bytes = mib << 20;
+    }
+    device.segment_bytes = args.segment_mib.map(|mib| mib << 20);
+    Ok(Settings {
+        data: std::path::absolute(data).context("the node's directory")?,
+        devices: args.device.clone(),
+        listen: args.cluster_listen.unwrap_or(config::DEFAULT_CLUSTER_LISTEN),
+        admin: args.admin.unwrap_or(config::DEFAULT_ADMIN),
+        device,
+    })
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let data = DataDir::open(&settings.data)?;
+    ensure!(
+        data.store_id()?.is_none(),
+        "{} is a store of its own, whose `cairn server` serves its devices too",
+        data.root().display()
+    );
+    let mut metrics = Metrics::new();
+    let node = ClusterNode::open_as(data.root(), metrics.registry(), Role::Chunkserver).await?;
+    let number = node.peer().node;
+    let devices = device_list::open(&data, node.cluster(), number, &settings.devices)?;
+    let mut chunkserver = ChunkServerConfig::new(number, devices);
+    chunkserver.settings = settings.device;
+    chunkserver.metrics.register(metrics.registry());
+    let chunkserver = Arc::new(ChunkServer::start(chunkserver).await);
+
+    let services = Services::new().with(ChunkServer::KINDS, chunkserver.clone(), REQUESTS_MAX);
+    let operators = LocalServer::start(data.root(), number, services.clone())
+        .with_context(|| format!("listening for the operator in {}", data.root().display()))?;
+    let listener = node.serve(settings.listen, services)?;
+    let served = Arc::new(Served {
+        node: number,
+        chunkserver,
+        metrics,
+    });
+    let admin = Admin::start(settings.admin, Arc::clone(&served) as _).await?;
+    let running = Running {
+        pid: std::process::id(),
+        endpoint: None,
+        admin: format!("http://{}", admin.address),
+        region: None,
+        cluster: Some(listener.address().to_string()),
+    };
+    running.save(data.root())?;
+    announce(&served, &running)
+        .await
+        .context("writing to standard output")?;
+
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+    }
+    let stopping = async {
+        listener.shutdown(DRAIN_DEADLINE).await;
+        node.close().await;
+        drop(operators);
+        admin.stop();
+        close(served).await;
+    };
+    tokio::select! {
+        () = stopping => {}
+        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Closes the devices, so that the next start has less to read again.
+async fn close(served: Arc<Served>) {
+    // Whoever still holds a part of it ends with the process, and the next start reads a little more.
+    if tokio::task::spawn_blocking(move || drop(served)).await.is_err() {
+        tracing::error!("closing the devices has panicked");
+    }
+}
+
+async fn announce(served: &Served, running: &Running) -> io::Result<()> {
+    let devices = served.devices().await;
+    let mut out = io::stdout().lock();
+    writeln!(out, "node        {}", served.node)?;
+    writeln!(
+        out,
+        "cluster     {} (UDP)",
+        running.cluster.as_deref().unwrap_or_default()
+    )?;
+    writeln!(out, "admin       {}", running.admin)?;
+    for device in devices {
+        let state = if device.up {
+            "up".to_owned()
+        } else {
+            format!("DOWN: {}", device.reason)
+        };
+        writeln!(out, "device      {} {} {state}", device.id, device.path)?;
+    }
+    writeln!(out, "ready")?;
+    out.flush()
+}
+
+impl Served {
+    async fn devices(&self) -> Vec<DeviceState> {
+        self.chunkserver.status().await.into_iter().map(device_state).collect()
+    }
+}
+
+#[async_trait]
+impl Observed for Served {
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.text()
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        let devices = self.devices().await;
+        if devices.iter().any(|device| device.up) {
+            return Ok(());
+        }
+        Err(format!("none of {} devices is up: /status tells why", devices.len()))
+    }
+
+    async fn status(&self) -> anyhow::Result<Vec<u8>> {
+        let status = ChunkserverStatus::new(self.node.value(), self.devices().await);
+        Ok(serde_json::to_vec(&status)?)
+    }
+}
