@@ -10,6 +10,8 @@ mod core;
 mod device;
 mod directory;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod maintenance;
 mod metrics;
 mod server;

@@ -8,6 +8,8 @@ mod body;
 mod call;
 mod faults;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 pub mod identity;
 mod in_process;

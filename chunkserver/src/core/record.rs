@@ -235,6 +235,21 @@ pub(crate) fn may_start(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
+/// Gives the header in `bytes` the tag of this store, and its place too where there is one: whatever else it says. Only what
+/// fuzzes the decoder needs it; `None` where the bytes end within the header.
+pub(crate) fn forge(bytes: &mut [u8], position: Option<Position>, salt: &Salt) -> Option<()> {
+    let (fixed, rest) = bytes.split_at_mut_checked(FIXED_LEN)?;
+    if let Some(position) = position {
+        fixed[48..56].copy_from_slice(&position.segment.value().to_le_bytes());
+        fixed[56..60].copy_from_slice(&position.offset.to_le_bytes());
+    }
+    let blocks = (u32_at(fixed, 72) as usize).div_ceil(BLOCK_SIZE_BYTES);
+    let hashes = rest.get(..(blocks + usize::from(fixed[7])) * Hash::LEN)?;
+    let tag = tag(salt, &fixed[..TAG_OFFSET], &[hashes]);
+    fixed[TAG_OFFSET..].copy_from_slice(&tag);
+    Some(())
+}
+
 fn body_of(fixed: &[u8], block_hashes: &[u8], shard_hashes: &[u8]) -> Option<RecordBody> {
     let key = ShardKey::new(&fixed[16..32], u32::from(fixed[6]))?;
     match fixed[5] {

@@ -32,7 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("etcd-bench", &[]),
-    ("fuzz", &["transport"]),
+    ("fuzz", &["chunkserver", "transport"]),
     ("sim", &[]),
     ("tests", &["bench", "client", "common", "datapath", "transport"]),
 ];
