@@ -15,7 +15,8 @@ mod chunkserver;
 mod metadata;
 
 pub(crate) use chunkserver::{
-    ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, InspectDeviceArgs, RebuildIndexArgs, VerifyDeviceArgs,
+    ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, DEVICE_MEMORY_MIB_MIN, InspectDeviceArgs,
+    RebuildIndexArgs, VerifyDeviceArgs,
 };
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,

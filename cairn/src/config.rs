@@ -9,13 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use cairn_chunkserver::DeviceSettings;
 use cairn_common::{limits, redundancy::Redundancy};
 use clap::CommandFactory as _;
 use serde::Deserialize;
 
 use crate::{
-    cli::{Cli, ServerArgs},
+    cli::{Cli, DEVICE_MEMORY_MIB_MIN, ServerArgs},
     logging::LogFormat,
 };
 
@@ -27,9 +26,6 @@ const TEST_VARIABLES: &str = "CAIRN_TEST_";
 
 /// Smallest memory budget: a few chunks of the widest scheme.
 const MEMORY_BUDGET_MIB_MIN: usize = 64;
-
-/// Smallest memory of a device.
-pub(crate) const DEVICE_MEMORY_MIB_MIN: usize = DeviceSettings::MEMORY_BYTES_MIN >> 20;
 
 /// What openraft reports is for its developers unless it fails; s3s logs every refused request as an error.
 pub(crate) const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
@@ -141,11 +137,6 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
         budget_mib >= MEMORY_BUDGET_MIB_MIN,
         "the memory budget is at least {MEMORY_BUDGET_MIB_MIN} MiB"
     );
-    let device_memory_mib = args.device_memory_mib.or(file.device_memory_mib);
-    ensure!(
-        device_memory_mib.is_none_or(|mib| mib >= DEVICE_MEMORY_MIB_MIN),
-        "the memory of a device is at least {DEVICE_MEMORY_MIB_MIN} MiB"
-    );
     let mut domains = if args.virtual_host_domain.is_empty() {
         file.virtual_host_domain
     } else {
@@ -168,10 +159,19 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
         region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".to_owned()),
         virtual_host_domains: domains,
         memory_budget_bytes: budget_mib << 20,
-        device_memory_bytes: device_memory_mib.map(|mib| mib << 20),
+        device_memory_bytes: device_memory_bytes(args.device_memory_mib.or(file.device_memory_mib))?,
         log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         log: args.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
     })
+}
+
+/// Bytes of a setting in MiB, which the file may give without the flag's check.
+fn device_memory_bytes(mib: Option<usize>) -> anyhow::Result<Option<usize>> {
+    ensure!(
+        mib.is_none_or(|mib| mib >= DEVICE_MEMORY_MIB_MIN),
+        "the memory of a device is at least {DEVICE_MEMORY_MIB_MIN} MiB"
+    );
+    Ok(mib.map(|mib| mib << 20))
 }
 
 /// Refuses variables that start with `CAIRN_` and mean nothing: they are misspelt.
@@ -271,6 +271,10 @@ mod tests {
             )
             .is_err()
         );
+        let file = toml::from_str("device_memory_mib = 7").expect("well-formed");
+        assert!(merge(args(), file).is_err());
+        let file = toml::from_str("device_memory_mib = 8").expect("well-formed");
+        assert!(merge(args(), file).is_ok_and(|config| config.device_memory_bytes == Some(8 << 20)));
         let file = toml::from_str("devices = 2\ndevice = [\"/a\"]").expect("well-formed");
         assert!(
             merge(args(), file).is_ok_and(|config| config.devices == DeviceChoice::Paths(vec![PathBuf::from("/a")]))

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cairn_chunkserver::{ChunkServer, ChunkServerConfig};
+use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig};
 use cairn_client::{Client, ClientConfig};
 use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
@@ -70,12 +70,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let mut metrics = Metrics::new();
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
-    let mut chunkserver = ChunkServerConfig::new(SERVER, devices.clone());
-    if let Some(bytes) = config.device_memory_bytes {
-        chunkserver.settings.memory_bytes = bytes;
-    }
-    chunkserver.metrics.register(metrics.registry());
-    let chunkserver = Arc::new(ChunkServer::start(chunkserver).await);
+    let chunkserver = start_chunkserver(&config, &devices, &mut metrics).await;
     let mut shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
     if let Some(node) = &node {
         shards = shards.with_others(node.transport());
@@ -135,6 +130,15 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
 async fn connect(config: ClientConfig) -> anyhow::Result<Client> {
     let client = Client::connect(config).await;
     client.context("opening a session with the metadata service")
+}
+
+async fn start_chunkserver(config: &ServerConfig, devices: &[DeviceConfig], metrics: &mut Metrics) -> Arc<ChunkServer> {
+    let mut chunkserver = ChunkServerConfig::new(SERVER, devices.to_vec());
+    if let Some(bytes) = config.device_memory_bytes {
+        chunkserver.settings.memory_bytes = bytes;
+    }
+    chunkserver.metrics.register(metrics.registry());
+    Arc::new(ChunkServer::start(chunkserver).await)
 }
 
 /// What other programs on this machine are told.

@@ -136,6 +136,12 @@ impl Chunkserver {
         self.output.printed()
     }
 
+    /// The last lines that it logged, over all its starts.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        self.output.log_end()
+    }
+
     /// What `cairn status` tells, and whether that ended well.
     ///
     /// # Errors

@@ -62,6 +62,23 @@ fn acknowledged_shards_survive_a_kill_and_deleted_ones_do_not_come_back() -> Res
 }
 
 #[test]
+fn a_stop_leaves_the_next_start_nothing_to_read_again() -> Result<()> {
+    let mut server = Chunkserver::prepare("chunkserver-stop", "chunkserver")?;
+    server.start(&["one"])?;
+    let number = device(&server, 1)?;
+    // Still connected when the server stops.
+    let client = server.client(ALL)?;
+    fill(&client, number)?;
+    server.stop()?;
+    server.start(&[])?;
+    let log = server.log_end();
+    let opened = log.lines().rfind(|line| line.contains("the device is open"));
+    let opened = opened.with_context(|| format!("no device was opened:\n{log}"))?;
+    ensure!(opened.contains(" records=0 "), "{opened}");
+    is_whole(&server.client(ALL)?, number)
+}
+
+#[test]
 fn a_client_stores_and_reads_and_deletes_nothing() -> Result<()> {
     let mut server = Chunkserver::prepare("chunkserver-roles", "chunkserver")?;
     server.start(&["one"])?;

@@ -1,7 +1,8 @@
 //! The devices of a chunkserver, as `chunkserver.toml` in its directory lists them.
 //!
-//! Invariants: a device is listed before it is formatted, so that a start which was cut short is completed by the next one; a
-//! number is never given twice, here or at another node; what was formatted once is never formatted again.
+//! Invariants: a device is listed before it is formatted, so that a start which was cut short or refused is completed, under the
+//! same number, by one that is given the device again; a number is never given twice, here or at another node; what was formatted
+//! once is never formatted again.
 
 use std::path::{Path, PathBuf};
 
@@ -61,18 +62,21 @@ pub(super) fn open(
     given: &[PathBuf],
 ) -> anyhow::Result<Vec<DeviceConfig>> {
     let mut list = DeviceList::load(data.root(), cluster, node)?;
-    for path in given {
-        list.add(data, node, path)?;
+    let given = given.iter().map(|path| data.stored_path(path));
+    let given: Vec<PathBuf> = given.collect::<Result<_, _>>()?;
+    for path in &given {
+        list.add(node, path)?;
     }
     ensure!(
-        !list.devices.is_empty(),
+        !given.is_empty() || list.devices.iter().any(|device| device.is_formatted),
         "no device yet: give --device PATH, a directory that is empty or absent, best on a disk of its own"
     );
     list.save(data.root())?;
-    list.format_new(data.root(), cluster)?;
+    list.format_new(data.root(), cluster, &given)?;
     Ok(list
         .devices
         .iter()
+        .filter(|device| device.is_formatted)
         .map(|device| device.config(data.root(), cluster))
         .collect())
 }
@@ -123,8 +127,7 @@ impl DeviceList {
     }
 
     /// Lists a device that is not.
-    fn add(&mut self, data: &DataDir, node: NodeId, path: &Path) -> anyhow::Result<()> {
-        let path = data.stored_path(path)?;
+    fn add(&mut self, node: NodeId, path: &Path) -> anyhow::Result<()> {
         if self.devices.iter().any(|device| device.path == path) {
             return Ok(());
         }
@@ -132,23 +135,23 @@ impl DeviceList {
         self.devices.push(Listed {
             id: device_number(node, self.numbered)?.value(),
             incarnation: 1,
-            path,
+            path: path.to_owned(),
             is_formatted: false,
         });
         Ok(())
     }
 
-    /// Formats what was listed and not formatted yet. One that cannot be is listed no more.
-    fn format_new(&mut self, root: &Path, cluster: ClusterId) -> anyhow::Result<()> {
-        while let Some(at) = self.devices.iter().position(|device| !device.is_formatted) {
-            let formatted = format_device_at(&self.devices[at].config(root, cluster));
-            if formatted.is_ok() {
-                self.devices[at].is_formatted = true;
-            } else {
-                self.devices.remove(at);
+    /// Formats those of `given` that are not yet. One that cannot be stays listed with its number: a supervisor that starts the
+    /// process over and over must not use up the node's numbers.
+    fn format_new(&mut self, root: &Path, cluster: ClusterId, given: &[PathBuf]) -> anyhow::Result<()> {
+        for at in 0..self.devices.len() {
+            let device = &self.devices[at];
+            if device.is_formatted || !given.contains(&device.path) {
+                continue;
             }
+            format_device_at(&device.config(root, cluster))?;
+            self.devices[at].is_formatted = true;
             self.save(root)?;
-            formatted?;
         }
         Ok(())
     }
@@ -192,6 +195,40 @@ mod tests {
         let error = open(&["b", "full"]).expect_err("it is not empty");
         assert!(format!("{error:#}").contains("of-photos"), "{error:#}");
         assert_eq!(numbers(&open(&["c"]).expect("a third")), [769, 770, 772]);
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_formatted_uses_up_one_number_and_holds_up_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataDir::open(folder.path()).expect("an empty directory");
+        let open = |given: &[&str]| {
+            let given: Vec<_> = given.iter().map(|name| folder.path().join(name)).collect();
+            open(&data, CLUSTER, NODE, &given)
+        };
+        std::fs::create_dir_all(folder.path().join("full/of-photos")).expect("made");
+        for _ in 0..NUMBERS_PER_NODE {
+            let error = open(&["full"]).expect_err("it is not empty");
+            assert!(format!("{error:#}").contains("of-photos"), "{error:#}");
+        }
+        let error = open(&[]).expect_err("none serves");
+        assert!(error.to_string().contains("--device"), "{error}");
+        assert_eq!(numbers(&open(&["a"]).expect("another")), [770]);
+        std::fs::remove_dir(folder.path().join("full/of-photos")).expect("empty");
+        assert_eq!(numbers(&open(&[]).expect("it was not given")), [770]);
+        assert_eq!(numbers(&open(&["full"]).expect("empty now")), [769, 770]);
+    }
+
+    #[test]
+    fn a_start_that_was_cut_short_after_formatting_is_completed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataDir::open(folder.path()).expect("an empty directory");
+        let given = [folder.path().join("a")];
+        let first = open(&data, CLUSTER, NODE, &given).expect("formatted");
+        let mut list = DeviceList::load(folder.path(), CLUSTER, NODE).expect("a list");
+        list.devices[0].is_formatted = false;
+        list.save(folder.path()).expect("saved");
+        let again = open(&data, CLUSTER, NODE, &given).expect("completed");
+        assert_eq!(numbers(&again), numbers(&first));
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use cairn_chunkserver::DeviceSettings;
 use clap::{Args, Subcommand};
 
-use crate::{config::DEVICE_MEMORY_MIB_MIN, logging::LogFormat};
+use crate::logging::LogFormat;
+
+/// Smallest memory of a device.
+pub(crate) const DEVICE_MEMORY_MIB_MIN: usize = DeviceSettings::MEMORY_BYTES_MIN >> 20;
 
 /// Serves the devices of one node, or does what the subcommand says.
 #[derive(Args, Clone, Debug)]

@@ -22,6 +22,7 @@ pub(crate) struct Tail {
     next_sequence: Sequence,
     on_their_way: BTreeSet<Position>,
     claimed_bytes: u64,
+    is_reserve: bool,
 }
 
 impl Tail {
@@ -34,6 +35,7 @@ impl Tail {
             next_sequence,
             on_their_way: BTreeSet::new(),
             claimed_bytes: 0,
+            is_reserve: false,
         };
         tail.start_page();
         tail
@@ -43,6 +45,16 @@ impl Tail {
     pub(crate) fn roll(&mut self, segment: SegmentId, size_bytes: u32) {
         (self.segment, self.size_bytes) = (segment, size_bytes);
         self.offset = narrow(SEGMENT_HEADER_LEN);
+    }
+
+    /// Says whether the segment that is written was begun in the room kept for deletes and compaction: new data stays out.
+    pub(crate) fn put_reserve(&mut self, is_reserve: bool) {
+        self.is_reserve = is_reserve;
+    }
+
+    /// Whether it was.
+    pub(crate) fn is_reserve(&self) -> bool {
+        self.is_reserve
     }
 
     /// The segment that is written.

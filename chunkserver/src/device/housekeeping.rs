@@ -16,6 +16,7 @@ use super::{
     DeviceSettings, answered,
     committer::Committer,
     key_locks::{KeyLock, KeyLocks},
+    room::Room,
 };
 use crate::{
     core::pace::Pace,
@@ -44,14 +45,22 @@ pub(crate) struct Housekeeper {
 
 #[derive(Default)]
 struct Stop {
-    is_asked: Mutex<bool>,
-    asked: Condvar,
+    asked: Mutex<Asked>,
+    change: Condvar,
+}
+
+#[derive(Default)]
+struct Asked {
+    to_stop: bool,
+    /// For room, by writes that wait for it.
+    for_room: bool,
 }
 
 struct House {
     engine: Arc<Engine>,
     committer: Arc<Committer>,
     locks: KeyLocks,
+    room: Room,
     settings: DeviceSettings,
     stop: Arc<Stop>,
     started: Instant,
@@ -65,6 +74,7 @@ impl Housekeeper {
         engine: Arc<Engine>,
         committer: Arc<Committer>,
         locks: KeyLocks,
+        room: Room,
         settings: DeviceSettings,
     ) -> Result<Self, String> {
         let stop = Arc::new(Stop::default());
@@ -73,6 +83,7 @@ impl Housekeeper {
             engine,
             committer,
             locks,
+            room,
             settings,
             stop: Arc::clone(&stop),
             started: Instant::now(),
@@ -87,10 +98,18 @@ impl Housekeeper {
     }
 }
 
+impl Housekeeper {
+    /// Has it look for room at once.
+    pub(crate) fn ask_for_room(&self) {
+        self.stop.asked.lock().for_room = true;
+        self.stop.change.notify_all();
+    }
+}
+
 impl Drop for Housekeeper {
     fn drop(&mut self) {
-        *self.stop.is_asked.lock() = true;
-        self.stop.asked.notify_all();
+        self.stop.asked.lock().to_stop = true;
+        self.stop.change.notify_all();
         if let Some(thread) = self.thread.take() {
             _ = thread.join();
         }
@@ -98,12 +117,21 @@ impl Drop for Housekeeper {
 }
 
 impl Stop {
-    /// Waits; says whether to go on.
+    /// Waits, no longer where room is asked for; says whether to go on.
     fn wait(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
-        let mut is_asked = self.is_asked.lock();
-        while !*is_asked && !self.asked.wait_until(&mut is_asked, deadline).timed_out() {}
-        !*is_asked
+        let mut asked = self.asked.lock();
+        while !asked.to_stop && !asked.for_room && !self.change.wait_until(&mut asked, deadline).timed_out() {}
+        !asked.to_stop
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.lock().to_stop
+    }
+
+    /// Takes a request for room for done.
+    fn answer_room(&self) {
+        self.asked.lock().for_room = false;
     }
 }
 
@@ -121,7 +149,10 @@ impl House {
                 self.note(self.engine.flush_index());
                 (flushed_bytes, flushed_at) = (claimed, Instant::now());
             }
-            while matches!(self.note(self.engine.compact(self)), Some(Compacted::Removed { .. })) {}
+            self.stop.answer_room();
+            while matches!(self.note(self.engine.compact(self)), Some(Compacted::Removed { .. })) {
+                self.room.handle_freed();
+            }
             self.scrub_step();
             self.engine.metrics.background.note(&self.engine.holdings());
         }
@@ -165,7 +196,7 @@ impl House {
         let wait = pace.borrow_mut().handle_done(bytes, self.started.elapsed());
         // The sum of many short waits comes to the same.
         if wait < Duration::from_millis(5) {
-            !*self.stop.is_asked.lock()
+            !self.stop.is_asked()
         } else {
             self.stop.wait(wait)
         }
@@ -195,7 +226,7 @@ impl Work for House {
 
     fn handle_progress(&self, bytes: u64) -> bool {
         if self.engine.is_short_of_room() {
-            return !*self.stop.is_asked.lock();
+            return !self.stop.is_asked();
         }
         self.wait(&self.compaction, bytes)
     }

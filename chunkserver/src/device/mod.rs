@@ -9,6 +9,7 @@ mod committer;
 mod housekeeping;
 mod key_locks;
 mod put;
+mod room;
 mod threads;
 
 use std::{
@@ -23,7 +24,9 @@ use cairn_transport::Body;
 use rustix::fd::OwnedFd;
 
 pub(crate) use self::put::PutError;
-use self::{budget::Budget, committer::Committer, housekeeping::Housekeeper, key_locks::KeyLocks, threads::Threads};
+use self::{
+    budget::Budget, committer::Committer, housekeeping::Housekeeper, key_locks::KeyLocks, room::Room, threads::Threads,
+};
 use crate::{
     core::{location::Location, record::RecordBody},
     directory,
@@ -64,7 +67,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How a device's store works.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceSettings {
-    /// Free bytes that new shards never take.
+    /// Free bytes that new shards never take, two segments at least.
     pub reserve_bytes: u64,
     /// Bytes of a segment, 16 MiB to 1 GiB; chosen by the size of the file system where it is `None`.
     pub segment_bytes: Option<u32>,
@@ -135,11 +138,12 @@ pub(crate) struct OpenConfig {
 /// The store of one device.
 pub(crate) struct DeviceStore {
     // In the order in which they end: nobody asks the committer any more when it ends, and the lock goes last.
-    _housekeeper: Housekeeper,
+    housekeeper: Housekeeper,
     reads: Threads,
     writes: Threads,
     committer: Arc<Committer>,
     locks: KeyLocks,
+    room: Room,
     read_budget: Budget,
     write_budget: Budget,
     engine: Arc<Engine>,
@@ -159,15 +163,23 @@ impl DeviceStore {
         let engine = Arc::new(open_engine(config)?);
         let committer = Arc::new(Committer::start(Arc::clone(&engine))?);
         let locks = KeyLocks::default();
-        let housekeeper = Housekeeper::start(Arc::clone(&engine), Arc::clone(&committer), locks.clone(), settings)?;
+        let room = Room::default();
+        let housekeeper = Housekeeper::start(
+            Arc::clone(&engine),
+            Arc::clone(&committer),
+            locks.clone(),
+            room.clone(),
+            settings,
+        )?;
         let threads =
             |what: &str, count, depth| Threads::new(format!("{what}-{device}"), count, DEVICE_QUEUE_MAX, depth);
         Ok(Self {
-            _housekeeper: housekeeper,
+            housekeeper,
             reads: threads("read", DEVICE_READS_MAX, metrics.waiting.reads),
             writes: threads("write", DEVICE_WRITES_MAX, metrics.waiting.writes),
             committer,
             locks,
+            room,
             read_budget: Budget::new(settings.memory_bytes / TRANSFER_SHARE),
             write_budget: Budget::new(settings.memory_bytes / TRANSFER_SHARE),
             engine,

@@ -10,7 +10,7 @@ use cairn_transport::{Body, BodyError};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::{DeviceStore, answered, key_locks::KeyLock};
+use super::{DeviceStore, answered, key_locks::KeyLock, room::RoomWait};
 use crate::{
     core::{location::check_of, record::RecordBody},
     engine::{Claimed, Engine, Item, STAGE_LEN, Stage},
@@ -82,18 +82,42 @@ pub(super) async fn put(store: &DeviceStore, shard: ShardDescription, body: Body
         if payload.iter().map(Bytes::len).sum::<usize>() != body_of_record.payload_len() {
             return Err(PutError::Length);
         }
-        let item = Item::Write {
-            body: body_of_record,
-            payload,
-            moved: None,
-        };
-        answered(store.committer.commit(item, Some(lock)).await)?;
+        put_small(store, body_of_record, payload, lock).await?;
     }
     let metrics = &store.engine.metrics;
     metrics.put_shards.inc();
     metrics.written_bytes.inc_by(shard_len);
     metrics.put_seconds.observe(started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Has a small shard committed.
+async fn put_small(
+    store: &DeviceStore,
+    record: RecordBody,
+    payload: Vec<Bytes>,
+    lock: KeyLock,
+) -> Result<(), StoreError> {
+    let mut lock = Some(lock);
+    let mut room = RoomWait::new(store);
+    loop {
+        let item = Item::Write {
+            body: record.clone(),
+            payload: payload.clone(),
+            moved: None,
+        };
+        // The lock goes with the record, and is free where there was no room for that.
+        match answered(store.committer.commit(item, lock.take()).await) {
+            Err(StoreError::Full) => room = room.wait().await?,
+            outcome => return outcome,
+        }
+        lock = Some(store.locks.lock(record.key()).await);
+        if let RecordBody::Shard(shard) = &record
+            && is_there(store, shard).await?
+        {
+            return Ok(());
+        }
+    }
 }
 
 /// Whether the same shard is stored already. What is in the index is durable.
@@ -110,12 +134,7 @@ async fn is_there(store: &DeviceStore, shard: &ShardDescription) -> Result<bool,
 /// Writes a large shard stage by stage: while one is written the next one comes.
 async fn put_large(store: &DeviceStore, record: RecordBody, mut body: Body, lock: KeyLock) -> Result<(), PutError> {
     let payload_len = record.payload_len();
-    let engine = Arc::clone(&store.engine);
-    let claim = move || {
-        let claimed = Mutex::new(Some(engine.claim(record, None)?));
-        Ok(Arc::new(Place { engine, claimed }))
-    };
-    let place = store.writes.run(claim).await?;
+    let place = claim(store, &record).await?;
     let mut stage = Stage::default();
     let (mut come, mut sent) = (0, 0);
     let mut writing = None;
@@ -141,6 +160,22 @@ async fn put_large(store: &DeviceStore, record: RecordBody, mut body: Body, lock
     }
     wait(&mut writing).await?;
     finish(store, place, sent, stage.take(), lock).await
+}
+
+/// A place for a large record.
+async fn claim(store: &DeviceStore, record: &RecordBody) -> Result<Arc<Place>, StoreError> {
+    let mut room = RoomWait::new(store);
+    loop {
+        let (engine, record) = (Arc::clone(&store.engine), record.clone());
+        let claim = move || {
+            let claimed = Mutex::new(Some(engine.claim(record, None)?));
+            Ok(Arc::new(Place { engine, claimed }))
+        };
+        match store.writes.run(claim).await {
+            Err(StoreError::Full) => room = room.wait().await?,
+            outcome => return outcome,
+        }
+    }
 }
 
 type Writing = oneshot::Receiver<Result<(), StoreError>>;

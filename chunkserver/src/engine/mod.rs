@@ -72,13 +72,16 @@ const _: () = assert!(RECORD_LEN_MAX + SEGMENT_HEADER_LEN <= SEGMENT_BYTES_MIN a
 /// Largest segment unless it is told otherwise: what compaction works on at a time.
 const SEGMENT_BYTES_MAX: u32 = 256 << 20;
 
+/// Least reserve, in segments: one that is moved into another needs one, and deletes go on meanwhile.
+const RESERVE_SEGMENTS: u64 = 2;
+
 /// Room beside the reserve, in segments, below which compaction takes what it can find.
 const SPARE_SEGMENTS: u64 = 4;
 
 /// How a device is used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
-    /// Free bytes that new shards never take.
+    /// Free bytes that new shards never take, two segments at least.
     pub(crate) reserve_bytes: u64,
     /// Bytes of a segment; chosen by the size of the file system where it is `None`.
     pub(crate) segment_bytes: Option<u32>,
@@ -189,17 +192,35 @@ impl Engine {
         Ok(space)
     }
 
+    /// The same for who cannot do without.
+    fn room_left(&self) -> Result<Space, StoreError> {
+        self.space()
+            .map_err(|errno| self.health.judge("read the free space", errno))
+    }
+
+    /// Room that new data leaves alone: what emptying a segment takes before it gives anything back is always there.
+    fn reserve_bytes(&self) -> u64 {
+        let least = RESERVE_SEGMENTS * u64::from(self.segment_bytes);
+        self.settings.reserve_bytes.max(least)
+    }
+
     /// Whether there is less room than is kept free for new data.
     pub(crate) fn is_short_of_room(&self) -> bool {
         self.room() == Ok(Room::Short)
     }
 
+    /// Whether compaction has anything to give where room is short.
+    pub(crate) fn has_garbage(&self) -> bool {
+        let usages = self.usages.lock();
+        usages
+            .victim(Room::Short, |segment| self.segments.contains(segment))
+            .is_some()
+    }
+
     /// Whether compaction must look for room.
     fn room(&self) -> Result<Room, StoreError> {
-        let space = self
-            .space()
-            .map_err(|errno| self.health.judge("read the free space", errno))?;
-        let spare = self.settings.reserve_bytes + SPARE_SEGMENTS * u64::from(self.segment_bytes);
+        let space = self.room_left()?;
+        let spare = self.reserve_bytes() + SPARE_SEGMENTS * u64::from(self.segment_bytes);
         Ok(if space.free_bytes < spare {
             Room::Short
         } else {

@@ -144,7 +144,9 @@ impl Engine {
                 (full, 0)
             }
         };
-        *self.tail.lock() = Tail::new(position, size_bytes, state.next_sequence);
+        let mut tail = Tail::new(position, size_bytes, state.next_sequence);
+        tail.put_reserve(self.space().unwrap_or_default().free_bytes < self.reserve_bytes());
+        *self.tail.lock() = tail;
     }
 
     /// The place before which everything was synced, as the newest records tell.

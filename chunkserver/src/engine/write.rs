@@ -94,6 +94,13 @@ impl Engine {
             return Err(StoreError::Full);
         }
         let mut tail = self.tail.lock();
+        if is_new_data && tail.is_reserve() {
+            // What compaction needs to make room must not be filled by what room is made for.
+            if self.room_left()?.free_bytes < self.reserve_bytes() {
+                return Err(StoreError::Full);
+            }
+            tail.put_reserve(false);
+        }
         let synced_end = tail.settled_end();
         let position = loop {
             if let Some(position) = tail.claim(body.record_len(), body.alignment()) {
@@ -126,21 +133,15 @@ impl Engine {
 
     /// Begins a new segment. New data leaves the reserve alone; deletes and compaction, which give room back, use it.
     pub(super) fn roll(&self, tail: &mut crate::core::tail::Tail, is_new_data: bool) -> Result<(), StoreError> {
-        let space = self
-            .space()
-            .map_err(|errno| self.health.judge("read the free space", errno))?;
-        let kept = if is_new_data {
-            self.settings.reserve_bytes
-        } else {
-            self.settings.reserve_bytes / LAST_SHARE
-        };
-        if space.free_bytes < kept + u64::from(self.segment_bytes) {
-            return Err(StoreError::Full);
-        }
+        let left = self.room_left()?.free_bytes.checked_sub(self.segment_bytes.into());
+        let reserve = self.reserve_bytes();
+        let kept = if is_new_data { reserve } else { reserve / LAST_SHARE };
+        let left = left.filter(|left| *left >= kept).ok_or(StoreError::Full)?;
         let next = tail.segment().next();
         let made = self.segments.make(next, self.segment_bytes, (self.salts)());
         made.map_err(|error| self.segment_failed(error))?;
         tail.roll(next, self.segment_bytes);
+        tail.put_reserve(left < reserve);
         Ok(())
     }
 
