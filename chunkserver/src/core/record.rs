@@ -214,9 +214,12 @@ impl Record {
             },
             body: body_of(fixed, block_hashes, shard_hashes).ok_or(RecordError::Inconsistent)?,
         };
+        let record_len = record.body.record_len();
         let agrees = record.position == position
-            && record.body.record_len() == u32_at(fixed, 8) as usize
-            && record.body.payload_offset() == u32_at(fixed, 12) as usize;
+            && record_len == u32_at(fixed, 8) as usize
+            && record.body.payload_offset() == u32_at(fixed, 12) as usize
+            && (position.offset as usize).is_multiple_of(record.body.alignment())
+            && position.offset.checked_add(narrow(record_len)).is_some();
         if agrees {
             Ok(record)
         } else {
@@ -252,16 +255,20 @@ pub(crate) fn forge(bytes: &mut [u8], position: Option<Position>, salt: &Salt) -
 
 fn body_of(fixed: &[u8], block_hashes: &[u8], shard_hashes: &[u8]) -> Option<RecordBody> {
     let key = ShardKey::new(&fixed[16..32], u32::from(fixed[6]))?;
+    let (shards, target) = (fixed[7], u64_at(fixed, 64));
+    let (shard_len, chunk_len) = (u32_at(fixed, 72), u32_at(fixed, 76));
     match fixed[5] {
-        KIND_SHARD => Some(RecordBody::Shard(ShardDescription {
-            key,
-            chunk_len: u32_at(fixed, 76),
-            shard_len: u32_at(fixed, 72),
-            block_hashes: Bytes::copy_from_slice(block_hashes),
-            shard_hashes: Bytes::copy_from_slice(shard_hashes),
-        })),
-        KIND_TOMBSTONE => {
-            let target = SegmentId::new(u64_at(fixed, 64));
+        KIND_SHARD if target == 0 && (1..=chunk_len).contains(&shard_len) && key.index < shards => {
+            Some(RecordBody::Shard(ShardDescription {
+                key,
+                chunk_len,
+                shard_len,
+                block_hashes: Bytes::copy_from_slice(block_hashes),
+                shard_hashes: Bytes::copy_from_slice(shard_hashes),
+            }))
+        }
+        KIND_TOMBSTONE if (shards, shard_len, chunk_len) == (0, 0, 0) => {
+            let target = SegmentId::new(target);
             Some(RecordBody::Tombstone { key, target })
         }
         _ => None,

@@ -75,6 +75,9 @@ const SEGMENT_BYTES_MAX: u32 = 256 << 20;
 /// Least reserve, in segments: one that is moved into another needs one, and deletes go on meanwhile.
 const RESERVE_SEGMENTS: u64 = 2;
 
+/// Part of the reserve, in parts of it, that stays even for deletes and compaction: room in which the index can be written.
+const LAST_SHARE: u64 = 4;
+
 /// Room beside the reserve, in segments, below which compaction takes what it can find.
 const SPARE_SEGMENTS: u64 = 4;
 
@@ -202,6 +205,16 @@ impl Engine {
     fn reserve_bytes(&self) -> u64 {
         let least = RESERVE_SEGMENTS * u64::from(self.segment_bytes);
         self.settings.reserve_bytes.max(least)
+    }
+
+    /// Room that nothing takes but the index.
+    fn last_bytes(&self) -> u64 {
+        self.reserve_bytes() / LAST_SHARE
+    }
+
+    /// Room with which compaction can begin another segment.
+    fn compaction_bytes(&self) -> u64 {
+        self.last_bytes() + u64::from(self.segment_bytes)
     }
 
     /// Whether there is less room than is kept free for new data.

@@ -145,7 +145,7 @@ impl Engine {
             }
         };
         let mut tail = Tail::new(position, size_bytes, state.next_sequence);
-        tail.put_reserve(self.space().unwrap_or_default().free_bytes < self.reserve_bytes());
+        tail.put_reserve(self.space().unwrap_or_default().free_bytes < self.compaction_bytes());
         *self.tail.lock() = tail;
     }
 

@@ -20,9 +20,6 @@ use crate::{
     store::StoreError,
 };
 
-/// Part of the reserve, in parts of it, that stays even for deletes and compaction: room in which the index can be written.
-const LAST_SHARE: u64 = 4;
-
 /// One member of a group.
 pub(crate) enum Item {
     /// A record that is to be written, with its payload.
@@ -96,7 +93,7 @@ impl Engine {
         let mut tail = self.tail.lock();
         if is_new_data && tail.is_reserve() {
             // What compaction needs to make room must not be filled by what room is made for.
-            if self.room_left()?.free_bytes < self.reserve_bytes() {
+            if self.room_left()?.free_bytes < self.compaction_bytes() {
                 return Err(StoreError::Full);
             }
             tail.put_reserve(false);
@@ -135,13 +132,13 @@ impl Engine {
     pub(super) fn roll(&self, tail: &mut crate::core::tail::Tail, is_new_data: bool) -> Result<(), StoreError> {
         let left = self.room_left()?.free_bytes.checked_sub(self.segment_bytes.into());
         let reserve = self.reserve_bytes();
-        let kept = if is_new_data { reserve } else { reserve / LAST_SHARE };
+        let kept = if is_new_data { reserve } else { self.last_bytes() };
         let left = left.filter(|left| *left >= kept).ok_or(StoreError::Full)?;
         let next = tail.segment().next();
         let made = self.segments.make(next, self.segment_bytes, (self.salts)());
         made.map_err(|error| self.segment_failed(error))?;
         tail.roll(next, self.segment_bytes);
-        tail.put_reserve(left < reserve);
+        tail.put_reserve(left < self.compaction_bytes());
         Ok(())
     }
 
