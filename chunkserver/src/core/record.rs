@@ -267,10 +267,10 @@ fn body_of(fixed: &[u8], block_hashes: &[u8], shard_hashes: &[u8]) -> Option<Rec
                 shard_hashes: Bytes::copy_from_slice(shard_hashes),
             }))
         }
-        KIND_TOMBSTONE if (shards, shard_len, chunk_len) == (0, 0, 0) => {
-            let target = SegmentId::new(target);
-            Some(RecordBody::Tombstone { key, target })
-        }
+        KIND_TOMBSTONE if (shards, shard_len, chunk_len) == (0, 0, 0) => Some(RecordBody::Tombstone {
+            key,
+            target: SegmentId::new(target),
+        }),
         _ => None,
     }
 }

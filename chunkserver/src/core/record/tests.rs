@@ -99,7 +99,11 @@ fn a_header_that_contradicts_itself_is_none_even_with_the_right_tag() {
         let mut bytes = [bytes.as_slice(), &[0; 64]].concat();
         bytes[at] = value;
         forge(&mut bytes, None, &SALT).expect("the header is whole");
-        assert_eq!(Record::decode(&bytes, POSITION, &SALT), Err(RecordError::Inconsistent), "{what}");
+        assert_eq!(
+            Record::decode(&bytes, POSITION, &SALT),
+            Err(RecordError::Inconsistent),
+            "{what}"
+        );
     }
 }
 
