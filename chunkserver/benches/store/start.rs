@@ -3,6 +3,7 @@
 //! A child of this program fills the device and is killed while it writes; another opens it, reads at random, and tells.
 
 use std::{
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -20,6 +21,8 @@ use crate::{
 pub(crate) const CHILD: &str = "CAIRN_BENCH_CHILD";
 const LEN: usize = 1 << 10;
 const WRITERS: usize = 256;
+/// Shards beyond those, before it is killed.
+const MORE: u64 = 5000;
 
 pub(crate) fn run(folder: &Path, shards: u64) -> Result<()> {
     let program = std::env::current_exe()?;
@@ -33,13 +36,14 @@ pub(crate) fn run(folder: &Path, shards: u64) -> Result<()> {
     };
     let mut filling = child("fill").stdout(Stdio::piped()).spawn()?;
     let told = filling.stdout.take().context("a pipe")?;
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(told), &mut line)?;
+    let mut told = BufReader::new(told);
+    let (mut resident, mut more) = (String::new(), String::new());
+    told.read_line(&mut resident)?;
     // It goes on writing until it is killed.
-    std::thread::sleep(Duration::from_millis(300));
+    told.read_line(&mut more)?;
     filling.kill()?;
     filling.wait()?;
-    report("fill_resident", line.trim().parse::<f64>()? / 1e6, "MB");
+    report("fill_resident", resident.trim().parse::<f64>()? / 1e6, "MB");
     ensure!(child("open").status()?.success(), "the device does not open");
     Ok(())
 }
@@ -52,6 +56,8 @@ pub(crate) async fn child(what: &str, folder: &Path, shards: u64) -> Result<()> 
     let store = Store::open(&path, DeviceSettings::default()).await?;
     if what == "fill" {
         store.write(LEN, WRITERS, Until::Count(shards)).await?;
+        tell(resident_bytes()?);
+        store.write(LEN, WRITERS, Until::Count(MORE)).await?;
         tell(resident_bytes()?);
         store.write(LEN, WRITERS, Until::Time(Duration::from_secs(600))).await?;
         return Ok(());

@@ -27,7 +27,7 @@ const ENVELOPE_LEN: usize = 5;
 
 const SUPERBLOCK_MAGIC: &[u8; 8] = b"CAIRNDEV";
 
-/// A superblock; with [`SEALED`], the body of one.
+/// A superblock; with `SEALED`, the body of one.
 pub fn superblock(input: &[u8]) -> bool {
     let Some((mode, rest)) = input.split_first() else {
         return false;
@@ -58,7 +58,7 @@ pub fn location(bytes: &[u8]) -> bool {
     true
 }
 
-/// A record of the index, of the kind that the bits above [`SEALED`] say; with it, the body of one.
+/// A record of the index, of the kind that the bits above `SEALED` say; with it, the body of one.
 pub fn index_record(input: &[u8]) -> bool {
     let Some((mode, rest)) = input.split_first() else {
         return false;

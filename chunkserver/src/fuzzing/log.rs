@@ -163,7 +163,7 @@ fn every_record(bytes: &[u8], start: Position, end: u32) -> Vec<Record> {
     found
 }
 
-/// A segment's first page; with [`FIRST_SEALED`] or [`SECOND_SEALED`], mode, the first body's length, and both bodies.
+/// A segment's first page; with `FIRST_SEALED` or `SECOND_SEALED`, mode, the first body's length, and both bodies.
 pub fn segment_header(input: &[u8]) -> bool {
     let Some((mode, rest)) = input.split_first() else {
         return false;

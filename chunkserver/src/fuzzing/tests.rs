@@ -10,8 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Inputs of the chunkserver's targets, by name.
-const TARGETS: [(&str, fn(&[u8]) -> bool); 9] = [
+/// A target's name and its function.
+type Target = (&'static str, fn(&[u8]) -> bool);
+
+/// The chunkserver's targets.
+const TARGETS: [Target; 9] = [
     ("index_key", super::index_key),
     ("index_record", super::index_record),
     ("location", super::location),

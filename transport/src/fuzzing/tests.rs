@@ -21,7 +21,8 @@ const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
 
 #[test]
 fn the_corpus_of_each_target_keeps_the_promises_of_the_frame() {
-    let targets: [(&str, fn(&[u8]) -> bool); 2] = [("request_head", request_head), ("response_head", response_head)];
+    type Target = (&'static str, fn(&[u8]) -> bool);
+    let targets: [Target; 2] = [("request_head", request_head), ("response_head", response_head)];
     for (target, check) in targets {
         let mut outcomes = BTreeSet::new();
         for entry in fs::read_dir(Path::new(CORPUS).join(target)).expect("the target has a corpus") {

@@ -80,7 +80,7 @@ fn a_record_of_another_place_or_store_is_none() {
     assert_eq!(Record::decode(&bytes, POSITION, &[8; 32]), Err(RecordError::Tag));
 }
 
-/// Fuzzing found that only the lengths had to agree: such a record was taken, and was another one once compaction moved it.
+/// Fuzzing found that only the lengths had to agree: such a record was taken, and was another one when written again.
 #[test]
 fn a_header_that_contradicts_itself_is_none_even_with_the_right_tag() {
     let shard = record(100, 3).encode(&SALT);
@@ -107,7 +107,7 @@ fn a_header_that_contradicts_itself_is_none_even_with_the_right_tag() {
     }
 }
 
-/// Fuzzing found an overflow where the end of such a record was worked out.
+/// Its end is worked out in 32 bits, and direct I/O takes its payload only on a page.
 #[test]
 fn a_record_that_ends_where_no_segment_does_or_starts_off_its_page_is_none() {
     let at = |record: Record, offset| {
