@@ -96,7 +96,7 @@ bench: build ## the coding and hashing benchmarks, then PUT and GET against a se
 # Kept out of `check` and `test`: it needs minutes to say anything, and its own build of all dependencies.
 SECONDS_EACH ?= 60
 .PHONY: fuzz
-fuzz: ## the decoders of what comes off the network, SECONDS_EACH=60 for each target
+fuzz: ## the decoders of what comes off the network and off disks, SECONDS_EACH=60 for each target
 	@CARGO="$(CARGO)" scripts/fuzz $(SECONDS_EACH)
 
 # Root makes the network namespaces of its second half; others skip it.
