@@ -2,6 +2,8 @@
 //!
 //! Invariant: it writes only into `fuzz/corpus`, and only when asked to.
 
+mod request;
+
 use std::fs;
 
 use bytes::Bytes;
@@ -9,9 +11,8 @@ use cairn_common::{
     checksum::{Hash, shard_hash},
     ids::{ChunkId, SessionId},
     limits::BLOCK_SIZE_BYTES,
-    wire::shard::{DeleteShard, GetShard, ListShards, PutShard},
+    wire::shard::PutShard,
 };
-use prost::Message;
 
 use super::fuzz_folder;
 use crate::{
@@ -32,7 +33,6 @@ use crate::{
         IDENTITY, POSITION, SALT,
         index::SEALED,
         log::{FIRST_SEALED, HIGH, PLACED, SECOND_SEALED, TAGGED},
-        request::HASHED,
     },
     shard::{ShardDescription, ShardKey},
     superblock,
@@ -45,7 +45,7 @@ type Seeds = Vec<(&'static str, &'static str, Vec<u8>)>;
 #[test]
 #[ignore = "writes into the tree"]
 fn write_the_seeds() {
-    let all = [log_seeds(), segment_seeds(), index_seeds(), request_seeds()].concat();
+    let all = [log_seeds(), segment_seeds(), index_seeds(), request::request_seeds()].concat();
     for (target, name, bytes) in all {
         let folder = fuzz_folder().join("corpus").join(target);
         fs::create_dir_all(&folder).expect("the tree is writable");
@@ -138,6 +138,11 @@ fn log_seeds() -> Seeds {
         ("record", "shard_large", with(&[TAGGED], &large[..96 + 19 * Hash::LEN])),
         ("record", "tombstone", with(&[0], &deleted)),
         ("record", "tombstone_placed", with(&[forged], &deleted)),
+        (
+            "record",
+            "tombstone_with_a_chunk",
+            with(&[TAGGED], &flipped(&deleted, 76)),
+        ),
         ("record", "shard_flipped", with(&[0], &flipped(&shard, 40))),
         ("record", "shard_cut", with(&[0], &shard[..120])),
         (
@@ -175,7 +180,7 @@ fn segment_seeds() -> Seeds {
     let cut = [&[u8::try_from(body.len() - 1).expect("short")], &body[1..], body].concat();
     let name = |stage| segment_name(POSITION.segment, stage).into_bytes();
     vec![
-        // The second copy alone: a page and its mode would be longer than an input may be.
+        // One copy alone: a page and its mode would be longer than an input may be.
         ("segment_header", "one_copy", with(&[0], &page[..copy_len])),
         ("segment_header", "flipped", with(&[0], &flipped(&page[..copy_len], 30))),
         ("segment_header", "cut", with(&[0], &page[..copy_len - 1])),
@@ -257,48 +262,5 @@ fn index_seeds() -> Seeds {
             "tombstones",
             tombstone_key(POSITION.segment, SegmentId::new(4)).to_vec(),
         ),
-    ]
-}
-
-fn request_seeds() -> Seeds {
-    let chunk_id = Bytes::copy_from_slice(&key(5).chunk.to_bytes());
-    let read = GetShard {
-        device: 3,
-        incarnation: 9,
-        chunk_id: chunk_id.clone(),
-        shard_index: 1,
-        first_block: 2,
-        block_count: 4,
-    };
-    let delete = DeleteShard {
-        device: 3,
-        incarnation: 9,
-        chunk_id,
-        shard_index: 1,
-    };
-    let list = ListShards {
-        device: 3,
-        incarnation: 9,
-        cursor: Bytes::copy_from_slice(&key(5).to_bytes()),
-    };
-    let small = put(100).encode_to_vec();
-    let large = PutShard {
-        block_hashes: Bytes::new(),
-        ..put(8 << 20)
-    };
-    vec![
-        ("shard_request", "put", with(&[0], &small)),
-        ("shard_request", "put_hashed", with(&[HASHED], &small)),
-        ("shard_request", "put_largest", with(&[HASHED], &large.encode_to_vec())),
-        (
-            "shard_request",
-            "put_flipped",
-            with(&[0], &flipped(&small, small.len() / 2)),
-        ),
-        ("shard_request", "put_cut", with(&[0], &small[..small.len() - 1])),
-        ("shard_request", "get", with(&[1], &read.encode_to_vec())),
-        ("shard_request", "delete", with(&[2], &delete.encode_to_vec())),
-        ("shard_request", "list", with(&[3], &list.encode_to_vec())),
-        ("shard_request", "status", vec![4]),
     ]
 }
