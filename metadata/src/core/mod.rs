@@ -6,6 +6,7 @@
 mod account;
 mod apply;
 mod bucket;
+pub(crate) mod by_family;
 mod chunk;
 mod copy;
 mod extents;

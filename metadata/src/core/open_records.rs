@@ -8,13 +8,12 @@ use std::{any::Any, cell::RefCell, collections::HashMap, rc::Rc};
 
 use cairn_common::envelope::{self, Record};
 
-use super::view::Family;
+use super::{by_family::ByFamily, view::Family};
 
 /// Records of an entry, by family and key.
 #[derive(Default)]
 pub struct OpenRecords {
-    /// By the family's number.
-    families: RefCell<HashMap<usize, HashMap<Vec<u8>, Kept>>>,
+    families: RefCell<ByFamily<HashMap<Vec<u8>, Kept>>>,
 }
 
 /// What is kept under a key; `None` where there is no record.
@@ -48,7 +47,7 @@ impl OpenRecords {
     /// What is kept under `key`: nothing, that there is no record, or a record.
     pub(crate) fn find<R: Record>(&self, family: Family, key: &[u8]) -> Option<Option<R>> {
         let families = self.families.borrow();
-        match families.get(&(family as usize))?.get(key)? {
+        match families[family].get(key)? {
             None => Some(None),
             Some(open) => open.as_any().downcast_ref::<R>().map(|record| Some(record.clone())),
         }
@@ -57,7 +56,7 @@ impl OpenRecords {
     /// Keeps what is under `key`.
     pub(crate) fn keep(&self, family: Family, key: &[u8], open: Kept) {
         let mut families = self.families.borrow_mut();
-        let records = families.entry(family as usize).or_default();
+        let records = &mut families[family];
         match records.get_mut(key) {
             Some(kept) => *kept = open,
             None => _ = records.insert(key.to_vec(), open),
@@ -66,8 +65,6 @@ impl OpenRecords {
 
     /// Forgets what is under `key`.
     pub(crate) fn forget(&self, family: Family, key: &[u8]) {
-        if let Some(records) = self.families.borrow_mut().get_mut(&(family as usize)) {
-            records.remove(key);
-        }
+        self.families.borrow_mut()[family].remove(key);
     }
 }

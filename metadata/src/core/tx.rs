@@ -11,6 +11,7 @@ use cairn_common::{
 };
 
 use super::{
+    by_family::ByFamily,
     open_records::{OpenRecord, OpenRecords},
     replies::Replies,
     view::{Family, View, ViewError, Visitor, Write},
@@ -77,8 +78,7 @@ struct Undo {
 /// The state with the writes made so far.
 pub(crate) struct Tx<'a> {
     view: &'a dyn View,
-    /// By the family's number.
-    written: Vec<Written>,
+    written: ByFamily<Written>,
     undo: Vec<Undo>,
     open: OpenRecords,
     /// Log index of the entry.
@@ -97,12 +97,9 @@ pub(crate) struct Tx<'a> {
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(view: &'a dyn View, log_index: u64, time_ms: u64) -> Self {
-        let families = Family::ALL.iter().map(|family| *family as usize + 1).max();
-        let mut written = Vec::new();
-        written.resize_with(families.unwrap_or_default(), Written::new);
         Self {
             view,
-            written,
+            written: ByFamily::default(),
             undo: Vec::new(),
             open: OpenRecords::default(),
             log_index,
@@ -129,7 +126,7 @@ impl<'a> Tx<'a> {
     pub(crate) fn reject(&mut self) {
         while let Some(Undo { family, key, before }) = self.undo.pop() {
             self.open.forget(family, &key);
-            let written = &mut self.written[family as usize];
+            let written = &mut self.written[family];
             match before {
                 Some(value) => written.insert(key, value),
                 None => written.remove(&key),
@@ -140,9 +137,9 @@ impl<'a> Tx<'a> {
 
     /// All writes kept, by family and key.
     pub(crate) fn into_writes(mut self) -> Vec<Write> {
-        let mut writes = Vec::with_capacity(self.written.iter().map(BTreeMap::len).sum());
+        let mut writes = Vec::with_capacity(self.written.iter().map(|(_, written)| written.len()).sum());
         for family in Family::ALL {
-            let written = std::mem::take(&mut self.written[family as usize]);
+            let written = std::mem::take(&mut self.written[family]);
             writes.extend(written.into_iter().map(|(key, value)| Write {
                 family,
                 key,
@@ -180,14 +177,14 @@ impl<'a> Tx<'a> {
     }
 
     fn write(&mut self, family: Family, key: Vec<u8>, value: Option<Value>) {
-        let before = self.written[family as usize].insert(key.clone(), value);
+        let before = self.written[family].insert(key.clone(), value);
         self.undo.push(Undo { family, key, before });
     }
 }
 
 impl View for Tx<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        match self.written[family as usize].get(key) {
+        match self.written[family].get(key) {
             Some(value) => Ok(value.as_ref().map(Value::to_bytes)),
             None => self.view.get(family, key),
         }
@@ -195,7 +192,7 @@ impl View for Tx<'_> {
 
     fn scan(&self, family: Family, from: &[u8], visit: &mut Visitor<'_>) -> Result<(), ViewError> {
         let bounds = (Bound::Included(from), Bound::Unbounded);
-        let mut written = self.written[family as usize].range::<[u8], _>(bounds).peekable();
+        let mut written = self.written[family].range::<[u8], _>(bounds).peekable();
         let mut go_on = true;
         self.view.scan(family, from, &mut |key, value| {
             while let Some((new_key, new_value)) = written.next_if(|(new_key, _)| new_key.as_slice() <= key) {

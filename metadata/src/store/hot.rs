@@ -5,7 +5,10 @@
 
 use std::collections::HashMap;
 
-use crate::core::view::{Family, Write};
+use crate::core::{
+    by_family::ByFamily,
+    view::{Family, Write},
+};
 
 /// Bytes of keys and values kept at most; beyond it everything goes and the hot ones come back.
 const BYTES_MAX: usize = 8 << 20;
@@ -17,14 +20,14 @@ const OVERHEAD_BYTES: usize = 96;
 /// The records kept, by family.
 #[derive(Debug, Default)]
 pub(super) struct HotRecords {
-    families: HashMap<Family, HashMap<Vec<u8>, Vec<u8>>>,
+    families: ByFamily<HashMap<Vec<u8>, Vec<u8>>>,
     bytes: usize,
 }
 
 impl HotRecords {
     /// The value under `key`, where it is kept.
     pub(super) fn find(&self, family: Family, key: &[u8]) -> Option<&Vec<u8>> {
-        self.families.get(&family)?.get(key)
+        self.families[family].get(key)
     }
 
     /// Keeps what the database holds under `key`.
@@ -36,16 +39,13 @@ impl HotRecords {
             self.clear();
         }
         self.bytes += key.len() + value.len() + OVERHEAD_BYTES;
-        let records = self.families.entry(family).or_default();
-        records.insert(key.to_vec(), value.to_vec());
+        self.families[family].insert(key.to_vec(), value.to_vec());
     }
 
     /// Follows writes that the database has taken.
     pub(super) fn follow(&mut self, writes: &[Write]) {
         for write in writes {
-            let Some(records) = self.families.get_mut(&write.family) else {
-                continue;
-            };
+            let records = &mut self.families[write.family];
             let Some(kept) = records.get_mut(&write.key) else {
                 continue;
             };

@@ -26,6 +26,7 @@ mod options;
 mod pending;
 mod pins;
 mod record;
+mod settler;
 mod state;
 mod syncer;
 mod transfer;

@@ -6,7 +6,6 @@
 //! [`Pending`]) it is given before anybody else looks.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -28,9 +27,10 @@ use super::{
     directory,
     hot::HotRecords,
     options::{SharedCache, family_options, state_options},
-    pending::{Pending, Written},
+    pending::{Due, Gathered, Pending},
     pins::{CheckpointName, Pins},
     record::{AppliedRecord, LogPosition, MembershipRecord, decode},
+    settler::Settler,
     view::StateView,
 };
 use crate::core::view::{Family, View, Write};
@@ -55,16 +55,22 @@ pub(crate) struct Checkpoint {
 pub(crate) struct StateStore {
     pub(super) directory: PathBuf,
     cache: SharedCache,
-    current: RwLock<Option<Arc<Generation>>>,
+    newest: Arc<Newest>,
+    settler: Settler,
     applied: Mutex<AppliedRecord>,
     /// Of the newest state: for the applier alone.
     hot: Mutex<HotRecords>,
-    pending: Mutex<Pending>,
     pub(super) flushed_index: Arc<AtomicU64>,
     /// Checkpoints that are being read.
     pub(super) pins: Pins,
     /// Held while a checkpoint is made for a backup.
     pub(super) backing_up: Mutex<()>,
+}
+
+/// The newest state: a database, and what it was not given yet.
+struct Newest {
+    current: RwLock<Option<Arc<Generation>>>,
+    pending: Pending,
 }
 
 pub(super) struct Generation {
@@ -94,13 +100,18 @@ impl StateStore {
         flushed_index.store(applied.index(), Ordering::Release);
         // Backups that a crash cut short: nobody reads them any more.
         directory::remove(&directory.join("backups"))?;
+        let newest = Arc::new(Newest {
+            current: RwLock::new(Some(Arc::new(generation))),
+            pending: Pending::default(),
+        });
+        let settled = Arc::clone(&newest);
         Ok(Self {
             directory: directory.to_owned(),
             cache: cache.clone(),
-            current: RwLock::new(Some(Arc::new(generation))),
+            newest,
+            settler: Settler::start(move || settled.settle().map(drop))?,
             applied: Mutex::new(applied),
             hot: Mutex::default(),
-            pending: Mutex::default(),
             flushed_index,
             pins: Pins::default(),
             backing_up: Mutex::new(()),
@@ -139,7 +150,7 @@ impl StateStore {
         act: impl FnOnce(&dyn View) -> Result<T, E>,
     ) -> Result<T, E> {
         let generation = self.current()?;
-        act(&StateView::newest(&generation, &self.hot, &self.pending))
+        act(&StateView::newest(&generation, &self.hot, &self.newest.pending))
     }
 
     /// Takes an entry's writes. For the applier alone.
@@ -158,12 +169,10 @@ impl StateStore {
             time_ms: before.time_ms.max(time_ms),
         };
         self.hot.lock().follow(&writes);
-        {
-            let mut pending = self.pending.lock();
-            pending.add(writes, applied.clone(), membership);
-            if pending.is_full() {
-                pending.settle(&*self.current()?)?;
-            }
+        match self.newest.pending.add(writes, applied.clone(), membership) {
+            Due::Later => {}
+            Due::Soon => self.settler.request(),
+            Due::Now => drop(self.settled()?),
         }
         *self.applied.lock() = applied;
         Ok(())
@@ -222,10 +231,8 @@ impl StateStore {
         let generation = Generation::open(&path, number, &self.cache)?;
         *self.applied.lock() = generation.applied()?;
         self.hot.lock().clear();
-        let mut pending = self.pending.lock();
-        pending.clear();
-        *self.current.write() = Some(Arc::new(generation));
-        drop(pending);
+        let replace = || *self.newest.current.write() = Some(Arc::new(generation));
+        self.newest.pending.clear(replace);
         self.flushed_index.store(index, Ordering::Release);
         // The replaced generation is still open to reads under way; it is removed at the next start.
         self.remove_snapshots_below(index)
@@ -239,30 +246,28 @@ impl StateStore {
             chain: chain_hash(before.chain_hash()?, writes).as_bytes().to_vec(),
             ..before
         };
-        let mut pending = Pending::default();
+        let pending = &self.newest.pending;
         pending.add(writes.to_vec(), applied.clone(), Some(membership.clone()));
-        pending.settle(&*self.current()?)?;
+        self.settled()?;
         *self.applied.lock() = applied;
         self.flush()
     }
 
     /// Flushes and closes the state. Whatever is asked of it then is answered with [`StoreError::Closed`].
     pub(crate) fn close(&self) -> Result<(), StoreError> {
+        self.settler.stop();
         let flushed = self.flush();
-        drop(self.current.write().take());
+        drop(self.newest.current.write().take());
         flushed
     }
 
     /// The database, once it holds all that was applied.
     pub(super) fn settled(&self) -> Result<Arc<Generation>, StoreError> {
-        let mut pending = self.pending.lock();
-        let generation = self.current()?;
-        pending.settle(&generation)?;
-        Ok(generation)
+        self.newest.settle()
     }
 
     fn current(&self) -> Result<Arc<Generation>, StoreError> {
-        self.current.read().clone().ok_or(StoreError::Closed)
+        self.newest.current()
     }
 
     /// Removes snapshots older than `number`, but for those that are being read.
@@ -271,6 +276,17 @@ impl StateStore {
         let older = found.into_iter().filter(|(found, _)| *found < number);
         let named = older.map(|(number, path)| (CheckpointName { number, backup: false }, path));
         self.pins.remove_unpinned(named, Instant::now())
+    }
+}
+
+impl Newest {
+    fn current(&self) -> Result<Arc<Generation>, StoreError> {
+        self.current.read().clone().ok_or(StoreError::Closed)
+    }
+
+    /// The database, once it holds all that is pending now.
+    fn settle(&self) -> Result<Arc<Generation>, StoreError> {
+        self.pending.settle(|| self.current())
     }
 }
 
@@ -293,16 +309,11 @@ impl Generation {
     }
 
     /// Makes writes and what they reach known, in one batch.
-    pub(super) fn write(
-        &self,
-        families: &BTreeMap<Family, Written>,
-        applied: &AppliedRecord,
-        membership: Option<&MembershipRecord>,
-    ) -> Result<(), StoreError> {
-        let mut batch = WriteBatch::default();
-        for (family, written) in families {
+    pub(super) fn write(&self, gathered: &Gathered) -> Result<(), StoreError> {
+        let mut batch = WriteBatch::with_capacity_bytes(gathered.bytes());
+        for (family, writes) in gathered.in_order() {
             let handle = family_handle(&self.db, family.name())?;
-            for (key, value) in written {
+            for (key, value) in writes {
                 match value {
                     Some(value) => batch.put_cf(handle, key, value),
                     None => batch.delete_cf(handle, key),
@@ -310,8 +321,10 @@ impl Generation {
             }
         }
         let meta = family_handle(&self.db, META)?;
-        batch.put_cf(meta, APPLIED, seal(applied));
-        if let Some(membership) = membership {
+        if let Some(applied) = &gathered.applied {
+            batch.put_cf(meta, APPLIED, seal(applied));
+        }
+        if let Some(membership) = &gathered.membership {
             batch.put_cf(meta, MEMBERSHIP, seal(membership));
         }
         let mut options = WriteOptions::default();

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a view over a snapshot never changes; a view of the newest state is for the one that applies entries, alone.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use rocksdb::{DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot};
 
@@ -15,20 +17,20 @@ use crate::core::view::{Family, View, ViewError, Visitor};
 
 /// A view of a state database.
 pub(super) struct StateView<'a> {
-    generation: &'a Generation,
+    generation: &'a Arc<Generation>,
     of: Of<'a>,
 }
 
 /// Which state is seen.
 enum Of<'a> {
     /// The newest, of which some records are kept at hand, and some the database was not given yet.
-    Newest(&'a Mutex<HotRecords>, &'a Mutex<Pending>),
+    Newest(&'a Mutex<HotRecords>, &'a Pending),
     Snapshot(&'a Snapshot<'a>),
 }
 
 impl<'a> StateView<'a> {
     /// The newest state.
-    pub(super) fn newest(generation: &'a Generation, hot: &'a Mutex<HotRecords>, pending: &'a Mutex<Pending>) -> Self {
+    pub(super) fn newest(generation: &'a Arc<Generation>, hot: &'a Mutex<HotRecords>, pending: &'a Pending) -> Self {
         Self {
             generation,
             of: Of::Newest(hot, pending),
@@ -36,7 +38,7 @@ impl<'a> StateView<'a> {
     }
 
     /// The state at `snapshot` of the generation.
-    pub(super) fn at(generation: &'a Generation, snapshot: &'a Snapshot<'a>) -> Self {
+    pub(super) fn at(generation: &'a Arc<Generation>, snapshot: &'a Snapshot<'a>) -> Self {
         Self {
             generation,
             of: Of::Snapshot(snapshot),
@@ -49,7 +51,7 @@ impl<'a> StateView<'a> {
         Ok(match self.of {
             Of::Snapshot(snapshot) => snapshot.raw_iterator_cf(handle),
             Of::Newest(_, pending) => {
-                pending.lock().settle(self.generation)?;
+                pending.settle(|| Ok(Arc::clone(self.generation)))?;
                 db.raw_iterator_cf(handle)
             }
         })
@@ -66,8 +68,8 @@ impl View for StateView<'_> {
                 if let Some(value) = hot.find(family, key) {
                     return Ok(Some(value.clone()));
                 }
-                if let Some(value) = pending.lock().find(family, key) {
-                    return Ok(value.clone());
+                if let Some(value) = pending.find(family, key) {
+                    return Ok(value);
                 }
                 let found = db.get_cf(family_handle(db, family.name())?, key);
                 if let Ok(Some(value)) = &found {
