@@ -66,30 +66,6 @@ pub enum FileAction {
 }
 
 impl FileCommand {
-    /// Whether the command may free chunks, so that the garbage worker should look.
-    pub fn may_free_chunks(&self) -> bool {
-        match &self.action {
-            Some(
-                FileAction::Unlink(_)
-                | FileAction::RemoveDirectory(_)
-                | FileAction::Rename(_)
-                | FileAction::SetAttributes(_)
-                | FileAction::Write(_)
-                | FileAction::ChangeSpace(_)
-                | FileAction::CloneRange(_)
-                | FileAction::Merge(_),
-            ) => true,
-            None
-            | Some(
-                FileAction::Create(_)
-                | FileAction::MakeDirectory(_)
-                | FileAction::Link(_)
-                | FileAction::SetXattr(_)
-                | FileAction::RemoveXattr(_),
-            ) => false,
-        }
-    }
-
     /// Whether the command adds data or records, and is refused where the store's disk has hardly room left.
     pub fn adds_data(&self) -> bool {
         match &self.action {

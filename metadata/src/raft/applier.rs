@@ -32,7 +32,7 @@ use super::{
     types::{Entry, LogId, Members, TypeConfig, log_id_of, members_of, membership_record, position_of},
 };
 use crate::{
-    core::view::ViewError,
+    core::view::{Family, ViewError, Write},
     store::{Checkpoint, StateStore, StoreError},
 };
 
@@ -51,6 +51,7 @@ pub(crate) struct ApplyProgress {
     bytes: AtomicU64,
     commands: AtomicU64,
     snapshot_due: Notify,
+    garbage_due: Notify,
     bytes_max: u64,
     commands_max: u64,
     /// Of the newest entries: their index, and the chained hash after them.
@@ -66,6 +67,7 @@ impl ApplyProgress {
             bytes,
             commands,
             snapshot_due: Notify::new(),
+            garbage_due: Notify::new(),
             bytes_max,
             commands_max,
             chains: Mutex::default(),
@@ -89,6 +91,16 @@ impl ApplyProgress {
     /// Waits until a snapshot is due.
     pub(crate) async fn snapshot_due(&self) {
         self.snapshot_due.notified().await;
+    }
+
+    /// Waits until there may be garbage to look at.
+    pub(crate) async fn garbage_due(&self) {
+        self.garbage_due.notified().await;
+    }
+
+    /// Notes that there may be.
+    pub(crate) fn garbage_is_due(&self) {
+        self.garbage_due.notify_one();
     }
 
     fn note_chain(&self, index: u64, chain: Hash) {
@@ -165,7 +177,11 @@ impl Applier {
                         .apply(view, position.index, &batch)
                         .map_err(|error| apply_error(&error))
                 })?;
+                let queues_garbage = applied.writes.iter().any(is_garbage);
                 self.store.commit(position, batch.time_ms, applied.writes, None)?;
+                if queues_garbage {
+                    self.progress.garbage_is_due();
+                }
                 self.note_chain(position.index)?;
                 self.progress
                     .advance(position.index, bytes.0.len(), batch.requests.len());
@@ -272,6 +288,11 @@ fn snapshot_of(checkpoint: Checkpoint) -> Result<SnapshotOf<TypeConfig, Checkpoi
         meta,
         snapshot: checkpoint,
     })
+}
+
+/// Whether a write queues something to be released or deleted.
+fn is_garbage(write: &Write) -> bool {
+    write.family == Family::Garbage && write.value.is_some()
 }
 
 fn payload_bytes(entry: &Entry) -> usize {

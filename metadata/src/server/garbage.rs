@@ -19,10 +19,7 @@ use cairn_common::{
 };
 use cairn_transport::Transport;
 use futures::{StreamExt, future::join_all, stream};
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::{
     deletion::{delete_shard, local_map},
@@ -30,7 +27,10 @@ use super::{
     proposer::{Proposer, SubmitError},
 };
 use crate::{
-    core::{DeletableChunk, view::ViewError},
+    core::{
+        DeletableChunk,
+        view::{View, ViewError},
+    },
     raft::{Machine, RaftNode},
 };
 
@@ -54,7 +54,6 @@ pub(super) struct GarbageWorker {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) proposer: Proposer,
     pub(super) metrics: Metrics,
-    pub(super) wake: Arc<Notify>,
     pub(super) interval: Duration,
 }
 
@@ -103,7 +102,7 @@ impl GarbageWorker {
         // Deletes come in swarms: one look serves many of them.
         tokio::time::sleep(GATHER_WAIT.min(self.interval)).await;
         // Either way out of the wait is a reason to look again.
-        let _ = timeout(self.interval, self.wake.notified()).await;
+        let _ = timeout(self.interval, self.node.progress().garbage_due()).await;
     }
 
     /// One bounded round; whether there may be more to do at once.
@@ -111,9 +110,8 @@ impl GarbageWorker {
         let released = self.release().await?;
         let limit = GARBAGE_STEP_MAX + retries.waiting.len();
         let chunks = self
-            .node
-            .state()
-            .read(|view, _| self.machine.deletable_chunks(view, limit))?;
+            .read(move |machine, view| machine.deletable_chunks(view, limit))
+            .await?;
         self.metrics.garbage_pending.set(gauge_value(chunks.len()));
         retries.keep_only(&chunks);
         let due: Vec<_> = chunks
@@ -136,9 +134,20 @@ impl GarbageWorker {
         Ok(true)
     }
 
+    /// Reads the state on another thread: the database is given what is pending first.
+    async fn read<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Machine, &dyn View) -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let (node, machine) = (self.node.clone(), Arc::clone(&self.machine));
+        let read = move || node.state().read(|view, _| ask(&*machine, view));
+        let joined = tokio::task::spawn_blocking(read).await;
+        joined.unwrap_or_else(|error| Err(ViewError::Storage(format!("the read has died: {error}"))))
+    }
+
     async fn release(&self) -> Result<bool, RoundError> {
         for taken in 0..RELEASES_PER_ROUND {
-            if !self.node.state().read(|view, _| self.machine.release_pending(view))? {
+            if !self.read(|machine, view| machine.release_pending(view)).await? {
                 return Ok(taken > 0);
             }
             let steps = u32::try_from(GARBAGE_STEP_MAX).unwrap_or(u32::MAX);

@@ -88,7 +88,6 @@ fn start(work: &mut JoinSet<()>, inner: &Arc<Inner>, config: &MetadataConfig, tr
         transport: Arc::clone(transport),
         proposer: inner.proposer.clone(),
         metrics: inner.metrics.clone(),
-        wake: Arc::clone(&inner.garbage_wake),
         interval: config.garbage_interval,
     };
     work.spawn(garbage.run());

@@ -28,7 +28,7 @@ use cairn_transport::{Body, Peer, Request, Response, Service, answer_gathered, f
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::AbortHandle,
     time::{Instant, timeout, timeout_at},
 };
@@ -104,7 +104,6 @@ pub(super) struct Inner {
     checkpoints: Checkpoints,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
-    pub(super) garbage_wake: Arc<Notify>,
     /// The highest feature level that was seen in force.
     pub(super) level_seen: AtomicU32,
     pub(super) dir: PathBuf,
@@ -211,7 +210,6 @@ impl MetadataServer {
             space: Space::new(config.dir.clone()),
             clock,
             metrics,
-            garbage_wake: Arc::default(),
             level_seen: AtomicU32::new(0),
             dir: config.dir.clone(),
             node: node.clone(),
@@ -341,7 +339,7 @@ impl Inner {
         }
         let other_is_low = self.members.any_low_on_space(SPACE_REPORT_AGE);
         self.space.check(command, other_is_low)?;
-        let frees = may_free_chunks(command);
+        let lets_go = may_let_go(command);
         if request.session != 0 {
             self.sessions.note_sign_of_life(SessionId::new(request.session));
         }
@@ -350,8 +348,8 @@ impl Inner {
             .submit(request)
             .await
             .map_err(|error| self.submit_failure(&error))?;
-        if frees {
-            self.garbage_wake.notify_one();
+        if lets_go {
+            self.node.progress().garbage_is_due();
         }
         Ok(outcome)
     }
@@ -484,35 +482,12 @@ fn check_sender(from: Peer, command: &Command) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Commands after which chunks may have become garbage, or garbage may have become deletable.
-fn may_free_chunks(command: &Command) -> bool {
-    match command {
-        Command::PutObject(_)
-        | Command::DeleteObject(_)
-        | Command::DeleteBucket(_)
-        | Command::UpdateBucket(_)
-        | Command::CopyObject(_)
-        | Command::PutPart(_)
-        | Command::CopyPart(_)
-        | Command::CompleteUpload(_)
-        | Command::AbortUpload(_)
-        | Command::ExpireUploads(_)
-        | Command::HoldDeletion(_)
-        | Command::EndSession(_)
-        | Command::Heartbeat(_) => true,
-        Command::File(command) => command.may_free_chunks(),
-        Command::OpenSession(_)
-        | Command::InstallMap(_)
-        | Command::CreateBucket(_)
-        | Command::PutBucketDocument(_)
-        | Command::CreateUpload(_)
-        | Command::ReleaseStep(_)
-        | Command::ForgetChunks(_)
-        | Command::RaiseFeatureLevel(_)
-        | Command::Lock(_)
-        | Command::Account(_)
-        | Command::Chunk(_) => false,
-    }
+/// Commands that let garbage go which was kept for somebody, without queueing any.
+const fn may_let_go(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Heartbeat(_) | Command::EndSession(_) | Command::HoldDeletion(_)
+    )
 }
 
 /// Queries that visit many records, and are answered outside of the reactor.
