@@ -49,6 +49,13 @@ impl Sequence {
     }
 }
 
+impl Position {
+    /// Where in `segment`, this one or a later one, lies what comes behind this place.
+    pub(crate) fn offset_in(self, segment: SegmentId) -> u32 {
+        if segment == self.segment { self.offset } else { 0 }
+    }
+}
+
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)

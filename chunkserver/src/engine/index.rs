@@ -7,8 +7,9 @@
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, Direction, ErrorKind,
-    FlushOptions, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Direction, ErrorKind, FlushOptions, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch, WriteBufferManager,
+    WriteOptions,
 };
 
 use crate::{
@@ -40,6 +41,12 @@ const SCRUB: &str = "scrub";
 const WRITE_BUFFER_SHARE: usize = 4;
 const BLOCK_BYTES: usize = 4 << 10;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Of a write buffer: 10 bits for each of its records of 100 bytes, with what the skip list takes.
+const MEMTABLE_BLOOM_RATIO: f64 = 0.0125;
+/// A file of the database: while one is written the hashes of all its keys are in memory.
+const FILE_BYTES: u64 = 8 << 20;
+/// Of each file that compaction reads: many are read at a time.
+const READAHEAD_BYTES: usize = 256 << 10;
 const OPEN_FILES_MAX: i32 = 128;
 const INFO_LOG_BYTES: usize = 1 << 20;
 /// Set aside for the list of files, which takes no more on small devices.
@@ -308,11 +315,23 @@ fn options(cache: &Cache) -> Options {
     table.set_block_cache(cache);
     table.set_block_size(BLOCK_BYTES);
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    // In parts of a block each: a filter or an index as a whole would be larger than what a part of the cache holds, and
+    // would be read again for every shard.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_optimize_filters_for_memory(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_paranoid_checks(true);
+    options.set_target_file_size_base(FILE_BYTES);
+    options.set_compaction_readahead_size(READAHEAD_BYTES);
+    // A shard that is new is looked for, and not found, before it is put.
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    options.set_memtable_whole_key_filtering(true);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(2);
     options.set_compression_type(DBCompressionType::Lz4);

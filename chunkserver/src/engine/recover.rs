@@ -91,7 +91,7 @@ impl Engine {
             .state()
             .map_err(|error| error.to_string())?
             .unwrap_or_default();
-        let synced_end = self.synced_end()?;
+        let synced_end = self.synced_end(known.settled_end)?;
         let mut recovery = Recovery {
             engine: self,
             usages: self.usages.lock().clone(),
@@ -108,12 +108,7 @@ impl Engine {
         let bytes = |segments: usize| segments as u64 * u64::from(self.segment_bytes);
         for (done, segment) in segments.iter().enumerate() {
             progress(bytes(done), bytes(segments.len()));
-            let from = if *segment == known.settled_end.segment {
-                known.settled_end.offset
-            } else {
-                0
-            };
-            end = recovery.take_segment(*segment, from)?;
+            end = recovery.take_segment(*segment, known.settled_end.offset_in(*segment))?;
         }
         recovery.write()?;
         let Recovery {
@@ -149,22 +144,28 @@ impl Engine {
         *self.tail.lock() = tail;
     }
 
-    /// The place before which everything was synced, as the newest records tell.
-    fn synced_end(&self) -> Result<Position, String> {
+    /// The place before which everything was synced, as the newest records tell: `settled_end` or one behind it, for the index
+    /// holds only what was synced.
+    fn synced_end(&self, settled_end: Position) -> Result<Position, String> {
+        let mut synced_end = settled_end;
         for number in self.segments.numbers().into_iter().rev() {
+            if number < settled_end.segment {
+                break;
+            }
             let Some(segment) = self.readable(number)? else {
                 continue;
             };
-            let mut newest = None;
-            walk_records(&segment, 0, |record| {
-                newest = newest.max(Some(record.synced_end));
+            let mut is_empty = true;
+            walk_records(&segment, settled_end.offset_in(number), |record| {
+                is_empty = false;
+                synced_end = synced_end.max(record.synced_end);
                 Ok(())
             })?;
-            if let Some(found) = newest {
-                return Ok(found);
+            if !is_empty {
+                break;
             }
         }
-        Ok(Position::default())
+        Ok(synced_end)
     }
 
     fn readable(&self, number: SegmentId) -> Result<Option<Arc<Segment>>, String> {
