@@ -28,13 +28,12 @@ pub(super) fn settle(rows: &mut Rows<'_>) {
 
 /// Devices that are to hold nothing leave even where that unbalances others.
 fn leave_rows(rows: &mut Rows<'_>) {
-    for out in (0..rows.device_count())
-        .filter(|index| rows.is_leaving(*index))
-        .collect::<Vec<_>>()
-    {
+    for out in 0..rows.device_count() {
+        if !rows.is_leaving(out) {
+            continue;
+        }
         for group in rows.groups_of(out).to_vec() {
-            let all = 0..rows.device_count();
-            if let Some(taker) = best_taker(rows, group, out, all) {
+            if let Some(taker) = best_taker(rows, group, out, 0..rows.device_count()) {
                 rows.replace(Replacement { group, out, taker });
             }
         }

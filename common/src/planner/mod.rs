@@ -48,15 +48,15 @@ pub fn plan_rows(devices: &BTreeMap<DeviceId, Device>, width: usize, groups: usi
     Ok(rows.into_rows())
 }
 
-/// Plans the rows of `width` over `devices` from those before, moving few slots: a slot that stays keeps its place in its row.
+/// Plans rows over `devices` from those of one width before, moving few slots: a slot that stays keeps its place in its row.
 /// Devices that are gone, or have no weight any more, are left.
 ///
 /// # Errors
 /// Fewer devices with weight than a row has slots.
-pub fn replan_rows(before: &[Row], devices: &BTreeMap<DeviceId, Device>, width: usize) -> Result<Vec<Row>, PlanError> {
-    if before.iter().any(|row| row.len() != width) {
-        return plan_rows(devices, width, before.len());
-    }
+pub fn replan_rows(before: &[Row], devices: &BTreeMap<DeviceId, Device>) -> Result<Vec<Row>, PlanError> {
+    let Some(width) = before.first().map(Row::len) else {
+        return Ok(Vec::new());
+    };
     let devices = Devices::new(devices, before);
     let shares = Shares::new(&devices, width)?;
     let slots = devices.indexes(before);

@@ -187,7 +187,7 @@ fn a_higher_failure_domain_moves_only_what_breaks_its_rule() {
         .map(|id| device(id, 1 << 40, &format!("host{}", id / 2)))
         .collect();
     let before = plan_rows(&disks, 3, 512).expect("twelve devices");
-    let after = replan_rows(&before, &hosts, 3).expect("twelve devices");
+    let after = replan_rows(&before, &hosts).expect("twelve devices");
     check(&hosts, 3, &after);
     let crowded = before.iter().filter(|row| {
         let hosts: BTreeSet<_> = row.iter().map(|id| &hosts[id].failure_domain).collect();
@@ -223,7 +223,7 @@ proptest! {
         more.extend([device(1000, added << 40, "host0")]);
         let fewer: Map = devices.iter().skip(1).map(|(id, device)| (*id, device.clone())).collect();
         for changed in [more, fewer] {
-            let after = replan_rows(&before, &changed, width).expect("devices enough");
+            let after = replan_rows(&before, &changed).expect("devices enough");
             check(&changed, width, &after);
             // Who is in almost every row cannot take one more from just anybody: the least is more than loads tell then.
             if has_choice(&changed, width) {
