@@ -75,13 +75,4 @@ impl Devices {
         let index = |id: &DeviceId| self.ids.binary_search(id).expect("the devices of all rows are here");
         rows.iter().flatten().map(index).collect()
     }
-
-    /// How many of `slots` each device holds.
-    pub(super) fn loads(&self, slots: &[usize]) -> Vec<usize> {
-        let mut loads = vec![0; self.len()];
-        for index in slots {
-            loads[*index] += 1;
-        }
-        loads
-    }
 }

@@ -41,9 +41,9 @@ pub enum PlanError {
 pub fn plan_rows(devices: &BTreeMap<DeviceId, Device>, width: usize, groups: usize) -> Result<Vec<Row>, PlanError> {
     let devices = Devices::new(devices, &[]);
     let shares = Shares::new(&devices, width)?;
-    let targets = shares.targets(groups, &vec![0; devices.len()]);
+    let targets = shares.targets(groups);
     let slots = seed::fill(&devices, &shares, width, groups);
-    let mut rows = Rows::new(&devices, slots, width, shares.domain_cap(), targets);
+    let mut rows = Rows::new(devices, slots, width, shares.domain_cap(), targets);
     balance::settle(&mut rows);
     Ok(rows.into_rows())
 }
@@ -60,8 +60,8 @@ pub fn replan_rows(before: &[Row], devices: &BTreeMap<DeviceId, Device>) -> Resu
     let devices = Devices::new(devices, before);
     let shares = Shares::new(&devices, width)?;
     let slots = devices.indexes(before);
-    let targets = shares.targets(before.len(), &devices.loads(&slots));
-    let mut rows = Rows::new(&devices, slots, width, shares.domain_cap(), targets);
+    let targets = shares.targets(before.len());
+    let mut rows = Rows::new(devices, slots, width, shares.domain_cap(), targets);
     balance::settle(&mut rows);
     Ok(rows.into_rows())
 }

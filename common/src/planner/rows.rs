@@ -2,12 +2,12 @@
 //!
 //! Invariant: every replacement that [`Rows::fits`] allows keeps the rules of its row.
 
-use super::devices::Devices;
+use super::{devices::Devices, shares::Target};
 use crate::cluster_map::Row;
 
 /// The rows of one width.
-pub(super) struct Rows<'a> {
-    devices: &'a Devices,
+pub(super) struct Rows {
+    devices: Devices,
     /// One row after the other.
     slots: Vec<usize>,
     /// What they were at first.
@@ -16,7 +16,7 @@ pub(super) struct Rows<'a> {
     domain_cap: usize,
     /// Of each device, the groups in whose rows it is.
     groups: Vec<Vec<usize>>,
-    targets: Vec<usize>,
+    targets: Vec<Target>,
 }
 
 /// In a group's row one device takes the place of another.
@@ -27,13 +27,13 @@ pub(super) struct Replacement {
     pub(super) taker: usize,
 }
 
-impl<'a> Rows<'a> {
+impl Rows {
     pub(super) fn new(
-        devices: &'a Devices,
+        devices: Devices,
         slots: Vec<usize>,
         width: usize,
         domain_cap: usize,
-        targets: Vec<usize>,
+        targets: Vec<Target>,
     ) -> Self {
         let mut groups = vec![Vec::new(); devices.len()];
         for (slot, index) in slots.iter().enumerate() {
@@ -68,19 +68,34 @@ impl<'a> Rows<'a> {
         &self.groups[index]
     }
 
-    /// Slots that a device holds above its target.
+    /// Slots that a device must give away.
     pub(super) fn excess(&self, index: usize) -> usize {
-        self.groups[index].len().saturating_sub(self.targets[index])
+        self.load(index).saturating_sub(self.targets[index].high)
     }
 
-    /// Slots that a device is short of.
+    /// Slots that it could give away.
+    pub(super) fn spare(&self, index: usize) -> usize {
+        self.load(index).saturating_sub(self.targets[index].low)
+    }
+
+    /// Slots that it must be given.
     pub(super) fn deficit(&self, index: usize) -> usize {
-        self.targets[index].saturating_sub(self.groups[index].len())
+        self.targets[index].low.saturating_sub(self.load(index))
     }
 
-    /// The same as a part of its target.
+    /// Slots that it could be given.
+    pub(super) fn room(&self, index: usize) -> usize {
+        self.targets[index].high.saturating_sub(self.load(index))
+    }
+
+    /// What it lacks, as a part of its share.
     pub(super) fn need(&self, index: usize) -> f64 {
-        self.deficit(index) as f64 / self.targets[index].max(1) as f64
+        let exact = self.targets[index].exact;
+        (exact - self.load(index) as f64) / exact.max(1.0)
+    }
+
+    fn load(&self, index: usize) -> usize {
+        self.groups[index].len()
     }
 
     /// Whether the device is one that should leave every row.

@@ -14,8 +14,14 @@ const HALVINGS: usize = 100;
 pub(super) struct Shares {
     of_row: Vec<f64>,
     domain_cap: usize,
-    members: Vec<Vec<usize>>,
-    width: usize,
+}
+
+/// Slots that a device should hold: its share, rounded down or up as moves the least.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub(super) exact: f64,
+    pub(super) low: usize,
+    pub(super) high: usize,
 }
 
 impl Shares {
@@ -44,12 +50,7 @@ impl Shares {
                 of_row[*index] = (own * weights[*index]).min(1.0);
             }
         }
-        Ok(Self {
-            of_row,
-            domain_cap,
-            members,
-            width,
-        })
+        Ok(Self { of_row, domain_cap })
     }
 
     /// Slots of a row that one failure domain may hold.
@@ -62,43 +63,21 @@ impl Shares {
         self.of_row[index]
     }
 
-    /// Whole slots for each device over `groups` rows: its share rounded down or up. Those that hold the one above already
-    /// keep it, so that rounding alone moves nothing.
-    pub(super) fn targets(&self, groups: usize, loads: &[usize]) -> Vec<usize> {
-        let exact = |index: usize| self.of_row[index] * groups as f64;
+    /// What each device should hold over `groups` rows.
+    pub(super) fn targets(&self, groups: usize) -> Vec<Target> {
+        let target = |share: &f64| Target::around(share * groups as f64);
+        self.of_row.iter().map(target).collect()
+    }
+}
+
+impl Target {
+    fn around(exact: f64) -> Self {
         // What is off a whole number by the arithmetic alone is that number.
-        let floor = |index: usize| (exact(index) + 1e-6).floor() as usize;
-        let mut targets: Vec<usize> = (0..self.of_row.len()).map(floor).collect();
-        let mut left = (self.width * groups).saturating_sub(targets.iter().sum());
-        let mut order: Vec<(usize, usize)> = Vec::new();
-        for (domain, members) in self.members.iter().enumerate() {
-            order.extend(members.iter().map(|index| (domain, *index)));
+        Self {
+            exact,
+            low: (exact + 1e-6).floor() as usize,
+            high: (exact - 1e-6).ceil().max(0.0) as usize,
         }
-        let fraction = |index: usize| exact(index) - floor(index) as f64;
-        order.sort_by(|(_, a), (_, b)| {
-            let keeps = |index: usize| loads[index] > floor(index);
-            keeps(*b).cmp(&keeps(*a)).then(fraction(*b).total_cmp(&fraction(*a)))
-        });
-        let mut held: Vec<usize> = self
-            .members
-            .iter()
-            .map(|members| members.iter().map(|index| targets[*index]).sum())
-            .collect();
-        // Once around gives each one more at most; only a cap that is full makes a second time necessary.
-        while left > 0 {
-            let before = left;
-            for (domain, index) in &order {
-                if left > 0 && targets[*index] < groups && held[*domain] < self.domain_cap * groups {
-                    targets[*index] += 1;
-                    held[*domain] += 1;
-                    left -= 1;
-                }
-            }
-            if left == before {
-                break;
-            }
-        }
-        targets
     }
 }
 

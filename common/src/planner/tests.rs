@@ -248,9 +248,45 @@ fn has_choice(devices: &Map, width: usize) -> bool {
 /// Slots that any plan must move which gives no device more than its share (rounded up).
 fn least_moves(before: &[Row], devices: &Map, width: usize) -> f64 {
     let fair = fair(devices, width, before.len());
+    let loads = loads(before);
     let over = |(id, load): (&DeviceId, &usize)| (*load as f64 - fair.get(id).map_or(0.0, |fair| fair.ceil())).max(0.0);
-    let sheds: f64 = loads(before).iter().map(over).sum();
-    let gains =
-        |(id, fair): (&DeviceId, &f64)| (fair.floor() - loads(before).get(id).map_or(0, |load| *load) as f64).max(0.0);
-    sheds.max(fair.iter().map(gains).sum())
+    let sheds: f64 = loads.iter().map(over).sum();
+    let gain = |id: &DeviceId| (fair[id].floor() - loads.get(id).map_or(0, |load| *load) as f64).max(0.0);
+    let gains: BTreeMap<DeviceId, f64> = fair.keys().map(|id| (*id, gain(id))).collect();
+    let is_left = |row: &&Row| row.iter().any(|id| !devices.contains_key(id));
+    let left: Vec<&Row> = before.iter().filter(is_left).collect();
+    let elsewhere = gains_elsewhere(&left, devices, cap(devices, width), &gains);
+    sheds.max(gains.values().sum()).max(left.len() as f64 + elsewhere)
+}
+
+/// Slots that failure domains must gain outside of the rows that devices have left: such a row is open to a domain that does
+/// not fill it already, and what some domains gain beyond the rows that are open to any of them comes from elsewhere (Hall).
+fn gains_elsewhere(left: &[&Row], devices: &Map, cap: usize, gains: &BTreeMap<DeviceId, f64>) -> f64 {
+    let names: BTreeSet<&String> = devices.values().map(|device| &device.failure_domain).collect();
+    let names: Vec<&String> = names.into_iter().collect();
+    let domain_of = |id: &DeviceId| {
+        names
+            .iter()
+            .position(|name| devices.get(id).is_some_and(|device| device.failure_domain == **name))
+    };
+    let mut domain_gains = vec![0.0; names.len()];
+    for (id, gain) in gains {
+        domain_gains[domain_of(id).expect("all that gain are of the map")] += gain;
+    }
+    let open_to = |row: &&Row| -> u32 {
+        let held = |domain| row.iter().filter(|id| domain_of(id) == Some(domain)).count();
+        (0..names.len())
+            .filter(|domain| held(*domain) < cap)
+            .map(|domain| 1 << domain)
+            .sum()
+    };
+    let open: Vec<u32> = left.iter().map(open_to).collect();
+    let beyond = |some: u32| {
+        let gains: f64 = (0..names.len())
+            .filter(|domain| some & 1 << domain != 0)
+            .map(|domain| domain_gains[domain])
+            .sum();
+        gains - open.iter().filter(|open| *open & some != 0).count() as f64
+    };
+    (1..1 << names.len()).map(beyond).fold(0.0, f64::max)
 }
