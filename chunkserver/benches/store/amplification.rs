@@ -2,14 +2,14 @@
 //!
 //! Counted by the kernel, for this process (`write_bytes` in /proc/self/io), and held against the payloads.
 
-use std::path::Path;
+use std::{path::Path, sync::Mutex};
 
 use anyhow::{Context, Result};
 use cairn_chunkserver::DeviceSettings;
 
 use crate::{
     report,
-    store::{Store, Until},
+    store::{Live, Store, Until},
 };
 
 const CAPACITY_BYTES: u64 = 6 << 30;
@@ -46,7 +46,8 @@ async fn churn(folder: &Path) -> Result<()> {
     let full = CAPACITY_BYTES / 10 * 8 / CHURNED_LEN as u64;
     store.write(CHURNED_LEN, 32, Until::Count(full)).await?;
     // Until compaction is in its stride.
-    store.churn(CHURNED_LEN, 32, full).await?;
+    let live = Live::new(Mutex::new((1..store.next()).collect()));
+    store.churn(&live, CHURNED_LEN, 32, full).await?;
     let status = store.status().await?;
     report(
         "churn_full",
@@ -54,7 +55,7 @@ async fn churn(folder: &Path) -> Result<()> {
         "of the device",
     );
     let before = written_bytes()?;
-    let rate = store.churn(CHURNED_LEN, 32, full).await?;
+    let rate = store.churn(&live, CHURNED_LEN, 32, full).await?;
     let payload = full * CHURNED_LEN as u64;
     report("churn_64k_w32", rate, "shards/s");
     report(

@@ -48,6 +48,9 @@ pub(crate) struct Store {
     next: Arc<AtomicU64>,
 }
 
+/// The numbers of shards that are there.
+pub(crate) type Live = Arc<std::sync::Mutex<Vec<u64>>>;
+
 /// A shard of some length; all have the same bytes.
 #[derive(Clone)]
 struct Content {
@@ -94,10 +97,9 @@ impl Store {
         repeat(&self.carrier, writers, until, act, Arc::clone(&self.next), None).await
     }
 
-    /// Shards a second that `writers` store, each of `len` bytes, and delete one of those that were there, at random.
-    pub(crate) async fn churn(&self, len: usize, writers: usize, count: u64) -> Result<f64> {
-        let content = Content::of(len)?;
-        let live = Arc::new(std::sync::Mutex::new((1..self.next()).collect::<Vec<u64>>()));
+    /// Shards a second that `writers` store, each of `len` bytes, and delete one of those of `live`, at random.
+    pub(crate) async fn churn(&self, live: &Live, len: usize, writers: usize, count: u64) -> Result<f64> {
+        let (content, live) = (Content::of(len)?, Arc::clone(live));
         let act = move |carrier: Arc<InProcess>, counter: u64| {
             let (content, live) = (content.clone(), Arc::clone(&live));
             async move {

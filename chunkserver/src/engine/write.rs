@@ -60,21 +60,26 @@ impl Engine {
     /// Writes what is not written yet, syncs all, and has it in the index. Each member has an answer of its own.
     pub(crate) fn commit(&self, items: Vec<Item>) -> Vec<Result<(), StoreError>> {
         let mut answers = Vec::with_capacity(items.len());
-        let mut claimed = Vec::with_capacity(items.len());
-        let mut payloads = Vec::with_capacity(items.len());
+        let (mut claimed, mut payloads) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+        let mut written = Vec::new();
         self.tail.lock().start_page();
         for item in items {
-            let (place, payload) = match item {
-                Item::Written(place) => (Ok(place), None),
-                Item::Write { body, payload, moved } => (self.claim(body, moved), Some(payload)),
-            };
-            answers.push(place.map(|place| {
-                claimed.push(place);
-                payloads.push(payload);
-            }));
+            answers.push(match item {
+                Item::Written(place) => {
+                    written.push(place);
+                    Ok(())
+                }
+                Item::Write { body, payload, moved } => self.claim(body, moved).map(|place| {
+                    claimed.push(place);
+                    payloads.push(payload);
+                }),
+            });
         }
         self.tail.lock().start_page();
-        let outcome = self.write_all(&claimed, &payloads).and_then(|()| self.settle(&claimed));
+        let outcome = self.write_all(&claimed, &payloads).and_then(|()| {
+            claimed.extend(written);
+            self.settle(&claimed)
+        });
         if let Err(error) = outcome {
             for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
                 *answer = Err(error.clone());
@@ -172,16 +177,13 @@ impl Engine {
         self.tail.lock().settle(claimed.record.position);
     }
 
-    fn write_all(&self, claimed: &[Claimed], payloads: &[Option<Vec<Bytes>>]) -> Result<(), StoreError> {
+    /// Writes records in the order of their places.
+    fn write_all(&self, claimed: &[Claimed], payloads: &[Vec<Bytes>]) -> Result<(), StoreError> {
         let mut from = 0;
         while from < claimed.len() {
-            let Some(payload) = &payloads[from] else {
-                from += 1;
-                continue;
-            };
             if claimed[from].record.body.is_large() {
                 let mut stage = super::payload::Stage::default();
-                for mut piece in payload.iter().cloned() {
+                for mut piece in payloads[from].iter().cloned() {
                     while !piece.is_empty() {
                         piece = stage.add(piece);
                     }
@@ -190,7 +192,7 @@ impl Engine {
                 from += 1;
                 continue;
             }
-            let run = run_length(&claimed[from..], &payloads[from..]);
+            let run = run_length(&claimed[from..]);
             self.write_run(&claimed[from..from + run], &payloads[from..from + run])?;
             from += run;
         }
@@ -198,22 +200,26 @@ impl Engine {
     }
 
     /// Writes small records that lie behind each other, as whole pages.
-    fn write_run(&self, claimed: &[Claimed], payloads: &[Option<Vec<Bytes>>]) -> Result<(), StoreError> {
+    fn write_run(&self, claimed: &[Claimed], payloads: &[Vec<Bytes>]) -> Result<(), StoreError> {
         let (first, last) = (&claimed[0], &claimed[claimed.len() - 1]);
-        let start = first.record.position.offset as usize / ALIGNMENT * ALIGNMENT;
+        let start = first.record.position.offset as usize;
+        // Groups and large records start and end on pages. A run that did not would write over the end of another record.
+        assert!(start.is_multiple_of(ALIGNMENT), "a run of records starts on a page");
         let mut pages = AlignedBytes::zeroed(last.record.end() as usize - start);
         let mut header = Vec::new();
         for (claimed, payload) in claimed.iter().zip(payloads) {
             let mut at = claimed.record.position.offset as usize - start;
             header.clear();
             claimed.record.encode_to(&first.segment.salt, &mut header);
-            for piece in std::iter::once(header.as_slice()).chain(payload.iter().flatten().map(AsRef::as_ref)) {
+            for piece in std::iter::once(header.as_slice()).chain(payload.iter().map(AsRef::as_ref)) {
                 pages[at..at + piece.len()].copy_from_slice(piece);
                 at += piece.len();
             }
         }
-        let offset = u32::try_from(start).expect("it lies before the record");
-        let written = first.segment.file.write_at(offset, &[Bytes::from_owner(pages)]);
+        let written = first
+            .segment
+            .file
+            .write_at(first.record.position.offset, &[Bytes::from_owner(pages)]);
         written.map_err(|errno| self.write_failed(errno))
     }
 
@@ -266,11 +272,10 @@ impl Engine {
 }
 
 /// How many of the records at the start lie behind each other in one segment and are written together.
-fn run_length(claimed: &[Claimed], payloads: &[Option<Vec<Bytes>>]) -> usize {
+fn run_length(claimed: &[Claimed]) -> usize {
     let follows = |index: &usize| {
         let (before, next) = (&claimed[index - 1].record, &claimed[*index].record);
-        payloads[*index].is_some()
-            && !next.body.is_large()
+        !next.body.is_large()
             && next.position.segment == before.position.segment
             && next.position.offset == before.end()
     };

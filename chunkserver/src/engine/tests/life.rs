@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     core::record::{LARGE_LEN_MIN, RecordBody},
-    engine::{Engine, Item, Parts, Recovered, Settings, Stage, Work, health::Health},
+    engine::{Claimed, Engine, Item, Parts, Recovered, Settings, Stage, Work, health::Health},
     metrics::Metrics,
     shard::{ShardDescription, ShardKey},
     store::StoreError,
@@ -40,6 +40,8 @@ pub(super) enum Step {
     Put(&'static [u64], usize),
     /// A large shard, written in parts.
     Stream(u64, usize),
+    /// A large shard that is there already, in one group with small ones before and behind it.
+    Mixed(u64, &'static [u64]),
     /// A large shard of which only a part comes.
     GiveUp(u64),
     /// These shards, in one group.
@@ -120,6 +122,16 @@ pub(super) fn description(counter: u64, bytes: &[u8]) -> ShardDescription {
     }
 }
 
+/// A shard that is to be written.
+fn write(counter: u64, len: usize) -> Item {
+    let bytes = content(counter, len);
+    Item::Write {
+        body: RecordBody::Shard(description(counter, &bytes)),
+        payload: vec![Bytes::from(bytes)],
+        moved: None,
+    }
+}
+
 pub(super) fn open(disk: &PowerDisk, index: &MemoryIndex) -> Result<(Engine, Recovered), String> {
     let salts = Mutex::new(0_u8);
     let parts = Parts {
@@ -165,6 +177,7 @@ impl Device {
         match step {
             Step::Put(counters, len) => self.put(counters, len),
             Step::Stream(counter, len) => self.stream(counter, len),
+            Step::Mixed(large, counters) => self.mixed(large, counters),
             Step::GiveUp(counter) => self.give_up(counter),
             Step::Delete(counters) => self.delete(counters),
             Step::Flush => self.engine.flush_index(),
@@ -175,25 +188,38 @@ impl Device {
     }
 
     fn put(&mut self, counters: &[u64], len: usize) -> Result<(), StoreError> {
-        let items = counters.iter().map(|counter| {
-            let bytes = content(*counter, len);
-            Item::Write {
-                body: RecordBody::Shard(description(*counter, &bytes)),
-                payload: vec![Bytes::from(bytes)],
-                moved: None,
-            }
-        });
-        self.unsure.extend(counters.iter().map(|counter| (*counter, len)));
-        let outcomes = self.engine.commit(items.collect());
-        for (counter, outcome) in counters.iter().zip(outcomes) {
+        let members = counters.iter().map(|counter| (*counter, len, write(*counter, len)));
+        self.commit(members.collect())
+    }
+
+    fn mixed(&mut self, large: u64, counters: &[u64]) -> Result<(), StoreError> {
+        let written = Item::Written(self.write_large(large, LARGE)?);
+        let small = |counter: &u64| (*counter, SMALL, write(*counter, SMALL));
+        let mut members: Vec<_> = counters.iter().map(small).collect();
+        members.insert(members.len() / 2, (large, LARGE, written));
+        self.commit(members)
+    }
+
+    /// Commits shards of these lengths in one group.
+    fn commit(&mut self, members: Vec<(u64, usize, Item)>) -> Result<(), StoreError> {
+        let lens: Vec<(u64, usize)> = members.iter().map(|(counter, len, _)| (*counter, *len)).collect();
+        self.unsure.extend(lens.iter().copied());
+        let items = members.into_iter().map(|(_, _, item)| item).collect();
+        for ((counter, len), outcome) in lens.into_iter().zip(self.engine.commit(items)) {
             outcome?;
-            self.unsure.remove(counter);
-            self.stored.insert(*counter, len);
+            self.unsure.remove(&counter);
+            self.stored.insert(counter, len);
         }
         Ok(())
     }
 
     fn stream(&mut self, counter: u64, len: usize) -> Result<(), StoreError> {
+        let written = Item::Written(self.write_large(counter, len)?);
+        self.commit(vec![(counter, len, written)])
+    }
+
+    /// Writes a large shard in parts.
+    fn write_large(&mut self, counter: u64, len: usize) -> Result<Claimed, StoreError> {
         let bytes = content(counter, len);
         let claimed = self
             .engine
@@ -208,10 +234,7 @@ impl Device {
         self.engine.write_payload(&claimed, 0, &pieces(&bytes[..half]))?;
         self.engine.write_payload(&claimed, half, &pieces(&bytes[half..]))?;
         self.engine.write_header(&claimed, Vec::new())?;
-        self.engine.commit(vec![Item::Written(claimed)]).remove(0)?;
-        self.unsure.remove(&counter);
-        self.stored.insert(counter, len);
-        Ok(())
+        Ok(claimed)
     }
 
     fn give_up(&mut self, counter: u64) -> Result<(), StoreError> {

@@ -21,6 +21,7 @@ const LIFE: &[Step] = &[
     Step::Delete(&[4, 6]),
     Step::Restart,
     Step::Put(&[10, 11, 12, 13], SMALL),
+    Step::Mixed(20, &[21, 22, 23]),
     Step::Stream(14, LARGE),
     Step::Put(&[2], SMALL),
     Step::Compact,
@@ -210,7 +211,7 @@ fn random_step(device: &mut Device, chance: &mut Chance) -> bool {
         .nth(chance.below(device.stored.len().max(1) as u64) as usize)
         .copied();
     let leak = |counters: Vec<u64>| -> &'static [u64] { counters.leak() };
-    let step = match chance.below(12) {
+    let step = match chance.below(13) {
         0..=3 => Step::Put(leak((next..=next + chance.below(4)).collect()), SMALL),
         4 => Step::Put(leak(vec![next]), MIDDLING),
         5 | 6 => Step::Stream(next, LARGE),
@@ -218,6 +219,7 @@ fn random_step(device: &mut Device, chance: &mut Chance) -> bool {
         8 | 9 if some.is_some() => Step::Delete(leak(some.into_iter().collect())),
         10 => Step::Compact,
         11 => [Step::Flush, Step::Scrub, Step::Restart][chance.below(3) as usize],
+        12 => Step::Mixed(next, leak((next + 1..next + 4).collect())),
         _ => Step::Flush,
     };
     match device.take(step) {
