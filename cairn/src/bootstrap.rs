@@ -1,9 +1,9 @@
 //! The cluster map of a store in one process: made at the first start, extended when another redundancy needs other widths.
 
-use std::{collections::BTreeMap, os::unix::fs::MetadataExt as _, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail};
-use cairn_chunkserver::DeviceConfig;
+use cairn_chunkserver::{DeviceConfig, disk_of};
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
     ids::{DeviceId, Epoch, NodeId},
@@ -92,12 +92,6 @@ fn describe(server: NodeId, devices: &[DeviceConfig]) -> anyhow::Result<BTreeMap
         Ok((config.id, device))
     };
     devices.iter().map(describe).collect()
-}
-
-/// What a directory's disk is called: directories of one file system share it.
-fn disk_of(path: &std::path::Path) -> std::io::Result<String> {
-    let device = std::fs::metadata(path)?.dev();
-    Ok(format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
 }
 
 async fn current_map(transport: &dyn Transport, server: NodeId) -> anyhow::Result<ClusterMap> {

@@ -12,12 +12,16 @@ use clap::{Args, Parser, Subcommand};
 use crate::logging::LogFormat;
 
 mod chunkserver;
+mod cluster;
+mod gateway;
 mod metadata;
 
 pub(crate) use chunkserver::{
     ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, DEVICE_MEMORY_MIB_MIN, InspectDeviceArgs,
     RebuildIndexArgs, VerifyDeviceArgs,
 };
+pub(crate) use cluster::{ClusterStatusArgs, LayoutArgs};
+pub(crate) use gateway::GatewayArgs;
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
     ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
@@ -45,6 +49,8 @@ pub(crate) enum Command {
     /// Serves the devices of a node in a process of its own; its subcommands look into a device that no process uses, verify it,
     /// and make its index anew.
     Chunkserver(Box<ChunkserverArgs>),
+    /// Serves the S3 endpoint of a cluster in a process of its own.
+    Gateway(Box<GatewayArgs>),
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -123,6 +129,12 @@ pub(crate) enum ClusterCommand {
     Renew(DataArgs),
     /// Shuts a node out: its certificates no longer hold, also on connections that it has; on the first node.
     Revoke(RevokeArgs),
+    /// Tells servers, devices, the cluster map in force, and what is still to be repaired or moved.
+    Status(ClusterStatusArgs),
+    /// Tells what the next cluster map would change: devices, bytes to move and the time that takes, how full they become.
+    Plan(LayoutArgs),
+    /// Puts the map in force that `plan` tells of, with the same flags.
+    Apply(LayoutArgs),
 }
 
 #[derive(Args, Clone, Debug)]

@@ -25,12 +25,18 @@ const CREDENTIAL_VARIABLES: [&str; 2] = ["CAIRN_ROOT_ACCESS_KEY", "CAIRN_ROOT_SE
 const TEST_VARIABLES: &str = "CAIRN_TEST_";
 
 /// Smallest memory budget: a few chunks of the widest scheme.
-const MEMORY_BUDGET_MIB_MIN: usize = 64;
+pub(crate) const MEMORY_BUDGET_MIB_MIN: usize = 64;
 
 /// What openraft reports is for its developers unless it fails; s3s logs every refused request as an error.
 pub(crate) const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
 
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
+/// The region that buckets are said to be in where nothing else is said.
+pub(crate) const DEFAULT_REGION: &str = "us-east-1";
+
+/// Under which BUCKET.DOMAIN names a bucket where nothing else is said.
+pub(crate) const DEFAULT_DOMAIN: &str = "localhost";
+
+pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 pub(crate) const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9001);
 pub(crate) const DEFAULT_CLUSTER_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9002);
 
@@ -143,7 +149,7 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
         args.virtual_host_domain
     };
     if domains.is_empty() {
-        domains.push("localhost".to_owned());
+        domains.push(DEFAULT_DOMAIN.to_owned());
     }
     let data = args.data.or(file.data).context("no data directory: give --data DIR")?;
     Ok(ServerConfig {
@@ -156,7 +162,7 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
             .cluster_listen
             .or(file.cluster_listen)
             .unwrap_or(DEFAULT_CLUSTER_LISTEN),
-        region: args.region.or(file.region).unwrap_or_else(|| "us-east-1".to_owned()),
+        region: args.region.or(file.region).unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         virtual_host_domains: domains,
         memory_budget_bytes: budget_mib << 20,
         device_memory_bytes: device_memory_bytes(args.device_memory_mib.or(file.device_memory_mib))?,

@@ -9,6 +9,7 @@ mod config;
 mod credentials;
 mod data_dir;
 mod env;
+mod gateway;
 mod logging;
 mod metadata;
 mod metrics;
@@ -52,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Cluster(command) => cluster::run(command),
         Command::Metadata(args) => metadata::run(*args),
         Command::Chunkserver(args) => chunkserver::run(*args),
+        Command::Gateway(args) => gateway::run(&args),
         Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -17,7 +17,7 @@ use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy}
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
-use cairn_transport::{InProcess, LocalServer, Services, Transport};
+use cairn_transport::{InProcess, LocalServer, NoAddresses, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -78,6 +78,8 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let metadata = start_metadata(&config, &data, node.as_ref(), shards.clone()).await?;
     let all = shards.with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
     let transport: Arc<dyn Transport> = Arc::new(all);
+    let repair_metrics = cairn_datapath::Metrics::default();
+    chunkserver.start_repairs(Arc::clone(&transport), Arc::new(NoAddresses), repair_metrics);
 
     bootstrap::ensure_feature_level(transport.as_ref(), SERVER).await?;
     let map = bootstrap::ensure_map(transport.as_ref(), SERVER, &devices, redundancy).await?;
@@ -88,7 +90,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         metadata: vec![SERVER],
         transport,
         addresses: node.as_ref().map(|node| Arc::new(node.addresses().clone()) as _),
-        default_redundancy: redundancy,
+        default_redundancy: Some(redundancy),
         budget: ChunkBudget::new(config.memory_budget_bytes),
         metrics: datapath_metrics.clone(),
     };
@@ -210,6 +212,7 @@ async fn stop(
         tracing::warn!(%error, "the session was not ended; its lease will run out");
     }
     admin.stop();
+    parts.chunkserver.stop_repairs();
     parts
         .metadata
         .shutdown()

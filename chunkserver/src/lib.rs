@@ -14,6 +14,8 @@ mod engine;
 pub mod fuzzing;
 pub mod maintenance;
 mod metrics;
+mod repair;
+mod report;
 mod server;
 mod shard;
 mod store;
@@ -21,5 +23,6 @@ mod superblock;
 
 pub use device::DeviceSettings;
 pub use metrics::Metrics;
+pub use report::{Reporter, Whereabouts, disk_of};
 pub use server::{ChunkServer, ChunkServerConfig, DeviceConfig};
 pub use superblock::{DeviceIdentity, FormatError, format_device};

@@ -15,16 +15,18 @@ use cairn_common::{
         kind::RequestKind,
         shard::{
             DeleteShard, DeleteShardReply, DeviceStatus, DeviceStatusReply, DeviceStatusRequest, GetShard,
-            GetShardReply, ListShards, ListShardsReply, PutShard, PutShardReply, ShardName,
+            GetShardReply, ListShards, ListShardsReply, PutShard, PutShardReply, RepairShard, RepairShardReply,
+            ShardName,
         },
     },
 };
-use cairn_transport::{Body, Peer, Request, Response, Service, failure, reply};
+use cairn_transport::{Addresses, Body, Peer, Request, Response, Service, Transport, failure, reply};
 use prost::Message;
 
 use crate::{
     device::{DeviceSettings, DeviceStore, OpenConfig, PutError},
     metrics::{DeviceMetrics, Metrics},
+    repair::Repairs,
     shard::{ListedShard, ShardDescription, ShardKey},
     store::{StoreError, StoreStatus},
     superblock::DeviceIdentity,
@@ -60,6 +62,7 @@ pub struct DeviceConfig {
 pub struct ChunkServer {
     server_id: NodeId,
     devices: BTreeMap<DeviceId, Device>,
+    repairs: Repairs,
 }
 
 struct Device {
@@ -89,6 +92,7 @@ impl ChunkServer {
         RequestKind::DeleteShard,
         RequestKind::ListShards,
         RequestKind::DeviceStatus,
+        RequestKind::RepairShard,
     ];
 
     /// Opens the devices, all at once. One that cannot be opened is down, with its reason in the log and the status.
@@ -119,7 +123,23 @@ impl ChunkServer {
         Self {
             server_id: config.server_id,
             devices,
+            repairs: Repairs::default(),
         }
+    }
+
+    /// Makes shards again from now on where the metadata service asks for it, out of what others hold.
+    pub fn start_repairs(
+        &self,
+        transport: Arc<dyn Transport>,
+        addresses: Arc<dyn Addresses>,
+        metrics: cairn_datapath::Metrics,
+    ) {
+        self.repairs.start(transport, addresses, metrics);
+    }
+
+    /// Makes none any more, and lets go of the transport.
+    pub fn stop_repairs(&self) {
+        self.repairs.stop();
     }
 
     /// The server's id.
@@ -169,6 +189,25 @@ impl ChunkServer {
         let deleted = device.store()?.delete(key).await;
         device.counted(deleted)?;
         Ok(reply(&DeleteShardReply {}, Body::empty()))
+    }
+
+    async fn handle_repair(&self, request: Request) -> Result<Response, Failure> {
+        let message: RepairShard = decode(request.header)?;
+        let device = self.device(message.device, message.incarnation)?;
+        let store = device.store()?;
+        let (put, body, read_bytes) = self.repairs.make(&message).await?;
+        let shard = ShardDescription::new(put).map_err(malformed)?;
+        // What lies there already is looked at: it may be why the shard is to be made.
+        store
+            .check(shard.key)
+            .await
+            .or_else(|error| device.counted(Err(error)))?;
+        match store.put(shard, body).await {
+            Ok(()) => {}
+            Err(PutError::Store(error)) => device.counted(Err(error))?,
+            Err(error @ (PutError::Body(_) | PutError::Length)) => return Err(malformed(error.to_string())),
+        }
+        Ok(reply(&RepairShardReply { read_bytes }, Body::empty()))
     }
 
     async fn handle_list(&self, request: Request) -> Result<Response, Failure> {
@@ -231,6 +270,7 @@ impl Service for ChunkServer {
             RequestKind::DeleteShard => self.handle_delete(request).await,
             RequestKind::ListShards => self.handle_list(request).await,
             RequestKind::DeviceStatus => self.handle_status(request).await,
+            RequestKind::RepairShard => Box::pin(self.handle_repair(request)).await,
             kind => Err(malformed(format!("a chunkserver does not answer {}", kind.name()))),
         }
     }

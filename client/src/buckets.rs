@@ -18,7 +18,13 @@ use crate::{
 impl Client {
     /// Makes a bucket with the store's default redundancy.
     pub async fn create_bucket(&self, name: &str) -> Result<(), ClientError> {
-        self.create_bucket_with(name, self.shared.default_redundancy).await
+        let redundancy = self.shared.default_redundancy.or(self.cluster_map().default_redundancy);
+        let redundancy = redundancy.ok_or_else(|| {
+            ClientError::Unavailable(
+                "the cluster has no devices in use yet: `cairn cluster apply` takes them in".to_owned(),
+            )
+        })?;
+        self.create_bucket_with(name, redundancy).await
     }
 
     /// Makes a bucket with a redundancy of its own.

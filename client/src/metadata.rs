@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use cairn_common::{
     cluster_map::ClusterMap,
     ids::{BucketId, NodeId, SessionId},
@@ -15,12 +16,14 @@ use cairn_common::{
     redundancy::Redundancy,
     wire::{
         about::AboutBucket,
+        chunk::{ChunkChange, ChunkCommand, ReportShards, ShardPlace},
         command::{Command, EndSession, ErrorCode, OpenSession, Outcome, WriteReply, WriteRequest},
         kind::RequestKind,
         query::{Answer, BucketInfo, MapQuery, Query, ReadReply, ReadRequest},
+        server::ServersQuery,
     },
 };
-use cairn_datapath::{ChunkBudget, Datapath, MapSource};
+use cairn_datapath::{ChunkBudget, Datapath, Finding, MapSource};
 use cairn_transport::{Addresses, Transport};
 use parking_lot::{Mutex, RwLock};
 
@@ -38,8 +41,8 @@ pub struct ClientConfig {
     pub transport: Arc<dyn Transport>,
     /// Is told where metadata servers are called that the client learns of; none where the transport knows them all.
     pub addresses: Option<Arc<dyn Addresses>>,
-    /// Redundancy of buckets that are made without one of their own.
-    pub default_redundancy: Redundancy,
+    /// Redundancy of buckets that are made without one of their own; where there is none here, the cluster map says.
+    pub default_redundancy: Option<Redundancy>,
     /// Memory for chunk buffers, shared by all that this process sends.
     pub budget: ChunkBudget,
     /// Metrics of the data path.
@@ -54,11 +57,12 @@ pub struct Client {
 
 pub(crate) struct Shared {
     router: Router,
+    addresses: Option<Arc<dyn Addresses>>,
     session: RwLock<Arc<Session>>,
     /// Sessions that another took the place of while uploads or reads still hold them: they are kept alive to their end.
     replaced: Mutex<Vec<Weak<Session>>>,
     map: Arc<RwLock<Arc<ClusterMap>>>,
-    pub(crate) default_redundancy: Redundancy,
+    pub(crate) default_redundancy: Option<Redundancy>,
     pub(crate) datapath: Datapath,
     pub(crate) buckets: Mutex<HashMap<String, BucketInfo>>,
 }
@@ -73,7 +77,8 @@ impl Client {
         };
         let datapath = Datapath::new(Arc::clone(&config.transport), source, config.budget, config.metrics);
         let shared = Arc::new(Shared {
-            router: Router::new(config.transport, config.addresses, config.metadata),
+            router: Router::new(config.transport, config.addresses.clone(), config.metadata),
+            addresses: config.addresses,
             session: RwLock::new(Arc::new(Session::new(SessionId::default(), 0))),
             replaced: Mutex::default(),
             map,
@@ -82,6 +87,7 @@ impl Client {
             buckets: Mutex::default(),
         });
         shared.router.refresh().await?;
+        shared.refresh_servers().await?;
         shared.refresh_map().await?;
         shared.open_session().await?;
         tokio::spawn(keep_alive(Arc::downgrade(&shared)));
@@ -213,6 +219,22 @@ impl Shared {
         }
     }
 
+    /// Learns where the chunkservers are called.
+    async fn refresh_servers(&self) -> Result<(), ClientError> {
+        let Some(addresses) = &self.addresses else {
+            return Ok(());
+        };
+        let Answer::Servers(page) = self.read(Query::Servers(ServersQuery {})).await? else {
+            return Err(unexpected());
+        };
+        for info in page.servers.into_iter().filter_map(|server| server.info) {
+            if !info.address.is_empty() {
+                addresses.set(NodeId::new(info.node), &info.address);
+            }
+        }
+        Ok(())
+    }
+
     async fn refresh_map(&self) -> Result<(), ClientError> {
         let Answer::Map(message) = self.read(Query::Map(MapQuery {})).await? else {
             return Err(unexpected());
@@ -240,8 +262,30 @@ impl Shared {
         Ok(())
     }
 
+    /// Tells the metadata service of shards that readers found missing or damaged. What cannot be told is found again.
+    async fn report_findings(&self) -> Result<(), ClientError> {
+        let findings = self.datapath.take_findings();
+        for some in findings.chunks(limits::REPAIR_BATCH_MAX) {
+            let place = |finding: &Finding| ShardPlace {
+                chunk_id: Bytes::copy_from_slice(&finding.chunk.to_bytes()),
+                shard_index: u32::try_from(finding.shard).unwrap_or(u32::MAX),
+                device: finding.device.value(),
+            };
+            let change = Some(ChunkChange::Report(ReportShards {
+                shards: some.iter().map(place).collect(),
+            }));
+            let session = self.session();
+            let report = Command::Chunk(ChunkCommand { change });
+            self.send_write(&session, 0, 0, report).await?;
+        }
+        Ok(())
+    }
+
     /// Keeps the session alive, or opens another in its place.
     async fn heartbeat(&self) -> Result<(), ClientError> {
+        if let Err(error) = self.report_findings().await {
+            tracing::debug!(%error, "shards that were found missing are not reported");
+        }
         self.keep_replaced().await?;
         let session = self.session();
         if session.is_retired() {
@@ -258,6 +302,7 @@ impl Shared {
             }
             _ => {
                 self.router.refresh().await?;
+                self.refresh_servers().await?;
                 self.refresh_map().await
             }
         }

@@ -3,9 +3,65 @@
 //! The map is replicated state; clients never compute rows, so no two can disagree. Invariant: a row names each device
 //! at most once, and every row of a width has exactly that many devices.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use crate::ids::{DeviceId, Epoch, Incarnation, NodeId, PlacementGroup};
+use crate::{
+    ids::{DeviceId, Epoch, Incarnation, NodeId, PlacementGroup},
+    redundancy::Redundancy,
+};
+
+/// What placement keeps the shards of a chunk apart by. The numbers are persistent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DomainLevel {
+    /// Directories, whatever disk they are on.
+    #[default]
+    Device = 0,
+    /// Disks.
+    Disk = 1,
+    /// Machines.
+    Host = 2,
+    /// Racks.
+    Rack = 3,
+    /// Zones.
+    Zone = 4,
+}
+
+impl DomainLevel {
+    /// Every level, the lowest first.
+    pub const ALL: [Self; 5] = [Self::Device, Self::Disk, Self::Host, Self::Rack, Self::Zone];
+
+    /// The name in settings and messages for people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Disk => "disk",
+            Self::Host => "host",
+            Self::Rack => "rack",
+            Self::Zone => "zone",
+        }
+    }
+
+    /// The level of that number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| *level as u32 == number)
+    }
+}
+
+impl fmt::Display for DomainLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DomainLevel {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let level = Self::ALL.into_iter().find(|level| level.name() == text);
+        level.ok_or("choose of device, disk, host, rack, zone")
+    }
+}
 
 /// One disk or directory, as placement sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +94,10 @@ pub struct ClusterMap {
     pub devices: BTreeMap<DeviceId, Device>,
     /// For each width its rows, one for each placement group.
     pub rows: BTreeMap<usize, Vec<Row>>,
+    /// What the devices' failure domains are.
+    pub domain_level: DomainLevel,
+    /// Redundancy of buckets that are made without one of their own; none where whoever makes them says.
+    pub default_redundancy: Option<Redundancy>,
 }
 
 impl ClusterMap {

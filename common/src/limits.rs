@@ -295,6 +295,18 @@ pub const GRANTS_PER_KEY_MAX: u32 = 1000;
 /// Access keys that have rights in a bucket, so that it can be deleted in one command.
 pub const GRANTS_PER_BUCKET_MAX: usize = 1000;
 
+/// Chunkservers of a cluster.
+pub const SERVERS_MAX: usize = 1024;
+
+/// Devices of a chunkserver.
+pub const DEVICES_PER_SERVER_MAX: usize = 255;
+
+/// Time between a chunkserver's signs of life.
+pub const SERVER_REPORT_MS: u64 = 1_000;
+
+/// How long a chunkserver may be silent before it counts as down: five signs of life.
+pub const SERVER_SILENT_MS: u64 = 5_000;
+
 /// Former rows of a placement group that may still hold chunks. Beyond it a map waits until they are settled.
 pub const FORMER_ROWS_MAX: usize = 8;
 
@@ -314,6 +326,7 @@ const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);
 const _: () = assert!(SMALL_CHUNK_SIZE_BYTES <= CHUNK_SIZE_BYTES);
 const _: () = assert!(SESSION_HEARTBEAT_MS * 3 <= SESSION_LEASE_MS);
+const _: () = assert!(SERVER_REPORT_MS * 3 <= SERVER_SILENT_MS);
 const _: () = assert!(COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
 const _: () = assert!(PLAN_INLINE_BYTES_MAX + INLINE_SIZE_BYTES + COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
 const _: () = assert!(DIRECTORY_PAGE_BYTES_MAX + LIST_PAGE_MAX * 256 <= HEADER_BYTES_MAX);

@@ -54,6 +54,18 @@ struct Inner {
     /// Usual time of a shard read, an average that forgets.
     read_us: AtomicU64,
     logged: Mutex<HashSet<(ChunkId, usize)>>,
+    findings: Mutex<Vec<Finding>>,
+}
+
+/// A shard that is not on its device as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Which shard.
+    pub shard: usize,
+    /// Where it was looked for.
+    pub device: DeviceId,
 }
 
 impl Datapath {
@@ -68,6 +80,7 @@ impl Datapath {
             codecs: Mutex::default(),
             read_us: AtomicU64::new(0),
             logged: Mutex::default(),
+            findings: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -136,13 +149,24 @@ impl Datapath {
             .store((usual.saturating_mul(15).saturating_add(taken)) / 16, Ordering::Relaxed);
     }
 
-    /// Whether a damaged or missing shard is seen for the first time, so that it is logged once and not at each read.
-    pub(crate) fn is_news(&self, chunk: ChunkId, shard: usize) -> bool {
+    /// Damaged and missing shards that readers met since the last call.
+    pub fn take_findings(&self) -> Vec<Finding> {
+        std::mem::take(&mut self.inner.findings.lock())
+    }
+
+    /// Remembers a damaged or missing shard. Whether it is seen for the first time, so that it is logged and reported once and
+    /// not at each read.
+    pub(crate) fn is_news(&self, finding: Finding) -> bool {
         let mut logged = self.inner.logged.lock();
         if logged.len() >= LOGGED_MAX {
             logged.clear();
         }
-        logged.insert((chunk, shard))
+        let is_news = logged.insert((finding.chunk, finding.shard));
+        let mut findings = self.inner.findings.lock();
+        if is_news && findings.len() < LOGGED_MAX {
+            findings.push(finding);
+        }
+        is_news
     }
 }
 

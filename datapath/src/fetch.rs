@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     compute::compute,
-    datapath::Datapath,
+    datapath::{Datapath, Finding},
     read_plan::{Blocks, ChunkView},
     verify::{Verified, verify},
 };
@@ -39,6 +39,11 @@ impl Datapath {
         let Some(device) = view.devices.get(index).and_then(Option::as_ref) else {
             return Err(Fault::Missing);
         };
+        let finding = Finding {
+            chunk: view.id,
+            shard: index,
+            device: device.id,
+        };
         let started = Instant::now();
         let answer = match self.ask(view, index, blocks).await {
             Ok((reply, body)) => {
@@ -48,7 +53,7 @@ impl Datapath {
             }
             Err(CallError::Failed(failure)) if failure.code() == FailureCode::NotFound => {
                 self.metrics().missing_shards.inc();
-                if self.is_news(view.id, index) {
+                if self.is_news(finding) {
                     tracing::warn!(chunk = %view.id, shard = index, device = %device.id, "a shard is missing");
                 }
                 return Err(Fault::Missing);
@@ -64,7 +69,7 @@ impl Datapath {
             .inspect(|_| self.learn_read_time(started.elapsed()))
             .map_err(|reason| {
                 self.metrics().corrupt_shards.inc();
-                if self.is_news(view.id, index) {
+                if self.is_news(finding) {
                     tracing::warn!(chunk = %view.id, shard = index, device = %device.id, reason, "a shard is damaged");
                 }
                 Fault::Damaged

@@ -15,14 +15,16 @@ mod metrics;
 mod placement;
 mod read;
 mod read_plan;
+mod rebuild;
 mod suspects;
 mod verify;
 mod write;
 
 pub use budget::ChunkBudget;
 pub use buffer::{ChunkBuffer, SlowDown};
-pub use datapath::{Datapath, MapSource};
+pub use datapath::{Datapath, Finding, MapSource};
 pub use gather::ReadError;
 pub use metrics::Metrics;
 pub use placement::ChunkIds;
+pub use rebuild::WholeShard;
 pub use write::WriteError;

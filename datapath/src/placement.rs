@@ -171,6 +171,7 @@ mod tests {
             group_bits: 8,
             devices,
             rows,
+            ..ClusterMap::default()
         }
     }
 

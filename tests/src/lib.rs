@@ -13,6 +13,7 @@ pub mod history;
 pub mod http;
 pub mod isolation;
 pub mod load;
+pub mod machines;
 pub mod metadata_group;
 pub mod place;
 pub mod process;

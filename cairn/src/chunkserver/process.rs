@@ -13,16 +13,19 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceSettings};
+use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceSettings, Reporter, Whereabouts};
 use cairn_common::{ids::NodeId, wire::role::Role};
 use cairn_transport::{LocalServer, Services};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::AbortHandle,
+};
 
 use super::device_list;
 use crate::{
     admin::{Admin, Observed},
     cli::ChunkserverServerArgs,
-    cluster::ClusterNode,
+    cluster::{ClusterDir, ClusterNode, Contacts},
     config,
     data_dir::DataDir,
     logging,
@@ -44,6 +47,8 @@ struct Settings {
     listen: SocketAddr,
     admin: SocketAddr,
     device: DeviceSettings,
+    /// What it says of where it is; no address where others reach it at `listen`.
+    whereabouts: Whereabouts,
 }
 
 /// What the admin address tells about.
@@ -78,10 +83,23 @@ fn settings(args: &ChunkserverServerArgs) -> anyhow::Result<Settings> {
         device.reserve_bytes = mib << 20;
     }
     device.segment_bytes = args.segment_mib.map(|mib| mib << 20);
+    let listen = args.cluster_listen.unwrap_or(config::DEFAULT_CLUSTER_LISTEN);
+    ensure!(
+        args.cluster_address.is_some() || !listen.ip().is_unspecified(),
+        "others cannot reach {listen}: give --cluster-address HOST:PORT as well"
+    );
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let whereabouts = Whereabouts {
+        address: args.cluster_address.clone().unwrap_or_default(),
+        zone: args.zone.clone(),
+        rack: args.rack.clone(),
+        host: args.host.clone().unwrap_or(host),
+    };
     Ok(Settings {
+        whereabouts,
         data: std::path::absolute(data).context("the node's directory")?,
         devices: args.device.clone(),
-        listen: args.cluster_listen.unwrap_or(config::DEFAULT_CLUSTER_LISTEN),
+        listen,
         admin: args.admin.unwrap_or(config::DEFAULT_ADMIN),
         device,
     })
@@ -103,11 +121,16 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     chunkserver.settings = settings.device;
     chunkserver.metrics.register(metrics.registry());
     let chunkserver = Arc::new(ChunkServer::start(chunkserver).await);
+    let repair_metrics = cairn_datapath::Metrics::default();
+    repair_metrics.register(metrics.registry());
+    let addresses = Arc::new(node.addresses().clone());
+    chunkserver.start_repairs(node.transport(), addresses, repair_metrics);
 
     let services = Services::new().with(ChunkServer::KINDS, chunkserver.clone(), REQUESTS_MAX);
     let operators = LocalServer::start(data.root(), number, services.clone())
         .with_context(|| format!("listening for the operator in {}", data.root().display()))?;
     let listener = node.serve(settings.listen, services)?;
+    let reporter = start_reporter(&settings, &data, &node, &chunkserver, listener.address())?;
     let served = Arc::new(Served {
         node: number,
         chunkserver,
@@ -130,6 +153,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
     }
+    reporter.abort();
     let stopping = async {
         listener.shutdown(DRAIN_DEADLINE).await;
         node.close().await;
@@ -142,6 +166,30 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the metadata servers of this one.
+fn start_reporter(
+    settings: &Settings,
+    data: &DataDir,
+    node: &ClusterNode,
+    chunkserver: &Arc<ChunkServer>,
+    listens: SocketAddr,
+) -> anyhow::Result<AbortHandle> {
+    let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
+    let mut whereabouts = settings.whereabouts.clone();
+    if whereabouts.address.is_empty() {
+        whereabouts.address = listens.to_string();
+    }
+    let reporter = Reporter {
+        server: Arc::clone(chunkserver),
+        whereabouts,
+        transport: node.transport(),
+        addresses: Arc::new(node.addresses().clone()),
+        metadata: contacts.announce(node.addresses()),
+        learnt: Box::new(move |group| contacts.learn(group)),
+    };
+    Ok(tokio::spawn(reporter.run()).abort_handle())
 }
 
 /// Closes the devices, so that the next start has less to read again.

@@ -4,6 +4,7 @@
 //! DIR/cluster/node.pem, ca.crt, revoked.crl   its credentials
 //! DIR/cluster/authority/                      the authority, on the first node
 //! DIR/cluster/admitted-by.toml                the node that let it in and where that is reached, on all others
+//! DIR/cluster/metadata.toml                   the metadata servers that it has met (contacts.rs)
 //! DIR/joining.pem                             the key of a node that is about to join: a repeated attempt is the same node
 //! ```
 
@@ -53,7 +54,8 @@ impl ClusterDir {
         let identity = self.identity()?;
         ensure!(
             self.has_authority(),
-            "{} is node {} of cluster {}, and only the first node runs a server yet: several come with a later version",
+            "{} is node {} of cluster {}, and only a cluster's first node can be a whole store: run `cairn metadata`, \
+             `cairn chunkserver` or `cairn gateway` on it, as its roles say",
             self.root.display(),
             identity.peer().node,
             identity.cluster()
@@ -152,6 +154,11 @@ impl ClusterDir {
         };
         let text = toml::to_string(&admitted_by).context("writing who let the node in")?;
         replace_file(&directory.join("admitted-by.toml"), &text)
+    }
+
+    /// The metadata servers that this node has met.
+    pub(super) fn contacts_file(&self) -> PathBuf {
+        self.path().join("metadata.toml")
     }
 
     fn path(&self) -> PathBuf {

@@ -3,18 +3,24 @@
 //! Invariant: what proves who a node is comes into its directory whole or not at all, and only its owner may read the keys.
 
 mod authority;
+mod contacts;
 mod directory;
 mod keeper;
+mod layout;
 mod member;
 mod node;
+mod state;
+mod way;
 
 use std::process::ExitCode;
 
 use crate::cli::ClusterCommand;
 
+pub(crate) use contacts::Contacts;
 pub(crate) use directory::ClusterDir;
 pub(crate) use member::alone;
 pub(crate) use node::{ClusterListener, ClusterNode};
+pub(crate) use way::Way;
 
 pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -25,6 +31,9 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::Join(args) => member::join(&args)?,
         ClusterCommand::Ping(args) => member::ping(&args)?,
         ClusterCommand::Renew(args) => member::renew(&args)?,
+        ClusterCommand::Status(args) => state::status(&args)?,
+        ClusterCommand::Plan(args) => layout::plan(&args)?,
+        ClusterCommand::Apply(args) => layout::apply(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,46 +5,29 @@
 use std::{
     io::{self, Write as _},
     path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context as _, bail};
-use cairn_common::{
-    ids::NodeId,
-    wire::{
-        failure::{Failure, FailureCode},
-        group::{
-            AddLearner, GroupChange, GroupChangeReply, GroupStatus, GroupStatusRequest, MemberChange, MemberReport,
-            MemberRole, MemberStatus, PromoteLearner, RemoveMember, ReplaceMember, TransferLeadership,
-        },
-        kind::RequestKind,
+use anyhow::Context as _;
+use cairn_common::wire::{
+    group::{
+        AddLearner, GroupChange, GroupChangeReply, GroupStatus, GroupStatusRequest, MemberChange, MemberReport,
+        MemberRole, MemberStatus, PromoteLearner, RemoveMember, ReplaceMember, TransferLeadership,
     },
+    kind::RequestKind,
 };
-use cairn_transport::{Addresses, Body, CallError, NodeAddresses, QuicSettings, QuicTransport, TransportMetrics, call};
-use prost::Message;
 use serde::Serialize;
 
 use crate::{
     cli::{AddArgs, GroupStatusArgs, MemberArgs, ReplaceArgs, TransferArgs},
-    cluster::{ClusterDir, alone},
-    running::Running,
+    cluster::{Way, alone},
 };
-
-/// How long one request may take: a learner that is to be promoted is brought up to date first.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// How long one question may take.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one that is asked of this machine's own server may take.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long a change is tried in all.
-const CHANGE_DEADLINE: Duration = Duration::from_secs(3600);
-
-/// Pause before the leader is looked for again.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// `cairn metadata add`
 pub(super) fn add(args: &AddArgs) -> anyhow::Result<()> {
@@ -266,112 +249,4 @@ fn change_members(data: &Path, change: MemberChange) -> anyhow::Result<()> {
     })?;
     let status = reply.status.context("the group answered without its state")?;
     print(&mut io::stdout().lock(), &state(&status)).context("writing to standard output")
-}
-
-/// The way to some member of the group.
-struct Way {
-    transport: Arc<QuicTransport>,
-    addresses: NodeAddresses,
-    node: NodeId,
-}
-
-impl Way {
-    /// From the node of the directory `data`: to the member that runs there, or to the node that let it in.
-    async fn from(data: &Path) -> anyhow::Result<Self> {
-        let directory = ClusterDir::of(data);
-        let identity = directory.identity()?;
-        let addresses = NodeAddresses::new();
-        let own = Running::load(data).ok().and_then(|running| running.cluster);
-        let node = match own {
-            Some(address) => {
-                Addresses::set(&addresses, identity.peer().node, &address);
-                identity.peer().node
-            }
-            None => {
-                let admitted_by = directory
-                    .admitted_by()
-                    .context("no server has run here that could be asked")?;
-                let node = NodeId::new(admitted_by.node);
-                for address in &admitted_by.addresses {
-                    Addresses::set(&addresses, node, address);
-                }
-                node
-            }
-        };
-        let (settings, metrics) = (QuicSettings::default(), TransportMetrics::default());
-        let transport = QuicTransport::new(&identity, addresses.clone(), settings, metrics)?;
-        Ok(Self {
-            transport: Arc::new(transport),
-            addresses,
-            node,
-        })
-    }
-
-    async fn ask<Reply: Message + Default>(
-        &self,
-        kind: RequestKind,
-        message: &impl Message,
-        timeout: Duration,
-    ) -> Result<Reply, CallError> {
-        let asked = call(
-            self.transport.as_ref(),
-            self.node,
-            kind,
-            message,
-            Body::empty(),
-            timeout,
-        )
-        .await;
-        asked.map(|(reply, _)| reply)
-    }
-
-    /// Asks whoever leads, until there is an answer for good.
-    async fn ask_leader<Reply: Message + Default>(
-        &mut self,
-        kind: RequestKind,
-        message: &impl Message,
-    ) -> anyhow::Result<Reply> {
-        let deadline = Instant::now() + CHANGE_DEADLINE;
-        loop {
-            let failure = match self.ask(kind, message, REQUEST_TIMEOUT).await {
-                Ok(reply) => return Ok(reply),
-                Err(CallError::Failed(failure)) => failure,
-                Err(error) => return Err(error.into()),
-            };
-            let turned = failure.code() == FailureCode::NotLeader
-                && failure.leader != 0
-                && self.turn(failure.leader, &failure.leader_address);
-            if turned {
-                continue;
-            }
-            if !may_pass(&failure) || Instant::now() >= deadline {
-                bail!("{}", failure.detail);
-            }
-            writeln!(io::stderr().lock(), "cairn: {}; going on", failure.detail)?;
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Asks `node` from now on; `false` where it is asked already.
-    fn turn(&mut self, node: u64, address: &str) -> bool {
-        let node = NodeId::new(node);
-        if node == self.node {
-            return false;
-        }
-        Addresses::set(&self.addresses, node, address);
-        self.node = node;
-        true
-    }
-
-    async fn close(&self) {
-        self.transport.close(Duration::from_millis(200)).await;
-    }
-}
-
-/// Whether asking again can help.
-fn may_pass(failure: &Failure) -> bool {
-    matches!(
-        failure.code(),
-        FailureCode::Busy | FailureCode::NotLeader | FailureCode::DeadlineExceeded
-    )
 }

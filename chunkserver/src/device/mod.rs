@@ -231,6 +231,16 @@ impl DeviceStore {
         Ok(shard)
     }
 
+    /// Reads a whole shard and remembers it to be damaged where it is: another put takes its place then.
+    pub(crate) async fn check(&self, key: ShardKey) -> Result<(), StoreError> {
+        let Some(location) = self.find(key).await? else {
+            return Ok(());
+        };
+        let _share = self.read_budget.take(location.shard_len as usize).await;
+        let engine = Arc::clone(&self.engine);
+        self.reads.run(move || engine.check(key)).await
+    }
+
     /// Deletes a shard for good. Deleting one that is not there succeeds.
     pub(crate) async fn delete(&self, key: ShardKey) -> Result<(), StoreError> {
         let lock = self.locks.lock(key).await;

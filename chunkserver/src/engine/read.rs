@@ -131,6 +131,23 @@ impl Engine {
         }))
     }
 
+    /// Reads a whole shard, and remembers it to be damaged where its bytes are not what their hashes say.
+    pub(crate) fn check(&self, key: ShardKey) -> Result<(), StoreError> {
+        let shard = match self.read(key, 0, u32::MAX) {
+            Ok(shard) => shard,
+            // Remembered by the read.
+            Err(StoreError::NotFound | StoreError::Corrupt(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if are_good(&shard.payload, 0, &shard.block_hashes) {
+            return Ok(());
+        }
+        if let Some(location) = self.find(&key)? {
+            self.found_damaged(key, &location, "its bytes are not what their hashes say".to_owned());
+        }
+        Ok(())
+    }
+
     /// Remembers that a shard at `location` is known to be damaged; says whether it lies there.
     pub(crate) fn remember_damaged(&self, key: ShardKey, location: &Location) -> bool {
         let is_there = matches!(self.find(&key), Ok(Some(found)) if found.position == location.position);

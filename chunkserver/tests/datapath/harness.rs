@@ -128,6 +128,10 @@ impl Store {
         *self.meddler.server.lock() = Some(Arc::new(ChunkServer::start(config).await));
     }
 
+    pub(crate) fn map(&self) -> Arc<ClusterMap> {
+        Arc::clone(&self.map)
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.ids
     }
@@ -311,10 +315,15 @@ fn cluster_map(devices: u32, scheme: Redundancy) -> ClusterMap {
         group_bits: 6,
         devices,
         rows,
+        ..ClusterMap::default()
     }
 }
 
 impl Meddler {
+    pub(crate) fn server(&self) -> Option<Arc<ChunkServer>> {
+        self.server.lock().clone()
+    }
+
     async fn meet_trouble(&self, device: u32) -> Result<(), Failure> {
         let trouble = self.trouble.lock().get(&device).copied();
         match trouble {

@@ -5,4 +5,5 @@ mod harness;
 mod lies;
 mod quic;
 mod reads;
+mod repairs;
 mod writes;

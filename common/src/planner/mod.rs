@@ -6,6 +6,7 @@
 //! device's share is capped at one slot for each group, a domain's at its part of every row.
 
 mod balance;
+mod change;
 mod devices;
 mod rows;
 mod seed;
@@ -15,6 +16,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use self::change::{SlotChange, change_map, slot_changes};
 use self::{devices::Devices, rows::Rows, shares::Shares};
 use crate::{
     cluster_map::{Device, Row},

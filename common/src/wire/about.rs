@@ -48,6 +48,7 @@ impl Command {
             | Self::HoldDeletion(_)
             | Self::Account(_)
             | Self::Chunk(_)
+            | Self::RegisterServer(_)
             | Self::RaiseFeatureLevel(_) => return None,
         };
         Some(AboutBucket::Name(name))
@@ -61,7 +62,9 @@ impl Command {
     /// Who may give the command; where that is nobody, the metadata service gives it by itself.
     pub fn senders(&self) -> Roles {
         match self {
-            Self::ForgetChunks(_) | Self::ReleaseStep(_) | Self::ExpireUploads(_) => Roles::NONE,
+            Self::ForgetChunks(_) | Self::ReleaseStep(_) | Self::ExpireUploads(_) | Self::RegisterServer(_) => {
+                Roles::NONE
+            }
             Self::Chunk(command) if command.is_internal() => Roles::NONE,
             Self::InstallMap(_) | Self::RaiseFeatureLevel(_) | Self::HoldDeletion(_) | Self::Account(_) => OPERATORS,
             // Whoever reads or stores shards finds out about them.
@@ -103,6 +106,7 @@ impl Query {
             Self::Documents(query) => Some(AboutBucket::Name(&query.bucket)),
             Self::Account(_)
             | Self::Chunk(_)
+            | Self::Servers(_)
             | Self::Map(_)
             | Self::Bucket(_)
             | Self::Buckets(_)

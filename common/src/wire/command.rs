@@ -13,6 +13,7 @@ use super::{
     lock::{LockCommand, LockOutcome},
     map::MapMessage,
     object::{Body, ObjectAttributes, ObjectChecksum, PartSize},
+    server::RegisterServer,
 };
 use crate::envelope::Record;
 
@@ -38,7 +39,7 @@ pub struct WriteRequest {
     /// The command.
     #[prost(
         oneof = "Command",
-        tags = "10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 60, 61, 62, 63"
+        tags = "10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 60, 61, 62, 63, 65"
     )]
     pub command: Option<Command>,
 }
@@ -137,6 +138,9 @@ pub enum Command {
     #[prost(message, tag = "63")]
     Chunk(ChunkCommand),
     // Tag 64 is kept for commands of the change feed; it has none.
+    /// Writes down who a chunkserver is. Only the metadata server gives it.
+    #[prost(message, tag = "65")]
+    RegisterServer(RegisterServer),
 }
 
 /// Opens a session.

@@ -12,6 +12,8 @@ pub enum RequestKind {
     MetadataRead = 2,
     /// Commands to the metadata service, sent together ([`super::gathered::Gathered`]).
     MetadataWrites = 3,
+    /// A chunkserver tells that it lives ([`super::server::ServerReport`]).
+    ServerReport = 4,
     /// Stores a shard durably ([`super::shard::PutShard`], the shard's bytes behind it).
     PutShard = 16,
     /// Reads blocks of a shard ([`super::shard::GetShard`]).
@@ -22,6 +24,8 @@ pub enum RequestKind {
     ListShards = 19,
     /// State and space of a server's devices ([`super::shard::DeviceStatusRequest`]).
     DeviceStatus = 20,
+    /// Has a shard made again ([`super::shard::RepairShard`]).
+    RepairShard = 21,
     /// First request of a connection, and later the sign of life ([`super::node::Hello`]).
     Hello = 32,
     /// Asks for a node's first certificate ([`super::node::Join`]).
@@ -59,15 +63,17 @@ pub enum TrafficClass {
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::MetadataWrite,
         Self::MetadataRead,
         Self::MetadataWrites,
+        Self::ServerReport,
         Self::PutShard,
         Self::GetShard,
         Self::DeleteShard,
         Self::ListShards,
         Self::DeviceStatus,
+        Self::RepairShard,
         Self::Hello,
         Self::Join,
         Self::RenewCertificate,
@@ -98,11 +104,13 @@ impl RequestKind {
             Self::MetadataWrite => "metadata_write",
             Self::MetadataRead => "metadata_read",
             Self::MetadataWrites => "metadata_writes",
+            Self::ServerReport => "server_report",
             Self::PutShard => "put_shard",
             Self::GetShard => "get_shard",
             Self::DeleteShard => "delete_shard",
             Self::ListShards => "list_shards",
             Self::DeviceStatus => "device_status",
+            Self::RepairShard => "repair_shard",
             Self::Hello => "hello",
             Self::Join => "join",
             Self::RenewCertificate => "renew_certificate",
@@ -122,8 +130,9 @@ impl RequestKind {
     pub const fn senders(self) -> Roles {
         match self {
             Self::MetadataWrite | Self::MetadataRead | Self::MetadataWrites => Roles::MEMBER,
+            Self::ServerReport => Roles::of(&[Role::Chunkserver]),
             Self::PutShard | Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver]),
-            Self::DeleteShard => Roles::of(&[Role::Metadata]),
+            Self::DeleteShard | Self::RepairShard => Roles::of(&[Role::Metadata]),
             Self::ListShards => Roles::of(&[Role::Metadata, Role::Operator]),
             Self::DeviceStatus | Self::Hello | Self::RenewCertificate | Self::Revocations | Self::GroupStatus => {
                 Roles::MEMBER
@@ -141,9 +150,11 @@ impl RequestKind {
             Self::MetadataWrite
             | Self::MetadataRead
             | Self::MetadataWrites
+            | Self::ServerReport
             | Self::DeleteShard
             | Self::ListShards
             | Self::DeviceStatus
+            | Self::RepairShard
             | Self::Hello
             | Self::Join
             | Self::RenewCertificate
@@ -162,7 +173,7 @@ impl RequestKind {
     /// someone waits for, go before background work. A Raft group whose votes or appends wait loses its leader.
     pub const fn priority(self) -> i32 {
         match self {
-            Self::Hello | Self::RaftAppend | Self::RaftVote | Self::ReadIndex => 2,
+            Self::Hello | Self::ServerReport | Self::RaftAppend | Self::RaftVote | Self::ReadIndex => 2,
             Self::MetadataWrite
             | Self::MetadataRead
             | Self::MetadataWrites
@@ -174,7 +185,12 @@ impl RequestKind {
             | Self::RaftSnapshot
             | Self::GroupChange
             | Self::GroupStatus => 1,
-            Self::DeleteShard | Self::ListShards | Self::DeviceStatus | Self::ReadCheckpoint | Self::BackUp => 0,
+            Self::DeleteShard
+            | Self::ListShards
+            | Self::DeviceStatus
+            | Self::RepairShard
+            | Self::ReadCheckpoint
+            | Self::BackUp => 0,
         }
     }
 }

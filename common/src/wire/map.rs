@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use crate::{
-    cluster_map::{ClusterMap, Device, Row},
+    cluster_map::{ClusterMap, Device, DomainLevel, Row},
     envelope::Record,
     ids::{DeviceId, Epoch, Incarnation, NodeId},
     limits::WIDTH_MAX,
+    redundancy::Redundancy,
 };
 
 /// Why a map was refused.
@@ -34,6 +35,15 @@ pub struct MapMessage {
     /// Rows, by width.
     #[prost(message, repeated, tag = "4")]
     pub widths: Vec<WidthMessage>,
+    /// Data shards of buckets that are made without a redundancy of their own; 0 where the map does not say.
+    #[prost(uint32, tag = "5")]
+    pub default_data_shards: u32,
+    /// Parity shards of such.
+    #[prost(uint32, tag = "6")]
+    pub default_parity_shards: u32,
+    /// What the failure domains are: 0 devices, 1 disks, 2 hosts, 3 racks, 4 zones.
+    #[prost(uint32, tag = "7")]
+    pub domain_level: u32,
 }
 
 /// One device.
@@ -93,6 +103,9 @@ impl From<&ClusterMap> for MapMessage {
             group_bits: map.group_bits.into(),
             devices: map.devices.values().map(device).collect(),
             widths: map.rows.iter().map(width).collect(),
+            default_data_shards: shards(map, Redundancy::data_shards),
+            default_parity_shards: shards(map, Redundancy::parity_shards),
+            domain_level: map.domain_level as u32,
         }
     }
 }
@@ -103,6 +116,13 @@ impl TryFrom<MapMessage> for ClusterMap {
     fn try_from(message: MapMessage) -> Result<Self, MapError> {
         let group_bits = u8::try_from(message.group_bits).ok().filter(|bits| *bits <= 24);
         let group_bits = group_bits.ok_or(MapError::Inconsistent("too many placement groups"))?;
+        let default_redundancy = match (message.default_data_shards, message.default_parity_shards) {
+            (0, _) => None,
+            (data, parity) => Some(
+                Redundancy::erasure_coded(data as usize, parity as usize)
+                    .map_err(|_| MapError::Inconsistent("the default redundancy is out of range"))?,
+            ),
+        };
         let devices: BTreeMap<DeviceId, Device> = message.devices.into_iter().map(device_entry).collect();
         let mut rows = BTreeMap::new();
         for width in message.widths {
@@ -120,16 +140,25 @@ impl TryFrom<MapMessage> for ClusterMap {
             }
             rows.insert(count, slots.chunks_exact(count).map(<[DeviceId]>::to_vec).collect());
         }
+        let level = DomainLevel::from_number(message.domain_level);
         Ok(Self {
             epoch: Epoch::new(message.epoch),
             group_bits,
             devices,
             rows,
+            domain_level: level.ok_or(MapError::Inconsistent("the failure domains are of an unknown level"))?,
+            default_redundancy,
         })
     }
 }
 
-fn device_entry(message: DeviceMessage) -> (DeviceId, Device) {
+fn shards(map: &ClusterMap, of: fn(Redundancy) -> usize) -> u32 {
+    let shards = map.default_redundancy.map_or(0, of);
+    u32::try_from(shards).expect("a width is at most 32")
+}
+
+/// A device by its id.
+pub fn device_entry(message: DeviceMessage) -> (DeviceId, Device) {
     let id = DeviceId::new(message.id);
     let device = Device {
         id,
@@ -168,6 +197,8 @@ mod tests {
             group_bits: 4,
             devices,
             rows,
+            domain_level: DomainLevel::Host,
+            default_redundancy: Redundancy::erasure_coded(4, 2).ok(),
         }
     }
 

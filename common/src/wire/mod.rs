@@ -22,6 +22,7 @@ pub mod object;
 pub mod query;
 pub mod raft;
 pub mod role;
+pub mod server;
 pub mod shard;
 
 #[cfg(test)]

@@ -15,13 +15,17 @@ use super::{
     lock::{LockAnswer, LockQuery},
     map::MapMessage,
     object::{Extent, ObjectAttributes, ObjectChecksum, ObjectInfo},
+    server::{ServersPage, ServersQuery},
 };
 
 /// A query.
 #[derive(Clone, PartialEq, Message)]
 pub struct ReadRequest {
     /// What is asked.
-    #[prost(oneof = "Query", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60, 61, 62, 63, 64, 70")]
+    #[prost(
+        oneof = "Query",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60, 61, 62, 63, 64, 65, 70"
+    )]
     pub query: Option<Query>,
     /// The Raft group that the sender takes for the bucket's, by the group table.
     #[prost(uint32, tag = "100")]
@@ -83,6 +87,9 @@ pub enum Query {
     /// Changes of a bucket.
     #[prost(message, tag = "64")]
     Feed(FeedQuery),
+    /// The chunkservers.
+    #[prost(message, tag = "65")]
+    Servers(ServersQuery),
 }
 
 /// The cluster map.
@@ -227,7 +234,7 @@ pub struct ReadReply {
     /// The answer.
     #[prost(
         oneof = "Answer",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 60, 61, 62, 63, 64, 70"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 60, 61, 62, 63, 64, 65, 70"
     )]
     pub answer: Option<Answer>,
 }
@@ -289,6 +296,9 @@ pub enum Answer {
     /// Changes of a bucket.
     #[prost(message, tag = "64")]
     Feed(FeedPage),
+    /// The chunkservers.
+    #[prost(message, tag = "65")]
+    Servers(ServersPage),
 }
 
 /// A bucket.

@@ -17,6 +17,7 @@ mod nodes;
 mod objects;
 mod queries;
 mod rafts;
+mod servers;
 mod shards;
 
 const RECORDED: &str = include_str!("../../samples/messages-v1.txt");
@@ -45,6 +46,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("query", include_str!("query.rs")),
     ("raft", include_str!("raft.rs")),
     ("role", include_str!("role.rs")),
+    ("server", include_str!("server.rs")),
     ("shard", include_str!("shard.rs")),
 ];
 
@@ -96,6 +98,7 @@ fn samples() -> Vec<Sample> {
         queries::answers(),
         queries::pages(),
         rafts::samples(),
+        servers::samples(),
         shards::samples(),
     ]
     .into_iter()

@@ -2,6 +2,8 @@
 
 use prost::Message;
 
+use super::{map::DeviceMessage, object::Chunk, server::ServerAddress};
+
 /// Stores one shard; its bytes follow the header. Answered by [`PutShardReply`] once the shard is durable.
 #[derive(Clone, PartialEq, Message)]
 pub struct PutShard {
@@ -70,6 +72,38 @@ pub struct GetShardReply {
     /// The hash of every shard of the chunk, 32 bytes each.
     #[prost(bytes = "bytes", tag = "3")]
     pub shard_hashes: bytes::Bytes,
+}
+
+/// Has the server make a shard again and store it durably: it reads it from where it lies, or makes it from others. Answered
+/// by [`RepairShardReply`].
+#[derive(Clone, PartialEq, Message)]
+pub struct RepairShard {
+    /// The chunk, with the devices that hold its shards, and the shards that are missing there.
+    #[prost(message, optional, tag = "1")]
+    pub chunk: Option<Chunk>,
+    /// Which shard.
+    #[prost(uint32, tag = "2")]
+    pub shard_index: u32,
+    /// The device that is to hold it: one of the server's.
+    #[prost(uint32, tag = "3")]
+    pub device: u32,
+    /// Its life.
+    #[prost(uint64, tag = "4")]
+    pub incarnation: u64,
+    /// The devices that hold the chunk's shards, as far as the map knows them.
+    #[prost(message, repeated, tag = "5")]
+    pub holders: Vec<DeviceMessage>,
+    /// Where their servers are called; none of those that every carrier knows.
+    #[prost(message, repeated, tag = "6")]
+    pub servers: Vec<ServerAddress>,
+}
+
+/// The shard is synced.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct RepairShardReply {
+    /// Bytes that were read for it.
+    #[prost(uint64, tag = "1")]
+    pub read_bytes: u64,
 }
 
 /// Deletes a shard; deleting one that is not there succeeds.

@@ -15,7 +15,8 @@ use cairn_common::cluster_map::{ClusterMap, Device};
 use cairn_common::ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId};
 use cairn_common::planner::plan_rows;
 use cairn_common::wire::command::{
-    Command, CreateBucket, Heartbeat, InstallMap, OpenSession, Outcome, PutObject, WriteReply, WriteRequest,
+    Command, CreateBucket, Heartbeat, InstallMap, OpenSession, Outcome, PutObject, RaiseFeatureLevel, WriteReply,
+    WriteRequest,
 };
 use cairn_common::wire::failure::FailureCode;
 use cairn_common::wire::group::{AddLearner, GroupChange, GroupChangeReply, MemberChange, PromoteLearner};
@@ -142,8 +143,11 @@ impl Metadata {
         Ok(())
     }
 
-    /// Puts a map in force and makes the bucket of the benchmark.
+    /// Raises the feature level, puts a map in force and makes the bucket of the benchmark.
     pub(crate) async fn prepare(self: &Arc<Self>) -> Result<()> {
+        let level = cairn_common::limits::FEATURE_LEVEL;
+        let raise = Command::RaiseFeatureLevel(RaiseFeatureLevel { level });
+        self.write(0, 0, 0, raise).await?;
         let map = Some(MapMessage::from(&cluster_map()?));
         self.write(0, 0, 0, Command::InstallMap(InstallMap { map })).await?;
         let bucket = CreateBucket {
@@ -408,5 +412,6 @@ fn cluster_map() -> Result<ClusterMap> {
         group_bits: GROUP_BITS,
         devices,
         rows: [(3, rows)].into(),
+        ..ClusterMap::default()
     })
 }

@@ -10,7 +10,7 @@ use cairn_common::{
 };
 
 use super::{
-    account, bucket, copy, feature, file, lock, map, object, permit, release, repair, replies, session,
+    account, bucket, copy, feature, file, lock, map, object, permit, release, repair, replies, server, session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
@@ -135,6 +135,7 @@ fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> R
         Command::HoldDeletion(hold) => permit::hold_deletion(tx, hold),
         Command::ExpireUploads(expire) => upload::expire(tx, expire),
         Command::Chunk(command) => repair::apply(tx, command),
+        Command::RegisterServer(register) => server::register(tx, register),
         Command::CreateBucket(_)
         | Command::DeleteBucket(_)
         | Command::UpdateBucket(_)
@@ -183,6 +184,7 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
         | Command::RaiseFeatureLevel(_)
         | Command::HoldDeletion(_)
         | Command::ExpireUploads(_)
+        | Command::RegisterServer(_)
         | Command::Chunk(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
     }
 }

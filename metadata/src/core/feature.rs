@@ -46,6 +46,7 @@ pub fn required_level(command: &Command) -> u32 {
         | Command::File(_)
         | Command::Lock(_)
         | Command::Account(_)
+        | Command::RegisterServer(_)
         | Command::Chunk(_) => 2,
     }
 }

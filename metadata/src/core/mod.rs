@@ -28,6 +28,7 @@ mod release;
 mod repair;
 mod replies;
 mod segments;
+mod server;
 mod session;
 mod tx;
 mod upload;

@@ -6,7 +6,7 @@ use cairn_common::wire::{
 };
 
 use super::{
-    account, bucket, feed, file, list, lock, map, plan, repair, session,
+    account, bucket, feed, file, list, lock, map, plan, repair, server, session,
     tx::ApplyError,
     upload,
     view::{View, ViewError},
@@ -49,6 +49,7 @@ fn answer_or_refuse(view: &dyn View, query: &Query) -> Result<Answer, ApplyError
         Query::Account(query) => account::answer(view, query).map(Answer::Account),
         Query::Chunk(query) => repair::answer(view, query).map(Answer::Chunk),
         Query::Feed(query) => feed::answer(view, query).map(Answer::Feed),
+        Query::Servers(_) => Ok(Answer::Servers(server::answer(view)?)),
         Query::Summary(_) => Ok(Answer::Summary(summary(view)?)),
         // Every bucket lies in the one group; its members are for the server to name.
         Query::Groups(_) => Ok(Answer::Groups(GroupTable::default())),

@@ -18,6 +18,7 @@ pub(crate) mod part;
 pub(crate) mod repair;
 pub(crate) mod reply;
 pub(crate) mod row;
+pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod system;
 pub(crate) mod upload;

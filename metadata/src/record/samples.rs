@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cairn_common::{
     envelope::{Record, open, seal},
-    ids::{BucketId, ChunkId, InodeId, SessionId, UploadId},
+    ids::{BucketId, ChunkId, InodeId, NodeId, SessionId, UploadId},
     wire::{
         account::Rights,
         command::{Outcome, WriteReply},
@@ -15,8 +15,8 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, chunk, dentry, extent, feed, garbage, hold, inode, lock, part, repair, reply, row, session, system, upload,
-    user, xattr,
+    bucket, chunk, dentry, extent, feed, garbage, hold, inode, lock, part, repair, reply, row, server, session, system,
+    upload, user, xattr,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -463,6 +463,7 @@ fn keys_of_settings_users_locks_and_changes_are_stored_as_version_1_wrote_them()
             "ffffffffffffffff000000000000000100000000000000090000000000000003",
         ),
         (row::key(6, 7, 8), "726f7700000006000000070000000000000008"),
+        (server::key(NodeId::new(6)), "7365727665720000000000000006"),
         (
             repair::key(64, chunk_id()),
             "409b385ed9fc8a56c200000000000000020000000000000003",

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! family system   key "store" → StoreRecord   key "map" → MapMessage   key "row" … → FormerRow, see there
+//!                 key "server" … → ServerInfo, see there
 //! ```
 
 use cairn_common::{
@@ -12,7 +13,7 @@ use prost::Message;
 
 use super::{
     description::{Description, KeyReader, Unreadable},
-    row,
+    row, server,
 };
 
 /// Key of [`StoreRecord`].
@@ -104,6 +105,7 @@ pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadab
             ))
         }
         _ if key.starts_with(row::PREFIX) => row::describe(key, value),
+        _ if key.starts_with(server::PREFIX) => server::describe(key, value),
         _ => Err(Unreadable(
             "a record of the store that this program does not know".to_owned(),
         )),

@@ -4,11 +4,7 @@
 //! chunk forgotten. It must never delete on age or on a guess. Invariant: a chunk with one unconfirmed shard stays in the
 //! state and is tried again, later each time.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cairn_common::{
@@ -25,6 +21,7 @@ use super::{
     deletion::{delete_shard, local_map},
     metrics::{Metrics, gauge_value},
     proposer::{Proposer, SubmitError},
+    retries::Retries,
 };
 use crate::{
     core::{
@@ -38,10 +35,6 @@ use crate::{
 const CHUNKS_IN_PARALLEL: usize = 4;
 /// Release steps taken before the chunks they freed are looked at.
 const RELEASES_PER_ROUND: usize = 8;
-/// Chunks that wait for another try at most; more simply stay in the state until these are done.
-const RETRIES_MAX: usize = 4096;
-/// First and longest wait before a chunk is tried again.
-const RETRY_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Wait after a round that found nothing to do.
 const GATHER_WAIT: Duration = Duration::from_millis(100);
 /// Wait after the state could not be read or written.
@@ -63,18 +56,6 @@ enum RoundError {
     View(#[from] ViewError),
     #[error(transparent)]
     Submit(#[from] SubmitError),
-}
-
-/// When chunks that could not be deleted are tried again. Pure: it is told the time.
-#[derive(Debug, Default)]
-struct Retries {
-    waiting: HashMap<ChunkId, Retry>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Retry {
-    wait: Duration,
-    due: Duration,
 }
 
 impl GarbageWorker {
@@ -108,12 +89,12 @@ impl GarbageWorker {
     /// One bounded round; whether there may be more to do at once.
     async fn round(&self, retries: &mut Retries, now: Duration) -> Result<bool, RoundError> {
         let released = self.release().await?;
-        let limit = GARBAGE_STEP_MAX + retries.waiting.len();
+        let limit = GARBAGE_STEP_MAX + retries.len();
         let chunks = self
             .read(move |machine, view| machine.deletable_chunks(view, limit))
             .await?;
         self.metrics.garbage_pending.set(gauge_value(chunks.len()));
-        retries.keep_only(&chunks);
+        retries.keep_only(&chunks.iter().map(|chunk| chunk.id).collect());
         let due: Vec<_> = chunks
             .into_iter()
             .filter(|chunk| retries.is_due(chunk.id, now))
@@ -129,7 +110,7 @@ impl GarbageWorker {
             return Ok(released);
         }
         self.forget(&deleted).await?;
-        retries.waiting.retain(|id, _| !deleted.contains(id));
+        retries.forget(&deleted);
         self.metrics.chunks_deleted.inc_by(deleted.len() as u64);
         Ok(true)
     }
@@ -200,57 +181,5 @@ impl GarbageWorker {
             .submit_own(Command::ForgetChunks(ForgetChunks { chunk_ids }))
             .await?;
         Ok(())
-    }
-}
-
-impl Retries {
-    fn is_due(&self, id: ChunkId, now: Duration) -> bool {
-        self.waiting.get(&id).is_none_or(|retry| retry.due <= now)
-    }
-
-    fn handle_failure(&mut self, id: ChunkId, now: Duration) {
-        if self.waiting.len() >= RETRIES_MAX && !self.waiting.contains_key(&id) {
-            return;
-        }
-        let wait = self
-            .waiting
-            .get(&id)
-            .map_or(RETRY_WAIT.0, |retry| (retry.wait * 2).min(RETRY_WAIT.1));
-        self.waiting.insert(id, Retry { wait, due: now + wait });
-    }
-
-    fn keep_only(&mut self, chunks: &[DeletableChunk]) {
-        let present: HashSet<_> = chunks.iter().map(|chunk| chunk.id).collect();
-        self.waiting.retain(|id, _| present.contains(id));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use cairn_common::ids::SessionId;
-
-    use super::*;
-
-    #[test]
-    fn each_failure_doubles_the_wait_up_to_a_bound() {
-        let id = ChunkId {
-            session: SessionId::new(1),
-            counter: 1,
-        };
-        let mut retries = Retries::default();
-        let mut now = Duration::ZERO;
-        assert!(retries.is_due(id, now));
-        let mut waits = Vec::new();
-        for _ in 0..12 {
-            retries.handle_failure(id, now);
-            let wait = retries.waiting[&id].wait;
-            assert!(!retries.is_due(id, now + wait - Duration::from_millis(1)));
-            now += wait;
-            assert!(retries.is_due(id, now));
-            waits.push(wait.as_secs());
-        }
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        retries.keep_only(&[]);
-        assert!(retries.waiting.is_empty());
     }
 }

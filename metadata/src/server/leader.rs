@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, probe, service::Inner,
-    uploads::UploadsWorker,
+    config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, probe, repairs::RepairWorker,
+    service::Inner, uploads::UploadsWorker,
 };
 
 /// Time between looks at whether this member may answer, while it may, and while it may not.
@@ -42,6 +42,7 @@ pub(super) async fn attend(inner: Arc<Inner>) {
     for look in 0_u32.. {
         if look.is_multiple_of(ANNOUNCE_EVERY) {
             inner.node.announce_addresses();
+            inner.announce_servers();
         }
         let passed = timeout(LOOK_DEADLINE, inner.barrier.pass()).await;
         let is_ready = matches!(passed, Ok(Ok(()))) && inner.health.check().is_ok();
@@ -106,5 +107,10 @@ fn start(work: &mut JoinSet<()>, inner: &Arc<Inner>, config: &MetadataConfig, tr
         proposer: inner.proposer.clone(),
     };
     work.spawn(uploads.run());
+    let repairs = RepairWorker {
+        inner: Arc::clone(inner),
+        transport: Arc::clone(transport),
+    };
+    work.spawn(repairs.run());
     work.spawn(probe::run(Arc::clone(inner), config.probe_every));
 }

@@ -47,6 +47,8 @@ pub struct Metrics {
     pub inventory_shards: Counter<u64, AtomicU64>,
     /// Shards deleted because nothing refers to them and nothing ever can.
     pub orphans_deleted: Counter<u64, AtomicU64>,
+    /// Shards that chunkservers made again or moved.
+    pub shards_repaired: Counter<u64, AtomicU64>,
     /// Times that this member became the leader.
     pub elections_won: Counter<u64, AtomicU64>,
     /// Comparisons of other members' chained hashes with this leader's.
@@ -72,6 +74,7 @@ impl Default for Metrics {
             chunks_deleted: Counter::default(),
             inventory_shards: Counter::default(),
             orphans_deleted: Counter::default(),
+            shards_repaired: Counter::default(),
             elections_won: Counter::default(),
             state_comparisons: Counter::default(),
             state_mismatches: Counter::default(),
@@ -141,6 +144,11 @@ impl Metrics {
             "orphans_deleted",
             "Shards deleted that nothing refers to",
             self.orphans_deleted.clone(),
+        );
+        registry.register(
+            "shards_repaired",
+            "Shards that chunkservers made again or moved",
+            self.shards_repaired.clone(),
         );
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! write → proposer (queue, batches) → raft → store → reply
 //! read  → barrier (shared)          → state at one snapshot → answer
-//! beside them: snapshots; and where this member leads: sessions (leases), garbage, inventory, probes of the others
+//! beside them: snapshots; and where this member leads: sessions (leases), garbage, inventory, repair, probes
 //! ```
 //!
 //! It must never answer once its member has stopped, and never delete on age or on a guess. Invariant: every queue is
@@ -23,9 +23,13 @@ mod leases;
 mod levels;
 mod members;
 mod metrics;
+mod places;
 mod probe;
 mod proposer;
 mod quarantine;
+mod repairs;
+mod retries;
+mod servers;
 mod service;
 mod sessions;
 mod space;

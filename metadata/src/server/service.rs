@@ -21,7 +21,8 @@ use cairn_common::{
         failure::{Failure, FailureCode},
         group::{GroupChange, GroupStatus, GroupStatusRequest},
         kind::RequestKind,
-        query::{Query, ReadReply, ReadRequest},
+        query::{Answer, Query, ReadReply, ReadRequest},
+        server::ServerReport,
     },
 };
 use cairn_transport::{Body, Peer, Request, Response, Service, answer_gathered, failure, reply};
@@ -44,6 +45,7 @@ use super::{
     metrics::Metrics,
     proposer::{Proposer, SubmitError},
     quarantine,
+    servers::Servers,
     sessions::Sessions,
     space::Space,
 };
@@ -72,6 +74,7 @@ pub const GROUP_KINDS: &[RequestKind] = &[
     RequestKind::GroupStatus,
     RequestKind::ReadCheckpoint,
     RequestKind::BackUp,
+    RequestKind::ServerReport,
 ];
 
 /// How long a server that shuts down waits for another to take leadership up.
@@ -98,6 +101,7 @@ pub(super) struct Inner {
     pub(super) barrier: Barrier,
     pub(super) sessions: Sessions,
     pub(super) members: Members,
+    pub(super) servers: Servers,
     pub(super) health: Arc<Health>,
     pub(super) ready: watch::Sender<bool>,
     pub(super) space: Space,
@@ -205,6 +209,7 @@ impl MetadataServer {
             barrier,
             sessions: Sessions::new(config.session_lease),
             members: Members::default(),
+            servers: Servers::default(),
             health: Arc::default(),
             ready: watch::Sender::new(false),
             space: Space::new(config.dir.clone()),
@@ -288,6 +293,12 @@ impl MetadataServer {
                 let message = decode::<ReadCheckpoint>(request.header)?;
                 self.inner.checkpoints.read(message, request.deadline).await
             }
+            RequestKind::ServerReport => {
+                self.inner.health.check()?;
+                let message = decode::<ServerReport>(request.header)?;
+                let taken = timeout_at(request.deadline, self.inner.take_report(from, message)).await;
+                Ok(reply(&taken.map_err(|_| too_late())??, Body::empty()))
+            }
             RequestKind::BackUp => {
                 self.inner.health.check()?;
                 self.inner.back_up(decode::<BackUp>(request.header)?).await
@@ -300,6 +311,7 @@ impl MetadataServer {
             | RequestKind::DeleteShard
             | RequestKind::ListShards
             | RequestKind::DeviceStatus
+            | RequestKind::RepairShard
             | RequestKind::Hello
             | RequestKind::Join
             | RequestKind::RenewCertificate
@@ -378,17 +390,24 @@ impl Inner {
             node.state()
                 .read(|view, applied| machine.answer(view, applied.index(), &query))
         };
-        let answered = if may_be_long {
+        let mut answered = if may_be_long {
             let joined = tokio::task::spawn_blocking(answer).await;
             joined.unwrap_or_else(|error| Err(ViewError::Storage(format!("the query has died: {error}"))))
         } else {
             answer()
         };
         self.metrics.reads.inc();
+        if let Ok(ReadReply {
+            answer: Some(Answer::Servers(page)),
+            ..
+        }) = &mut answered
+        {
+            self.servers.complete(page);
+        }
         answered.map_err(|error| self.read_failure(&error))
     }
 
-    fn submit_failure(&self, error: &SubmitError) -> Failure {
+    pub(super) fn submit_failure(&self, error: &SubmitError) -> Failure {
         match error {
             SubmitError::Busy | SubmitError::Propose(ProposeError::Late) => Failure {
                 retry_after_ms: self.proposer.retry_after_ms(),
@@ -500,6 +519,7 @@ fn may_be_long(query: &Query) -> bool {
         | Query::Lock(_)
         | Query::Account(_)
         | Query::Chunk(_)
+        | Query::Servers(_)
         | Query::Feed(_) => true,
         Query::File(query) => query.may_be_long(),
         Query::Map(_)

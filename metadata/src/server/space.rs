@@ -92,6 +92,7 @@ fn adds_data(command: &Command) -> bool {
         | Command::ForgetChunks(_)
         | Command::RaiseFeatureLevel(_)
         | Command::HoldDeletion(_)
+        | Command::RegisterServer(_)
         | Command::Chunk(_) => false,
     }
 }

@@ -105,7 +105,7 @@ impl GroupWay {
             metadata: self.members.clone(),
             transport: self.transport.clone(),
             addresses: Some(Arc::new(self.addresses.clone())),
-            default_redundancy: Redundancy::replicated(1)?,
+            default_redundancy: Some(Redundancy::replicated(1)?),
             budget: ChunkBudget::new(BUDGET_BYTES),
             metrics: Metrics::default(),
         };

@@ -135,7 +135,7 @@ fn bucket_group() -> BucketGroup {
     BucketGroup { bucket_id: 7, group: 1 }
 }
 
-fn group_members() -> GroupMembers {
+pub(super) fn group_members() -> GroupMembers {
     GroupMembers {
         group: 1,
         leader: 2,

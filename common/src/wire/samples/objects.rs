@@ -26,6 +26,15 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ObjectInfo", info()),
         sample("PartSize", part_size()),
         sample("MapMessage", map()),
+        sample(
+            "MapMessage/defaults",
+            MapMessage {
+                default_data_shards: 4,
+                default_parity_shards: 2,
+                domain_level: 2,
+                ..MapMessage::default()
+            },
+        ),
         sample("DeviceMessage", device()),
         sample("WidthMessage", width()),
     ]
@@ -112,10 +121,11 @@ pub(super) fn map() -> MapMessage {
         group_bits: 1,
         devices: vec![device()],
         widths: vec![width()],
+        ..MapMessage::default()
     }
 }
 
-fn device() -> DeviceMessage {
+pub(super) fn device() -> DeviceMessage {
     DeviceMessage {
         id: 1,
         incarnation: 2,

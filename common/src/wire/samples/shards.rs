@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Sample, sample};
+use super::{Sample, objects, sample, servers};
 use crate::wire::shard::{
     DeleteShard, DeleteShardReply, DeviceStatus, DeviceStatusReply, DeviceStatusRequest, GetShard, GetShardReply,
-    ListShards, ListShardsReply, PutShard, PutShardReply, ShardName,
+    ListShards, ListShardsReply, PutShard, PutShardReply, RepairShard, RepairShardReply, ShardName,
 };
 
 pub(super) fn samples() -> Vec<Sample> {
@@ -17,6 +17,8 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("GetShardReply", shard_read_reply()),
         sample("DeleteShard", delete_shard()),
         sample("DeleteShardReply", DeleteShardReply {}),
+        sample("RepairShard", repair_shard()),
+        sample("RepairShardReply", RepairShardReply { read_bytes: 262_144 }),
         sample("ListShards", list_shards()),
         sample("ListShardsReply", list_shards_reply()),
         sample("ShardName", shard_name()),
@@ -54,6 +56,17 @@ fn put_shard() -> PutShard {
         chunk_len: 262_144,
         block_hashes: Bytes::from_static(&[1; 32]),
         shard_hashes: Bytes::from_static(&[2; 64]),
+    }
+}
+
+fn repair_shard() -> RepairShard {
+    RepairShard {
+        chunk: Some(objects::chunk()),
+        shard_index: 5,
+        device: 300,
+        incarnation: 2,
+        holders: vec![objects::device()],
+        servers: vec![servers::address()],
     }
 }
 
@@ -108,7 +121,7 @@ fn shard_name() -> ShardName {
     }
 }
 
-fn device_status() -> DeviceStatus {
+pub(super) fn device_status() -> DeviceStatus {
     DeviceStatus {
         device: 300,
         incarnation: 2,

@@ -54,6 +54,7 @@ pub(crate) fn map() -> ClusterMap {
         group_bits: 4,
         devices,
         rows,
+        ..ClusterMap::default()
     }
 }
 

@@ -127,6 +127,7 @@ pub(super) fn cluster_map() -> ClusterMap {
         group_bits: GROUP_BITS,
         devices,
         rows: [(2, rows)].into(),
+        ..ClusterMap::default()
     }
 }
 

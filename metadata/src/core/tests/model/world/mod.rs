@@ -239,6 +239,7 @@ impl World {
             | Command::ForgetChunks(_)
             | Command::RaiseFeatureLevel(_)
             | Command::HoldDeletion(_)
+            | Command::RegisterServer(_)
             | Command::Chunk(_) => no(ErrorCode::Malformed),
         }
     }
@@ -265,6 +266,8 @@ impl World {
             Command::ReleaseStep(_) => Ok(Outcome::ReleaseLeft(0)),
             Command::ForgetChunks(forget) => self.forget_chunks(forget),
             Command::Chunk(chunk) => self.chunk(chunk),
+            // Never generated: no other record depends on who the servers are.
+            Command::RegisterServer(_) => done(),
             Command::CreateBucket(_)
             | Command::DeleteBucket(_)
             | Command::UpdateBucket(_)

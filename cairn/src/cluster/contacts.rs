@@ -1,0 +1,98 @@
+//! The metadata servers that a node knows of, kept in its directory: it finds the service again also when those that it first
+//! met are gone.
+//!
+//! ```text
+//! DIR/cluster/metadata.toml   node and address of each member, as the service last told
+//! ```
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use cairn_common::{ids::NodeId, wire::group::GroupMembers};
+use cairn_transport::{Addresses, NodeAddresses};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::ClusterDir;
+use crate::data_dir::replace_file;
+
+/// The members of the metadata service.
+pub(crate) struct Contacts {
+    file: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    #[serde(default)]
+    member: Vec<Contact>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contact {
+    node: u64,
+    address: String,
+}
+
+impl Contacts {
+    /// Those that the node of `directory` knows; at first only the one that let it in.
+    pub(crate) fn of(directory: &ClusterDir) -> anyhow::Result<Self> {
+        let file = directory.contacts_file();
+        let known = if file.exists() {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            toml::from_str(&text).with_context(|| format!("{}", file.display()))?
+        } else {
+            let admitted_by = directory.admitted_by().context("this node knows no metadata server")?;
+            let contact = |address: &String| Contact {
+                node: admitted_by.node,
+                address: address.clone(),
+            };
+            Known {
+                member: admitted_by.addresses.first().map(contact).into_iter().collect(),
+            }
+        };
+        if known.member.is_empty() {
+            bail!("{} names no metadata server", file.display());
+        }
+        Ok(Self {
+            file,
+            known: Mutex::new(known),
+        })
+    }
+
+    /// Who they are; `addresses` is told where they are called.
+    pub(crate) fn announce(&self, addresses: &NodeAddresses) -> Vec<NodeId> {
+        let known = self.known.lock();
+        for contact in &known.member {
+            Addresses::set(addresses, NodeId::new(contact.node), &contact.address);
+        }
+        known.member.iter().map(|contact| NodeId::new(contact.node)).collect()
+    }
+
+    /// Keeps what the service says of itself.
+    pub(crate) fn learn(&self, group: &GroupMembers) {
+        let members = group.members.iter().filter(|member| !member.address.is_empty());
+        let member: Vec<Contact> = members
+            .map(|member| Contact {
+                node: member.node,
+                address: member.address.clone(),
+            })
+            .collect();
+        let mut known = self.known.lock();
+        if member.is_empty() || known.member == member {
+            return;
+        }
+        known.member = member;
+        let saved = toml::to_string(&*known)
+            .context("writing the metadata servers")
+            .and_then(|text| replace_file(&self.file, &text));
+        if let Err(error) = saved {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "which metadata servers there are is not kept"
+            );
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! `cairn cluster status`: servers, devices, the map in force, and what is still to be repaired or moved.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+};
+
+use anyhow::{Context as _, bail};
+use cairn_common::{
+    cluster_map::ClusterMap,
+    ids::DeviceId,
+    wire::{
+        chunk::{ChunkQuery, ChunkQuestion, ChunkReply, PageQuery},
+        query::{Answer, MapQuery, Query, Summary, SummaryQuery},
+        server::{ServerInfo, ServerState, ServersQuery},
+        shard::DeviceStatus,
+    },
+};
+use serde::Serialize;
+
+use super::{Way, alone};
+use crate::cli::ClusterStatusArgs;
+
+/// Entries of a queue that are asked for at a time.
+const PAGE: u32 = 1000;
+
+/// The state of a cluster.
+#[derive(Debug, Serialize)]
+struct ClusterState {
+    epoch: u64,
+    domain_level: String,
+    domains: usize,
+    /// Redundancy of new buckets; empty where no map was applied yet.
+    redundancy: String,
+    buckets: u64,
+    objects: u64,
+    object_bytes: u64,
+    /// Chunks that wait for repair, by the number of shards that may still be lost; those that only have to move, those that
+    /// their writers placed, those that cannot be repaired now.
+    repairs: BTreeMap<String, u64>,
+    /// Groups whose row has changed and that may have chunks on a former one.
+    moving_groups: u64,
+    servers: Vec<ServerRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct ServerRow {
+    node: u64,
+    address: String,
+    zone: String,
+    rack: String,
+    host: String,
+    up: bool,
+    silent_ms: u64,
+    devices: Vec<DeviceRow>,
+}
+
+#[derive(Debug, Serialize)]
+struct DeviceRow {
+    id: u32,
+    incarnation: u64,
+    /// In use, out, or new.
+    place: &'static str,
+    up: bool,
+    /// Why it is down.
+    reason: String,
+    used_bytes: u64,
+    total_bytes: u64,
+    corrupt_shards: u64,
+    /// When the last pass of the scrub ended, in milliseconds since 1970; 0 where none has.
+    scrub_finished_ms: u64,
+}
+
+/// `cairn cluster status`
+pub(super) fn status(args: &ClusterStatusArgs) -> anyhow::Result<()> {
+    let state = alone(async {
+        let mut way = Way::from(&args.data.data).await?;
+        let state = gather(&mut way).await;
+        way.close().await;
+        state
+    })?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        let text = serde_json::to_string_pretty(&state).context("writing JSON")?;
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    print(&mut out, &state).context("writing to standard output")
+}
+
+async fn gather(way: &mut Way) -> anyhow::Result<ClusterState> {
+    let Answer::Map(map) = way.query(Query::Map(MapQuery {})).await? else {
+        bail!("the metadata service gave no map");
+    };
+    let Answer::Servers(page) = way.query(Query::Servers(ServersQuery {})).await? else {
+        bail!("the metadata service named no chunkservers");
+    };
+    let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
+        bail!("the metadata service gave no summary");
+    };
+    let map = ClusterMap::try_from(map)?;
+    Ok(ClusterState {
+        repairs: repairs(way).await?,
+        moving_groups: moving_groups(way).await?,
+        ..state(&map, &page.servers, &summary)
+    })
+}
+
+fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> ClusterState {
+    let row = |server: &ServerState| Some(server_row(map, server, server.info.as_ref()?));
+    ClusterState {
+        epoch: map.epoch.value(),
+        domain_level: map.domain_level.to_string(),
+        domains: map.failure_domain_count(),
+        redundancy: map
+            .default_redundancy
+            .map_or_else(String::new, |scheme| scheme.to_string()),
+        buckets: summary.buckets,
+        objects: summary.objects,
+        object_bytes: summary.object_bytes,
+        repairs: BTreeMap::new(),
+        moving_groups: 0,
+        servers: servers.iter().filter_map(row).collect(),
+    }
+}
+
+fn server_row(map: &ClusterMap, server: &ServerState, info: &ServerInfo) -> ServerRow {
+    let row = |id: u32, incarnation: u64| {
+        let told = server.devices.iter().find(|told| told.device == id);
+        let told = told.cloned().unwrap_or_else(DeviceStatus::default);
+        DeviceRow {
+            id,
+            incarnation,
+            place: match map.devices.get(&DeviceId::new(id)) {
+                None => "new",
+                Some(device) if device.weight_bytes == 0 => "out",
+                Some(_) => "in",
+            },
+            up: server.is_up && told.up,
+            reason: if server.is_up {
+                told.reason
+            } else {
+                "its server is silent".to_owned()
+            },
+            used_bytes: told.used_bytes,
+            total_bytes: told.total_bytes,
+            corrupt_shards: told.corrupt_shards,
+            scrub_finished_ms: told.scrub_finished_ms,
+        }
+    };
+    ServerRow {
+        node: info.node,
+        address: info.address.clone(),
+        zone: info.zone.clone(),
+        rack: info.rack.clone(),
+        host: info.host.clone(),
+        up: server.is_up,
+        silent_ms: server.silent_ms,
+        devices: info.devices.iter().map(|held| row(held.id, held.incarnation)).collect(),
+    }
+}
+
+async fn repairs(way: &mut Way) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut counts = BTreeMap::new();
+    let mut page = PageQuery {
+        limit: PAGE,
+        ..PageQuery::default()
+    };
+    loop {
+        let ChunkReply::Repairs(repairs) = ask(way, ChunkQuestion::Repairs(page.clone())).await? else {
+            bail!("the metadata service did not tell what waits for repair");
+        };
+        for repair in &repairs.repairs {
+            let kind = match repair.priority {
+                left @ 0..64 => format!("tolerance {left}"),
+                64..128 => "to move".to_owned(),
+                128..192 => "placed by writers".to_owned(),
+                _ => "beyond repair".to_owned(),
+            };
+            *counts.entry(kind).or_insert(0) += 1;
+        }
+        if repairs.next_from.is_empty() {
+            return Ok(counts);
+        }
+        page.from = repairs.next_from;
+    }
+}
+
+async fn moving_groups(way: &mut Way) -> anyhow::Result<u64> {
+    let mut count = 0;
+    let mut page = PageQuery {
+        limit: PAGE,
+        ..PageQuery::default()
+    };
+    loop {
+        let ChunkReply::Moves(moves) = ask(way, ChunkQuestion::Moves(page.clone())).await? else {
+            bail!("the metadata service did not tell what moves");
+        };
+        count += moves.moves.len() as u64;
+        if moves.next_from.is_empty() {
+            return Ok(count);
+        }
+        page.from = moves.next_from;
+    }
+}
+
+async fn ask(way: &mut Way, question: ChunkQuestion) -> anyhow::Result<ChunkReply> {
+    let question = Some(question);
+    match way.query(Query::Chunk(ChunkQuery { question })).await? {
+        Answer::Chunk(answer) => answer.reply.context("an empty answer about chunks"),
+        _ => bail!("the metadata service answered something else about chunks"),
+    }
+}
+
+fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
+    writeln!(out, "epoch       {}", state.epoch)?;
+    let redundancy = if state.redundancy.is_empty() {
+        "none yet"
+    } else {
+        &state.redundancy
+    };
+    writeln!(out, "redundancy  {redundancy} for new buckets")?;
+    writeln!(out, "domains     {} of level {}", state.domains, state.domain_level)?;
+    writeln!(
+        out,
+        "content     {} buckets, {} objects, {} bytes",
+        state.buckets, state.objects, state.object_bytes
+    )?;
+    if state.repairs.is_empty() {
+        writeln!(out, "repair      nothing waits")?;
+    }
+    for (kind, count) in &state.repairs {
+        writeln!(out, "repair      {count} chunks {kind}")?;
+    }
+    writeln!(out, "moving      {} groups", state.moving_groups)?;
+    for server in &state.servers {
+        let up = if server.up {
+            "up".to_owned()
+        } else {
+            "SILENT".to_owned()
+        };
+        writeln!(
+            out,
+            "server      {} at {} on {}: {up}",
+            server.node, server.address, server.host
+        )?;
+        for device in &server.devices {
+            let up = if device.up {
+                "up".to_owned()
+            } else {
+                format!("DOWN: {}", device.reason)
+            };
+            writeln!(
+                out,
+                "  device    {} {}, {} of {} bytes, {} corrupt shards: {up}",
+                device.id, device.place, device.used_bytes, device.total_bytes, device.corrupt_shards
+            )?;
+        }
+    }
+    Ok(())
+}

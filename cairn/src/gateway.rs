@@ -1,0 +1,199 @@
+//! `cairn gateway`: the S3 endpoint of a cluster, served by a process of its own.
+//!
+//! Invariant: it keeps nothing but its session; any number of gateways serve the same buckets.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use async_trait::async_trait;
+use cairn_client::{Client, ClientConfig};
+use cairn_common::{limits, wire::role::Role};
+use cairn_datapath::ChunkBudget;
+use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    admin::{Admin, Observed},
+    cli::GatewayArgs,
+    cluster::{ClusterDir, ClusterNode, Contacts},
+    config,
+    credentials::{self, RootCredentials},
+    data_dir::{self, DataDir},
+    logging,
+    metrics::Metrics,
+    running::Running,
+};
+
+/// How long the readiness check waits.
+const READY_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long requests under way may go on after a signal.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the admin address tells about.
+struct Served {
+    client: Client,
+    endpoint: String,
+    metrics: Metrics,
+}
+
+/// The state of a gateway.
+#[derive(Serialize)]
+struct GatewayStatus {
+    version: &'static str,
+    endpoint: String,
+    /// Of the cluster map that it goes by.
+    epoch: u64,
+    buckets: u64,
+    objects: u64,
+}
+
+pub(crate) fn run(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
+    config::check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+    logging::start(
+        args.log_format.unwrap_or_default(),
+        args.log.as_deref().unwrap_or(config::DEFAULT_LOG),
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let data = DataDir::open(&std::path::absolute(&args.data).context("the node's directory")?)?;
+    ensure!(
+        data.store_id()?.is_none(),
+        "{} is a store of its own, whose `cairn server` serves S3 too",
+        data.root().display()
+    );
+    let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
+    let mut metrics = Metrics::new();
+    let node = ClusterNode::open_as(data.root(), metrics.registry(), Role::Client).await?;
+    let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
+    let datapath_metrics = cairn_datapath::Metrics::default();
+    datapath_metrics.register(metrics.registry());
+    let client = Client::connect(ClientConfig {
+        metadata: contacts.announce(node.addresses()),
+        transport: node.transport(),
+        addresses: Some(Arc::new(node.addresses().clone())),
+        default_redundancy: None,
+        budget: ChunkBudget::new(memory_bytes(args)?),
+        metrics: datapath_metrics,
+    })
+    .await
+    .context("opening a session with the metadata service")?;
+    let gateway_metrics = GatewayMetrics::new();
+    gateway_metrics.register(metrics.registry());
+    let config = gateway_config(args, &root);
+    let region = config.region.clone();
+    let gateway = Gateway::start(config, client.clone(), gateway_metrics).await?;
+    let served = Arc::new(Served {
+        client: client.clone(),
+        endpoint: format!("http://{}", gateway.local_addr()),
+        metrics,
+    });
+    let admin = Admin::start(args.admin.unwrap_or(config::DEFAULT_ADMIN), Arc::clone(&served) as _).await?;
+    let running = Running {
+        pid: std::process::id(),
+        endpoint: Some(served.endpoint.clone()),
+        admin: format!("http://{}", admin.address),
+        region: Some(region),
+        cluster: None,
+    };
+    running.save(data.root())?;
+    announce(&node, &running, &root).context("writing to standard output")?;
+
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
+    }
+    let stopping = async {
+        gateway.shutdown(DRAIN_DEADLINE).await;
+        if let Err(error) = client.close().await {
+            tracing::warn!(%error, "the session was not ended; its lease will run out");
+        }
+        node.close().await;
+        admin.stop();
+    };
+    tokio::select! {
+        () = stopping => {}
+        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn memory_bytes(args: &GatewayArgs) -> anyhow::Result<usize> {
+    let mib = args.memory_budget_mib.unwrap_or(limits::CHUNK_BUDGET_BYTES >> 20);
+    ensure!(
+        mib >= config::MEMORY_BUDGET_MIB_MIN,
+        "the memory budget is at least {} MiB",
+        config::MEMORY_BUDGET_MIB_MIN
+    );
+    Ok(mib << 20)
+}
+
+fn gateway_config(args: &GatewayArgs, root: &RootCredentials) -> GatewayConfig {
+    let mut domains = args.virtual_host_domain.clone();
+    if domains.is_empty() {
+        domains.push(config::DEFAULT_DOMAIN.to_owned());
+    }
+    let listen: SocketAddr = args.listen.unwrap_or(config::DEFAULT_LISTEN);
+    GatewayConfig {
+        listen,
+        region: args.region.clone().unwrap_or_else(|| config::DEFAULT_REGION.to_owned()),
+        credentials: vec![Credentials {
+            access_key: root.access_key.clone(),
+            secret_key: root.secret_key.clone(),
+        }],
+        virtual_host_domains: domains,
+        limits: GatewayLimits::default(),
+    }
+}
+
+fn announce(node: &ClusterNode, running: &Running, root: &RootCredentials) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "node        {}", node.peer().node)?;
+    writeln!(out, "endpoint    {}", running.endpoint.as_deref().unwrap_or_default())?;
+    writeln!(out, "admin       {}", running.admin)?;
+    writeln!(out, "access key  {}", root.access_key)?;
+    writeln!(out, "secret key  {}", root.secret_key)?;
+    writeln!(out, "ready")?;
+    out.flush()
+}
+
+#[async_trait]
+impl Observed for Served {
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
+        self.metrics.text()
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        match tokio::time::timeout(READY_DEADLINE, self.client.summary()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the metadata service does not answer".to_owned()),
+        }
+    }
+
+    async fn status(&self) -> anyhow::Result<Vec<u8>> {
+        let summary = self.client.summary().await?;
+        let status = GatewayStatus {
+            version: env!("CARGO_PKG_VERSION"),
+            endpoint: self.endpoint.clone(),
+            epoch: self.client.cluster_map().epoch.value(),
+            buckets: summary.buckets,
+            objects: summary.objects,
+        };
+        Ok(serde_json::to_vec(&status)?)
+    }
+}
