@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -19,11 +20,12 @@ use cairn_common::{
         chunk::{ChunkChange, ChunkCommand, ReportShards, ShardPlace},
         command::{Command, EndSession, ErrorCode, OpenSession, Outcome, WriteReply, WriteRequest},
         kind::RequestKind,
+        object::Chunk,
         query::{Answer, BucketInfo, MapQuery, Query, ReadReply, ReadRequest},
         server::ServersQuery,
     },
 };
-use cairn_datapath::{ChunkBudget, Datapath, Finding, MapSource};
+use cairn_datapath::{ChunkBudget, Datapath, Finding, MapSource, ReadError};
 use cairn_transport::{Addresses, Transport};
 use parking_lot::{Mutex, RwLock};
 
@@ -245,6 +247,17 @@ impl Shared {
             *current = Arc::new(map);
         }
         Ok(())
+    }
+
+    /// Reads a range of a chunk by a map that is no older than what the chunk's record says: its shards may have moved since.
+    pub(crate) async fn read_chunk(&self, chunk: &Chunk, range: Range<u32>) -> Result<Vec<Bytes>, ReadError> {
+        let known = self.map.read().epoch.value();
+        if chunk.epoch > known
+            && let Err(error) = self.refresh_map().await
+        {
+            tracing::debug!(%error, "the cluster map is older than a chunk that is read");
+        }
+        self.datapath.read_chunk(chunk, range).await
     }
 
     /// Keeps alive the replaced sessions that are still held.

@@ -176,8 +176,8 @@ impl Reading {
             .min(self.end - self.position);
         let narrow = |offset: u64| u32::try_from(offset).map_err(|_| unexpected());
         let range = narrow(start)?..narrow(start + length)?;
-        let datapath = self.client.shared.datapath.clone();
-        let task = tokio::spawn(async move { datapath.read_chunk(&chunk, range).await });
+        let shared = Arc::clone(&self.client.shared);
+        let task = tokio::spawn(async move { shared.read_chunk(&chunk, range).await });
         self.aborts.0.push_back(task.abort_handle());
         self.fetching.push_back(task);
         self.position += length;

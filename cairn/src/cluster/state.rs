@@ -99,9 +99,11 @@ async fn gather(way: &mut Way) -> anyhow::Result<ClusterState> {
         bail!("the metadata service gave no summary");
     };
     let map = ClusterMap::try_from(map)?;
+    // In this order: what leaves a group on the move enters the queue.
+    let moving_groups = moving_groups(way).await?;
     Ok(ClusterState {
         repairs: repairs(way).await?,
-        moving_groups: moving_groups(way).await?,
+        moving_groups,
         ..state(&map, &page.servers, &summary)
     })
 }

@@ -33,12 +33,25 @@ pub(super) struct Servers {
 struct Heard {
     at: Instant,
     devices: Vec<DeviceStatus>,
+    /// What the state holds of the server, as long as this member leads: so it is not read again with each sign of life.
+    registered: Option<ServerInfo>,
 }
 
 impl Servers {
-    fn note(&self, node: NodeId, devices: Vec<DeviceStatus>) {
-        let at = Instant::now();
-        self.heard.lock().insert(node, Heard { at, devices });
+    fn note(&self, node: NodeId, devices: Vec<DeviceStatus>, registered: Option<ServerInfo>) {
+        let heard = Heard {
+            at: Instant::now(),
+            devices,
+            registered,
+        };
+        self.heard.lock().insert(node, heard);
+    }
+
+    /// Whether the state is known to hold what the server says of itself.
+    fn is_registered(&self, server: &ServerInfo) -> bool {
+        let heard = self.heard.lock();
+        let heard = heard.get(&NodeId::new(server.node));
+        heard.is_some_and(|heard| heard.registered.as_ref() == Some(server))
     }
 
     /// Whether a device may serve, by what its server said last; of a server that never reports nothing is known.
@@ -75,10 +88,11 @@ impl Inner {
         if !server.address.is_empty() {
             self.node.links().addresses.set(from.node, &server.address);
         }
-        if self.node.leading_term().is_some() {
-            self.register(server).await?;
+        let leads = self.node.leading_term().is_some();
+        if leads && !self.servers.is_registered(&server) {
+            self.register(server.clone()).await?;
         }
-        self.servers.note(from.node, report.devices);
+        self.servers.note(from.node, report.devices, leads.then_some(server));
         Ok(ServerReportReply {
             group: Some(self.group_members()),
         })
