@@ -4,7 +4,7 @@
 //! committed, byte for byte; repair never takes more than its part of the server's memory, and no more of its devices' time than
 //! its pace lets it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use cairn_common::{
     cluster_map::ClusterMap,
@@ -92,7 +92,7 @@ impl Repairs {
             read_bytes,
         } = made.map_err(|error| not_made(&error))?;
         let wait = peers.pace.lock().handle_done(read_bytes, peers.started.elapsed());
-        sleep(wait.min(Duration::from_secs(1))).await;
+        sleep(wait).await;
         let put = PutShard {
             device: message.device,
             incarnation: message.incarnation,

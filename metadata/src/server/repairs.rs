@@ -184,11 +184,13 @@ impl RepairWorker {
                 let Some(id) = id.filter(|id| retries.is_due(*id, now)) else {
                     continue;
                 };
-                let job = self.job(id, &info, map, &servers);
-                let Some(job) = job.filter(|job| shards + job.tasks.len() <= REPAIR_BATCH_MAX) else {
+                let Some(job) = self.job(id, &info, map, &servers) else {
                     retries.handle_failure(id, now);
                     continue;
                 };
+                if shards + job.tasks.len() > REPAIR_BATCH_MAX {
+                    return Ok(jobs);
+                }
                 shards += job.tasks.len();
                 jobs.push(job);
             }
