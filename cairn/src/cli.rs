@@ -18,9 +18,9 @@ mod metadata;
 
 pub(crate) use chunkserver::{
     ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, DEVICE_MEMORY_MIB_MIN, InspectDeviceArgs,
-    RebuildIndexArgs, VerifyDeviceArgs,
+    RebuildIndexArgs, ReplaceDeviceArgs, VerifyDeviceArgs,
 };
-pub(crate) use cluster::{ClusterStatusArgs, LayoutArgs};
+pub(crate) use cluster::{ClusterStatusArgs, ClusterVerifyArgs, ClusterWaitArgs, ExplainArgs, LayoutArgs, OutAfter};
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Tells where the bytes of an object lie, on which devices, and what may fail without loss.
+    Explain(ExplainArgs),
     /// Measures an S3 endpoint and verifies what it reads.
     Bench(Box<BenchArgs>),
 }
@@ -135,6 +137,14 @@ pub(crate) enum ClusterCommand {
     Plan(LayoutArgs),
     /// Puts the map in force that `plan` tells of, with the same flags.
     Apply(LayoutArgs),
+    /// Lets shards that only have to move stay where they are, until `resume`. Missing ones are made again all the same.
+    Pause(DataArgs),
+    /// Goes on with moves.
+    Resume(DataArgs),
+    /// Waits until nothing is left to be repaired or moved, and shows how far it is.
+    Wait(ClusterWaitArgs),
+    /// Holds what every device has against the metadata, and changes nothing; ends with 1 where something is not as it should be.
+    Verify(ClusterVerifyArgs),
 }
 
 #[derive(Args, Clone, Debug)]

@@ -51,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cluster(command) => cluster::run(command),
+        Command::Explain(args) => cluster::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Metadata(args) => metadata::run(*args),
         Command::Chunkserver(args) => chunkserver::run(*args),
         Command::Gateway(args) => gateway::run(&args),

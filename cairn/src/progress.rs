@@ -55,6 +55,18 @@ impl Progress {
         });
     }
 
+    /// `done` of `total` parts, of which there may become more.
+    pub(crate) fn parts(&self, done: u64, total: u64) {
+        self.show(|| {
+            let text = format!("{done} of {total}");
+            if self.is_terminal {
+                format!("{} {text}", bar(done, total))
+            } else {
+                text
+            }
+        });
+    }
+
     /// So many records, the last of this kind.
     pub(crate) fn records(&self, kind: &str, count: u64) {
         self.show(|| format!("{count} records, at {kind}"));

@@ -10,10 +10,12 @@ mod core;
 mod device;
 mod directory;
 mod engine;
+mod fence;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod maintenance;
 mod metrics;
+mod opening;
 mod repair;
 mod report;
 mod server;

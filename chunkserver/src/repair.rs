@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use cairn_common::{
     cluster_map::ClusterMap,
     ids::{DeviceId, NodeId},
+    limits::REPAIR_RATE_MIB,
     wire::{
         failure::{Failure, FailureCode},
         map::device_entry,
@@ -27,9 +28,6 @@ use crate::core::pace::Pace;
 
 /// Shards that are made at once: each may have a whole chunk in memory.
 const AT_ONCE: usize = 4;
-
-/// Bytes that repair reads from others in a second: a part of what any network does.
-const BYTES_PER_SECOND: u64 = 128 << 20;
 
 /// The way to the other chunkservers, while repairs are made.
 #[derive(Default)]
@@ -56,7 +54,7 @@ impl Repairs {
             ),
             addresses,
             turns: Semaphore::new(AT_ONCE),
-            pace: Mutex::new(Pace::new(BYTES_PER_SECOND)),
+            pace: Mutex::new(Pace::new(u64::from(REPAIR_RATE_MIB) << 20)),
             started: Instant::now(),
         };
         *self.0.lock() = Some(Arc::new(peers));
@@ -91,7 +89,15 @@ impl Repairs {
             shard_hashes,
             read_bytes,
         } = made.map_err(|error| not_made(&error))?;
-        let wait = peers.pace.lock().handle_done(read_bytes, peers.started.elapsed());
+        let rate_mib = match message.rate_mib {
+            0 => REPAIR_RATE_MIB,
+            rate => rate,
+        };
+        let wait = {
+            let mut pace = peers.pace.lock();
+            pace.change(u64::from(rate_mib) << 20);
+            pace.handle_done(read_bytes, peers.started.elapsed())
+        };
         sleep(wait).await;
         let put = PutShard {
             device: message.device,

@@ -5,7 +5,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use cairn_common::{
-    ids::NodeId,
+    ids::{DeviceId, NodeId},
     limits::SERVER_REPORT_MS,
     wire::{
         group::GroupMembers,
@@ -50,39 +50,62 @@ pub struct Reporter {
     pub metadata: Vec<NodeId>,
     /// Is told who they are now.
     pub learnt: Box<dyn Fn(&GroupMembers) + Send + Sync>,
+    /// Drawn at random by the process: what tells it from a copy of it.
+    pub run: u64,
+    /// Whether the metadata service is known to know of the server; not at first.
+    pub is_registered: bool,
 }
 
 impl Reporter {
     /// Reports for as long as it is polled.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         let mut ticks = interval(Duration::from_millis(SERVER_REPORT_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.report().await;
+            self.report(false).await;
         }
     }
 
-    async fn report(&mut self) {
+    /// Says that the server ends now, so that nobody waits for it.
+    pub async fn take_leave(mut self) {
+        self.report(true).await;
+    }
+
+    async fn report(&mut self, is_leaving: bool) {
         let devices = self.server.status().await;
         let report = ServerReport {
             server: Some(self.info(&devices)),
             devices,
+            run: self.run,
+            is_leaving,
         };
         let told = self
             .metadata
             .iter()
             .map(|member| tell(&*self.transport, *member, &report));
         let answers = join_all(told).await;
+        let mut is_registered = false;
         for (member, answer) in self.metadata.clone().into_iter().zip(answers) {
             match answer {
-                Ok(reply) => reply.group.iter().for_each(|group| self.learn(group)),
+                Ok(reply) => {
+                    reply.group.iter().for_each(|group| self.learn(group));
+                    is_registered |= reply.is_registered;
+                    for refused in reply.refused {
+                        self.server.refuse_device(DeviceId::new(refused.device), refused.reason);
+                    }
+                }
                 // Said by the leader: what this server is or holds contradicts what the cluster knows.
                 Err(CallError::Failed(failure)) => {
                     tracing::warn!(%member, failure = failure.detail, "the cluster does not take this server's report");
                 }
                 Err(error) => tracing::debug!(%member, %error, "a metadata server was not told"),
             }
+        }
+        if is_registered && !std::mem::replace(&mut self.is_registered, true) {
+            let server = Arc::clone(&self.server);
+            // Whether it was noted shows at the next start.
+            let _ = tokio::task::spawn_blocking(move || server.confirm_openings()).await;
         }
     }
 
@@ -104,6 +127,8 @@ impl Reporter {
             incarnation: device.incarnation,
             capacity_bytes: device.total_bytes,
             disk: disk_of(Path::new(&device.path)).unwrap_or_default(),
+            opening: device.opening,
+            opening_before: device.opening_before,
         };
         ServerInfo {
             node: self.server.server_id().value(),

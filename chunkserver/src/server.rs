@@ -3,7 +3,11 @@
 //! It checks that a request means a device it has, in the life it has, and that the request's numbers agree; all else is the
 //! store's. Invariant: a device that cannot serve is still known, and answers why; starting never fails for one device.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,6 +29,7 @@ use prost::Message;
 
 use crate::{
     device::{DeviceSettings, DeviceStore, OpenConfig, PutError},
+    fence::Fence,
     metrics::{DeviceMetrics, Metrics},
     repair::Repairs,
     shard::{ListedShard, ShardDescription, ShardKey},
@@ -70,6 +75,9 @@ struct Device {
     metrics: DeviceMetrics,
     /// The store, or why there is none.
     store: Result<Arc<DeviceStore>, String>,
+    /// Why the cluster does not have it served.
+    refused: OnceLock<String>,
+    fence: Fence,
 }
 
 impl ChunkServerConfig {
@@ -118,7 +126,14 @@ impl ChunkServer {
                     Err(reason)
                 }
             };
-            devices.insert(config.id, Device { config, metrics, store });
+            let device = Device {
+                config,
+                metrics,
+                store,
+                refused: OnceLock::new(),
+                fence: Fence::default(),
+            };
+            devices.insert(device.config.id, device);
         }
         Self {
             server_id: config.server_id,
@@ -145,6 +160,28 @@ impl ChunkServer {
     /// The server's id.
     pub fn server_id(&self) -> NodeId {
         self.server_id
+    }
+
+    /// Serves a device no more, until the process is started again: the cluster says that it is not what it was.
+    pub fn refuse_device(&self, id: DeviceId, reason: String) {
+        let Some(device) = self.devices.get(&id) else { return };
+        if device.refused.set(reason.clone()).is_ok() {
+            device.metrics.up.set(0);
+            tracing::error!(device = %id, path = %device.config.path.display(), reason, "the device is refused");
+        }
+    }
+
+    /// Notes that the metadata service knows of the devices' openings. Blocks.
+    pub fn confirm_openings(&self) {
+        for (id, device) in &self.devices {
+            let Ok(store) = &device.store else { continue };
+            if device.refused.get().is_some() {
+                continue;
+            }
+            if let Err(errno) = store.confirm_opening() {
+                tracing::warn!(device = %id, %errno, "that its opening is known cannot be noted");
+            }
+        }
     }
 
     /// State and space of all devices.
@@ -186,7 +223,13 @@ impl ChunkServer {
         let message: DeleteShard = decode(request.header)?;
         let device = self.device(message.device, message.incarnation)?;
         let key = key_of(&message.chunk_id, message.shard_index)?;
-        let deleted = device.store()?.delete(key).await;
+        let store = device.store()?;
+        let pass = match message.stray_epoch {
+            0 => None,
+            epoch => Some(device.fence.pass(epoch).await.ok_or_else(overtaken)?),
+        };
+        let deleted = store.delete(key).await;
+        drop(pass);
         device.counted(deleted)?;
         Ok(reply(&DeleteShardReply {}, Body::empty()))
     }
@@ -195,6 +238,7 @@ impl ChunkServer {
         let message: RepairShard = decode(request.header)?;
         let device = self.device(message.device, message.incarnation)?;
         let store = device.store()?;
+        device.fence.raise(message.epoch).await;
         let (put, body, read_bytes) = self.repairs.make(&message).await?;
         let shard = ShardDescription::new(put).map_err(malformed)?;
         // What lies there already is looked at: it may be why the shard is to be made.
@@ -278,7 +322,11 @@ impl Service for ChunkServer {
 
 impl Device {
     fn store(&self) -> Result<&Arc<DeviceStore>, Failure> {
-        self.store.as_ref().map_err(|reason| {
+        let store = match self.refused.get() {
+            Some(reason) => Err(reason),
+            None => self.store.as_ref(),
+        };
+        store.map_err(|reason| {
             self.metrics.errors.inc();
             failure_of(&StoreError::Down(reason.clone()))
         })
@@ -292,7 +340,7 @@ impl Device {
     }
 
     async fn status(&self) -> DeviceStatus {
-        let status = match &self.store {
+        let mut status = match &self.store {
             Ok(store) => {
                 let store = Arc::clone(store);
                 let status = tokio::task::spawn_blocking(move || store.status()).await;
@@ -306,6 +354,9 @@ impl Device {
                 ..StoreStatus::default()
             },
         };
+        if let Some(reason) = self.refused.get() {
+            status.down = Some(reason.clone());
+        }
         DeviceStatus {
             device: self.config.id.value(),
             incarnation: self.config.incarnation.value(),
@@ -317,6 +368,8 @@ impl Device {
             used_bytes: status.used_bytes,
             corrupt_shards: status.corrupt_shards,
             scrub_finished_ms: status.scrub_finished_ms,
+            opening: status.opening.0,
+            opening_before: status.opening.1,
         }
     }
 }
@@ -357,6 +410,11 @@ fn key_of(chunk_id: &[u8], index: u32) -> Result<ShardKey, Failure> {
 
 fn malformed(detail: impl Into<String>) -> Failure {
     failure(FailureCode::Malformed, detail)
+}
+
+fn overtaken() -> Failure {
+    let text = "the device was given a copy under a later map than that by which the shard lies elsewhere";
+    failure(FailureCode::WrongEpoch, text)
 }
 
 fn wrong_device(detail: String) -> Failure {

@@ -38,4 +38,6 @@ pub(crate) struct StoreStatus {
     pub(crate) corrupt_shards: u64,
     /// When the last whole pass of the scrub ended, in milliseconds since 1970; 0 before the first has.
     pub(crate) scrub_finished_ms: u64,
+    /// The numbers that the device's newest opening and the one before drew.
+    pub(crate) opening: (u64, u64),
 }

@@ -72,6 +72,7 @@ impl Caller {
             incarnation: put.incarnation,
             chunk_id: put.chunk_id.clone(),
             shard_index: put.shard_index,
+            stray_epoch: 0,
         };
         self.call::<DeleteShardReply>(RequestKind::DeleteShard, &message, Bytes::new())
             .await

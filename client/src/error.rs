@@ -136,6 +136,7 @@ impl From<CallError> for ClientError {
                 | FailureCode::WrongDevice
                 | FailureCode::NotLeader
                 | FailureCode::WrongGroup
+                | FailureCode::WrongEpoch
                 | FailureCode::DeadlineExceeded => Self::Unavailable(text),
                 FailureCode::Unspecified
                 | FailureCode::Malformed

@@ -17,7 +17,7 @@ use cairn_common::{
     redundancy::Redundancy,
     wire::{
         about::AboutBucket,
-        chunk::{ChunkChange, ChunkCommand, ReportShards, ShardPlace},
+        chunk::{ChunkChange, ChunkCommand, ChunkQuery, ChunkQuestion, ChunkReply, ReportShards, ShardPlace},
         command::{Command, EndSession, ErrorCode, OpenSession, Outcome, WriteReply, WriteRequest},
         kind::RequestKind,
         object::Chunk,
@@ -249,8 +249,38 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads a range of a chunk by a map that is no older than what the chunk's record says: its shards may have moved since.
+    /// Reads a range of a chunk, whose shards may move meanwhile: by a map that is no older than what the chunk's record says, and
+    /// where they are not found any more, once more by what its record says now.
     pub(crate) async fn read_chunk(&self, chunk: &Chunk, range: Range<u32>) -> Result<Vec<Bytes>, ReadError> {
+        match self.read_planned(chunk, range.clone()).await {
+            Err(error) => match self.moved_chunk(chunk).await {
+                Some(moved) => self.read_planned(&moved, range).await,
+                None => Err(error),
+            },
+            read => read,
+        }
+    }
+
+    /// The chunk as its record has it, where that names other places than `chunk` does, or the map has changed.
+    async fn moved_chunk(&self, chunk: &Chunk) -> Option<Chunk> {
+        let known = self.map.read().epoch;
+        let question = Some(ChunkQuestion::Chunk(chunk.id.clone()));
+        let answer = self.read(Query::Chunk(ChunkQuery { question })).await;
+        let answer = answer.inspect_err(|error| {
+            tracing::debug!(%error, "where a chunk lies now was not told");
+        });
+        let Ok(Answer::Chunk(answer)) = answer else { return None };
+        let Some(ChunkReply::Chunk(info)) = answer.reply else {
+            return None;
+        };
+        let moved = info.chunk?;
+        if let Err(error) = self.refresh_map().await {
+            tracing::debug!(%error, "the cluster map is as old as it was");
+        }
+        (moved != *chunk || self.map.read().epoch > known).then_some(moved)
+    }
+
+    async fn read_planned(&self, chunk: &Chunk, range: Range<u32>) -> Result<Vec<Bytes>, ReadError> {
         let known = self.map.read().epoch.value();
         if chunk.epoch > known
             && let Err(error) = self.refresh_map().await

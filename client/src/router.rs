@@ -373,7 +373,8 @@ fn next_step(error: &CallError, has_others: bool) -> Next {
             | FailureCode::Forbidden
             | FailureCode::Unsupported
             // The table is fetched anew by whoever chose the group.
-            | FailureCode::WrongGroup => Next::GiveUp,
+            | FailureCode::WrongGroup
+            | FailureCode::WrongEpoch => Next::GiveUp,
         },
         CallError::Malformed(_) | CallError::Body(_) => Next::GiveUp,
     }
@@ -403,6 +404,7 @@ fn is_uncertain(error: &CallError) -> bool {
             | FailureCode::Forbidden
             | FailureCode::Unsupported
             | FailureCode::WrongGroup
+            | FailureCode::WrongEpoch
             | FailureCode::Malformed => false,
         },
     }

@@ -3,7 +3,11 @@
 //! The map is replicated state; clients never compute rows, so no two can disagree. Invariant: a row names each device
 //! at most once, and every row of a width has exactly that many devices.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use crate::{
     ids::{DeviceId, Epoch, Incarnation, NodeId, PlacementGroup},
@@ -98,6 +102,21 @@ pub struct ClusterMap {
     pub domain_level: DomainLevel,
     /// Redundancy of buckets that are made without one of their own; none where whoever makes them says.
     pub default_redundancy: Option<Redundancy>,
+    /// Devices that the service put out because they stayed down: it takes them in again when they are back.
+    pub given_up: BTreeSet<DeviceId>,
+    /// What the service does by itself, and how fast.
+    pub upkeep: Upkeep,
+}
+
+/// What the metadata service does by itself about devices and shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Seconds after which a device that stays down is put out; 0 is never.
+    pub out_after_s: u32,
+    /// Whether shards that only have to move stay where they are for now. Missing ones are made again all the same.
+    pub moves_paused: bool,
+    /// MiB a second that a chunkserver may read for repairs and moves; 0 leaves it to the server.
+    pub rate_mib: u32,
 }
 
 impl ClusterMap {
@@ -117,10 +136,6 @@ impl ClusterMap {
     }
 
     fn distinct(&self, label: impl Fn(&Device) -> &String) -> usize {
-        self.devices
-            .values()
-            .map(label)
-            .collect::<std::collections::BTreeSet<_>>()
-            .len()
+        self.devices.values().map(label).collect::<BTreeSet<_>>().len()
     }
 }

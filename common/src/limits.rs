@@ -307,6 +307,12 @@ pub const SERVER_REPORT_MS: u64 = 1_000;
 /// How long a chunkserver may be silent before it counts as down: five signs of life.
 pub const SERVER_SILENT_MS: u64 = 5_000;
 
+/// Seconds after which a device that stays down is put out, where an operator says nothing: longer than a restart of its machine.
+pub const DEVICE_OUT_AFTER_S: u32 = 600;
+
+/// MiB a second that a chunkserver reads for repairs and moves, where an operator says nothing: a part of what any network does.
+pub const REPAIR_RATE_MIB: u32 = 128;
+
 /// Former rows of a placement group that may still hold chunks. Beyond it a map waits until they are settled.
 pub const FORMER_ROWS_MAX: usize = 8;
 

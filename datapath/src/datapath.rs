@@ -193,6 +193,7 @@ fn suspicion_of(error: &CallError) -> Option<Suspicion> {
             | FailureCode::Forbidden
             | FailureCode::Unsupported
             | FailureCode::WrongGroup
+            | FailureCode::WrongEpoch
             | FailureCode::Unspecified => Some(Suspicion::Failing),
             FailureCode::NotFound | FailureCode::Corrupt | FailureCode::Malformed => None,
         },

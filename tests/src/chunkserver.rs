@@ -269,6 +269,7 @@ impl ShardClient {
             incarnation: 1,
             chunk_id: chunk_id(counter),
             shard_index: 0,
+            stray_epoch: 0,
         };
         self.call::<DeleteShardReply>(RequestKind::DeleteShard, &delete, Bytes::new())?;
         Ok(())

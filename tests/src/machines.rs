@@ -74,7 +74,7 @@ impl Machines {
     /// # Errors
     /// It does not become ready.
     pub fn add_chunkserver(&mut self) -> Result<()> {
-        let name = format!("chunkserver{}", self.chunkservers.len());
+        let name = host_name(self.chunkservers.len());
         let data = self.metadata.folder().join(&name);
         let node = self.metadata.join(&data, "chunkserver")?;
         let mut chunkserver = Chunkserver {
@@ -118,6 +118,32 @@ impl Machines {
     /// `kill -9` for the chunkserver of that index.
     pub fn kill(&mut self, chunkserver: usize) {
         self.chunkservers[chunkserver].process = None;
+    }
+
+    /// Starts the chunkserver of that index again.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_again(&mut self, chunkserver: usize) -> Result<()> {
+        self.chunkservers[chunkserver].start(&host_name(chunkserver))
+    }
+
+    /// What the chunkserver of that index has logged.
+    #[must_use]
+    pub fn log(&self, chunkserver: usize) -> String {
+        self.chunkservers[chunkserver].output.log()
+    }
+
+    /// `cairn chunkserver replace-device` for the device of that chunkserver, which does not run.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn replace_device(&self, chunkserver: usize) -> Result<String> {
+        let mut command = Command::new(place::cairn_binary()?);
+        command.args(["chunkserver", "replace-device", "--data"]);
+        command.arg(&self.chunkservers[chunkserver].data);
+        command.arg(self.device_folder(chunkserver));
+        Ok(run(&mut command)?.stdout)
     }
 
     /// The only device of the chunkserver of that index.
@@ -183,8 +209,21 @@ impl Chunkserver {
     }
 }
 
+fn host_name(chunkserver: usize) -> String {
+    format!("chunkserver{chunkserver}")
+}
+
 fn device_folder(data: &Path) -> PathBuf {
     data.join("device")
+}
+
+/// The device of that number in a status.
+///
+/// # Errors
+/// There is none.
+pub fn device(status: &Value, id: u64) -> Result<&Value> {
+    let found = devices(status).find(|device| device["id"] == id);
+    found.with_context(|| format!("no device {id} in {status:#}"))
 }
 
 /// All devices in a status.

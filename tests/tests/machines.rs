@@ -1,9 +1,13 @@
 //! A cluster of machines, as processes: written through one gateway and read through another, a server that dies, devices
 //! that are put out and taken in, shards that are lost.
 
-use anyhow::{Result, ensure};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
 use cairn_tests::content;
-use cairn_tests::machines::{Machines, devices};
+use cairn_tests::machines::{Machines, device, devices};
+use cairn_tests::process::run;
+use serde_json::Value;
 
 const BUCKET: &str = "cluster";
 
@@ -79,9 +83,137 @@ fn a_new_server_takes_over_its_share_and_the_data_stays_readable() -> Result<()>
         check_all(&machines, round)?;
     }
     let status = machines.status()?;
-    let holds = devices(&status).any(|device| device["id"] == new && device["used_bytes"].as_u64() > Some(1 << 20));
-    ensure!(holds, "the new device holds next to nothing: {status:#}");
+    ensure!(
+        used(&status, new)? > 1 << 20,
+        "the new device holds next to nothing: {status:#}"
+    );
+    // What moved there goes from where it was: all devices together hold what was written, and its parity.
+    let written: usize = SIZES.iter().sum::<usize>() * 2;
+    machines.await_status("what was moved leaves its old devices", |status| {
+        let held = devices(status).filter_map(|device| device["used_bytes"].as_u64());
+        held.sum::<u64>() < written as u64 * 17 / 10
+    })?;
+    for round in [1, 2] {
+        check_all(&machines, round)?;
+    }
     let again = machines.command(&["apply"])?;
     ensure!(again.contains("nothing"), "a second apply changes something: {again}");
     Ok(())
+}
+
+#[test]
+fn a_device_that_was_lost_is_replaced_and_filled_again() -> Result<()> {
+    let mut machines = Machines::start("replaced", 1, 3, 2, "2+1")?;
+    machines.client(0).make_bucket(BUCKET)?.success()?;
+    put_all(&machines, 1)?;
+    machines.kill(1);
+    std::fs::remove_dir_all(machines.device_folder(1))?;
+    machines.start_again(1)?;
+    let lost = machines.device(1);
+    machines.await_status("the empty device is not served", |status| {
+        device(status, lost).is_ok_and(|device| {
+            device["up"] == false
+                && device["reason"]
+                    .as_str()
+                    .is_some_and(|reason| reason.contains("directory"))
+        })
+    })?;
+    check_all(&machines, 1)?;
+    machines.kill(1);
+    let replaced = machines.replace_device(1)?;
+    ensure!(replaced.contains("life 2"), "{replaced}");
+    machines.start_again(1)?;
+    machines.await_status("the device is filled again", |status| {
+        device(status, lost).is_ok_and(|device| device["used_bytes"].as_u64() > Some(8 << 20))
+    })?;
+    machines.await_redundancy()?;
+    // Only now can another go.
+    machines.kill(2);
+    check_all(&machines, 1)
+}
+
+#[test]
+fn an_old_copy_of_a_device_and_a_copy_of_a_server_are_refused() -> Result<()> {
+    let mut machines = Machines::start("old-copy", 1, 3, 2, "2+1")?;
+    machines.client(0).make_bucket(BUCKET)?.success()?;
+    put_all(&machines, 1)?;
+    machines.kill(1);
+    let (folder, copy) = (
+        machines.device_folder(1),
+        machines.device_folder(1).with_extension("copy"),
+    );
+    run(Command::new("cp").arg("-a").arg(&folder).arg(&copy))?;
+    let own = machines.device(1);
+    let is_up = |status: &Value, up: bool| device(status, own).is_ok_and(|device| device["up"] == up);
+    machines.start_again(1)?;
+    machines.await_status("the device is served again", |status| is_up(status, true))?;
+    put_all(&machines, 2)?;
+
+    machines.kill(1);
+    std::fs::remove_dir_all(&folder)?;
+    std::fs::rename(&copy, &folder)?;
+    machines.start_again(1)?;
+    machines.await_status("the old copy is refused", |status| {
+        let reason = device(status, own).map(|device| device["reason"].to_string());
+        is_up(status, false) && reason.is_ok_and(|reason| reason.contains("old copy"))
+    })?;
+    for round in [1, 2] {
+        check_all(&machines, round)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_that_stays_down_is_put_out_by_itself_and_taken_in_when_it_is_back() -> Result<()> {
+    let mut machines = Machines::start("given-up", 1, 4, 2, "2+1")?;
+    machines.command(&["apply", "--out-after", "8s"])?;
+    machines.client(0).make_bucket(BUCKET)?.success()?;
+    put_all(&machines, 1)?;
+    machines.kill(1);
+    let own = machines.device(1);
+    let place = |status: &Value, place: &str| device(status, own).is_ok_and(|device| device["place"] == place);
+    machines.await_status("the device is given up", |status| place(status, "given up"))?;
+    let waited = machines.command(&["wait", "--at-most", "60s"])?;
+    ensure!(waited.contains("nothing"), "{waited}");
+    machines.kill(2);
+    check_all(&machines, 1)?;
+    machines.start_again(2)?;
+    machines.start_again(1)?;
+    machines.await_status("the device is taken in again", |status| place(status, "in"))?;
+    machines.await_redundancy()?;
+    check_all(&machines, 1)
+}
+
+#[test]
+fn moves_that_are_paused_wait_and_repairs_do_not() -> Result<()> {
+    let mut machines = Machines::start("paused", 1, 3, 2, "2+1")?;
+    machines.client(0).make_bucket(BUCKET)?.success()?;
+    put_all(&machines, 1)?;
+    machines.command(&["pause"])?;
+    machines.add_chunkserver()?;
+    let new = machines.device(3);
+    machines.await_status("the new server has told of its device", |status| {
+        device(status, new).is_ok_and(|device| device["up"] == true)
+    })?;
+    machines.command(&["apply"])?;
+    machines.kill(1);
+    std::fs::remove_dir_all(machines.device_folder(1))?;
+    machines.replace_device(1)?;
+    machines.start_again(1)?;
+    machines.await_status("what was lost is made again", |status| {
+        device(status, machines.device(1)).is_ok_and(|device| device["used_bytes"].as_u64() > Some(4 << 20))
+    })?;
+    let status = machines.status()?;
+    ensure!(
+        status["moving_groups"].as_u64() > Some(0) && status["moves_paused"] == true,
+        "{status:#}"
+    );
+    machines.command(&["resume"])?;
+    machines.await_redundancy()?;
+    ensure!(used(&machines.status()?, new)? > 1 << 20, "nothing moved");
+    check_all(&machines, 1)
+}
+
+fn used(status: &Value, id: u64) -> Result<u64> {
+    device(status, id)?["used_bytes"].as_u64().context("used bytes")
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a device is listed before it is formatted, so that a start which was cut short or refused is completed, under the
 //! same number, by one that is given the device again; a number is never given twice, here or at another node; what was formatted
-//! once is never formatted again.
+//! once is formatted again only for a new life, which an operator asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -79,6 +79,27 @@ pub(super) fn open(
         .filter(|device| device.is_formatted)
         .map(|device| device.config(data.root(), cluster))
         .collect())
+}
+
+/// Gives a device a new life in its empty directory; tells its number and the life.
+pub(super) fn replace(
+    data: &DataDir,
+    cluster: ClusterId,
+    node: NodeId,
+    named: &str,
+) -> anyhow::Result<(DeviceId, Incarnation)> {
+    let mut list = DeviceList::load(data.root(), cluster, node)?;
+    let path = data.stored_path(Path::new(named)).ok();
+    let is_named = |device: &Listed| path.as_ref() == Some(&device.path) || device.id.to_string() == named;
+    let at = list.devices.iter().position(is_named);
+    let at =
+        at.with_context(|| format!("{named} is no device of this node: `cairn chunkserver` lists them at its start"))?;
+    list.devices[at].incarnation += 1;
+    let config = list.devices[at].config(data.root(), cluster);
+    // First the directory: where it is refused, as one that is not empty, the device stays what it was.
+    format_device_at(&config)?;
+    list.save(data.root())?;
+    Ok((config.id, config.incarnation))
 }
 
 impl DeviceList {
@@ -229,6 +250,27 @@ mod tests {
         list.save(folder.path()).expect("saved");
         let again = open(&data, CLUSTER, NODE, &given).expect("completed");
         assert_eq!(numbers(&again), numbers(&first));
+    }
+
+    #[test]
+    fn a_device_is_replaced_where_its_directory_is_empty_and_nowhere_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = DataDir::open(folder.path()).expect("an empty directory");
+        let given = [folder.path().join("a"), folder.path().join("b")];
+        open(&data, CLUSTER, NODE, &given).expect("formatted");
+        let replace = |named: &str| replace(&data, CLUSTER, NODE, named);
+        let error = replace("770").expect_err("it holds a device");
+        assert!(format!("{error:#}").contains("life 1"), "{error:#}");
+        assert!(replace("771").is_err() && replace("nowhere").is_err());
+        std::fs::remove_dir_all(&given[1]).expect("removed");
+        let (id, life) = replace("770").expect("replaced");
+        assert_eq!((id.value(), life.value()), (770, 2));
+        std::fs::remove_dir_all(&given[1]).expect("removed");
+        let path = given[1].to_str().expect("a name");
+        let (id, life) = replace(path).expect("replaced");
+        assert_eq!((id.value(), life.value()), (770, 3));
+        let devices = open(&data, CLUSTER, NODE, &[]).expect("a list");
+        assert_eq!(devices[1].incarnation.value(), 3);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod device_list;
 mod inspect;
 mod process;
 mod rebuild;
+mod replace;
 mod verify;
 
 use std::process::ExitCode;
@@ -18,5 +19,6 @@ pub(crate) fn run(args: ChunkserverArgs) -> anyhow::Result<ExitCode> {
         Some(ChunkserverCommand::Inspect(args)) => inspect::run(&args),
         Some(ChunkserverCommand::Verify(args)) => verify::run(&args),
         Some(ChunkserverCommand::RebuildIndex(args)) => rebuild::run(&args),
+        Some(ChunkserverCommand::ReplaceDevice(args)) => replace::run(&args),
     }
 }

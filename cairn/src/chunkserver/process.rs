@@ -18,7 +18,8 @@ use cairn_common::{ids::NodeId, wire::role::Role};
 use cairn_transport::{LocalServer, Services};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    task::AbortHandle,
+    sync::oneshot,
+    task::JoinHandle,
 };
 
 use super::device_list;
@@ -153,8 +154,8 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
     }
-    reporter.abort();
     let stopping = async {
+        reporter.stop().await;
         listener.shutdown(DRAIN_DEADLINE).await;
         node.close().await;
         drop(operators);
@@ -168,28 +169,55 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells the metadata servers of this one.
+/// What tells the metadata servers of this one.
+struct Reports {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Reports {
+    /// Says that the server ends now, and no more.
+    async fn stop(self) {
+        let told = self.stop.send(());
+        if told.is_err() || self.task.await.is_err() {
+            tracing::error!("telling the metadata servers of this one has ended before");
+        }
+    }
+}
+
 fn start_reporter(
     settings: &Settings,
     data: &DataDir,
     node: &ClusterNode,
     chunkserver: &Arc<ChunkServer>,
     listens: SocketAddr,
-) -> anyhow::Result<AbortHandle> {
+) -> anyhow::Result<Reports> {
     let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
     let mut whereabouts = settings.whereabouts.clone();
     if whereabouts.address.is_empty() {
         whereabouts.address = listens.to_string();
     }
-    let reporter = Reporter {
+    let mut run = [0; 8];
+    getrandom::fill(&mut run).map_err(|error| anyhow::anyhow!("random bytes: {error}"))?;
+    let mut reporter = Reporter {
         server: Arc::clone(chunkserver),
         whereabouts,
         transport: node.transport(),
         addresses: Arc::new(node.addresses().clone()),
         metadata: contacts.announce(node.addresses()),
         learnt: Box::new(move |group| contacts.learn(group)),
+        run: u64::from_le_bytes(run),
+        is_registered: false,
     };
-    Ok(tokio::spawn(reporter.run()).abort_handle())
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = reporter.run() => {}
+            _ = stopped => {}
+        }
+        reporter.take_leave().await;
+    });
+    Ok(Reports { stop, task })
 }
 
 /// Closes the devices, so that the next start has less to read again.

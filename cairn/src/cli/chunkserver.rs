@@ -81,6 +81,19 @@ pub(crate) enum ChunkserverCommand {
     Verify(VerifyDeviceArgs),
     /// Makes the index of a stopped device anew from its segments.
     RebuildIndex(RebuildIndexArgs),
+    /// Gives a device whose disk was lost or exchanged a new, empty life: its number stays, and what it held is made again from
+    /// the other devices. The server must be stopped, and the directory empty or absent.
+    ReplaceDevice(ReplaceDeviceArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplaceDeviceArgs {
+    /// Directory of the node.
+    #[arg(long, env = "CAIRN_DATA", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The device: its directory, as it was given to --device, or its number.
+    #[arg(value_name = "DEVICE")]
+    pub(crate) device: String,
 }
 
 #[derive(Args, Clone, Debug)]

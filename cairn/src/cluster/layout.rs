@@ -18,13 +18,13 @@ use cairn_common::{
         command::{Command, InstallMap, Outcome, WriteReply, WriteRequest},
         kind::RequestKind,
         map::MapMessage,
-        query::{Answer, MapQuery, Query},
+        query::{Answer, MapQuery, Query, SummaryQuery},
         server::{HeldDevice, ServerInfo, ServerState, ServersQuery},
     },
 };
 
-use super::{Way, alone};
-use crate::cli::LayoutArgs;
+use super::{Way, alone, state::moving_groups};
+use crate::cli::{LayoutArgs, OutAfter};
 
 /// `cairn cluster plan`
 pub(super) fn plan(args: &LayoutArgs) -> anyhow::Result<()> {
@@ -34,7 +34,7 @@ pub(super) fn plan(args: &LayoutArgs) -> anyhow::Result<()> {
         way.close().await;
         planned
     })?;
-    planned.print(args.rate)
+    planned.print()
 }
 
 /// `cairn cluster apply`
@@ -52,14 +52,14 @@ pub(super) fn apply(args: &LayoutArgs) -> anyhow::Result<()> {
         way.close().await;
         installed
     })?;
-    planned.print(args.rate)?;
+    planned.print()?;
     if planned.changes_anything() {
         writeln!(io::stdout().lock(), "applied     epoch {}", planned.after.epoch)?;
     }
     Ok(())
 }
 
-async fn install(way: &mut Way, map: &ClusterMap) -> anyhow::Result<()> {
+pub(super) async fn install(way: &mut Way, map: &ClusterMap) -> anyhow::Result<()> {
     let install = InstallMap {
         map: Some(MapMessage::from(map)),
     };
@@ -94,16 +94,26 @@ impl Planned {
         if is_first {
             before.group_bits = limits::GROUP_BITS;
             before.domain_level = DomainLevel::Host;
+            before.upkeep.out_after_s = limits::DEVICE_OUT_AFTER_S;
         }
-        let infos: Vec<&ServerInfo> = page.servers.iter().filter_map(|server| server.info.as_ref()).collect();
+        if !args.remove.is_empty() {
+            ensure_nothing_moves(way).await?;
+        }
         let level = args.domain.unwrap_or(before.domain_level);
-        let devices = wanted_devices(&before, &infos, level, args)?;
+        let devices = wanted_devices(&before, &page.servers, level, args)?;
         let redundancy = args.redundancy.or(before.default_redundancy);
         let redundancy = redundancy.unwrap_or_else(|| first_redundancy(&devices));
         let widths = BTreeSet::from([1, redundancy.as_replicas().width(), redundancy.width()]);
         let mut after = change_map(&before, devices, &widths)?;
         after.domain_level = level;
         after.default_redundancy = Some(redundancy);
+        after.upkeep.out_after_s = args.out_after.map_or(before.upkeep.out_after_s, OutAfter::seconds);
+        after.upkeep.rate_mib = args.rate.unwrap_or(before.upkeep.rate_mib);
+        // What an operator said of a device counts for more than what the service came to by itself.
+        let said = args.put_out.iter().chain(&args.take_in).chain(&args.remove);
+        for id in said {
+            after.given_up.remove(&DeviceId::new(*id));
+        }
         Ok(Self {
             before,
             after,
@@ -119,7 +129,7 @@ impl Planned {
         unchanged != self.after
     }
 
-    fn print(&self, rate_mib: u64) -> anyhow::Result<()> {
+    fn print(&self) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         let (before, after) = (&self.before, &self.after);
         writeln!(out, "epoch       {} → {}", before.epoch, after.epoch)?;
@@ -136,7 +146,11 @@ impl Planned {
             .values()
             .filter(|change| change.taken() > 0)
             .count() as u64;
-        let rate = (rate_mib << 20) * receivers.max(1);
+        let rate_mib = match after.upkeep.rate_mib {
+            0 => limits::REPAIR_RATE_MIB,
+            rate => rate,
+        };
+        let rate = (u64::from(rate_mib) << 20) * receivers.max(1);
         writeln!(
             out,
             "to move     {} bytes, some {} s at {rate_mib} MiB/s a device",
@@ -158,6 +172,13 @@ impl Planned {
         let mut slots: BTreeMap<DeviceId, usize> = BTreeMap::new();
         for id in after.rows.values().flatten().flatten() {
             *slots.entry(*id).or_default() += 1;
+        }
+        let removed = before
+            .devices
+            .values()
+            .filter(|device| !after.devices.contains_key(&device.id));
+        for device in removed {
+            writeln!(out, "{:<8} {:<8} removed", device.id.value(), device.server.value())?;
         }
         for device in after.devices.values() {
             let change = changes.get(&device.id).copied().unwrap_or_default();
@@ -213,18 +234,37 @@ impl Planned {
     }
 }
 
-/// The devices of the next map: all that servers told of, those that are known with their weights.
+/// Every shard lies on the row in force, so that a device that stands in none holds nothing.
+async fn ensure_nothing_moves(way: &mut Way) -> anyhow::Result<()> {
+    let moving = moving_groups(way).await?;
+    let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
+        bail!("the metadata service gave no summary");
+    };
+    ensure!(
+        moving == 0 && summary.repair_pending == 0,
+        "devices can be removed once nothing is left to be repaired or moved: `cairn cluster wait` shows how far that is"
+    );
+    Ok(())
+}
+
+/// The devices of the next map: all that servers told of which are up, those that are known with their weights.
 fn wanted_devices(
     before: &ClusterMap,
-    servers: &[&ServerInfo],
+    servers: &[ServerState],
     level: DomainLevel,
     args: &LayoutArgs,
 ) -> anyhow::Result<BTreeMap<DeviceId, Device>> {
     let mut devices = before.devices.clone();
-    for server in servers {
+    for (server, is_up) in servers
+        .iter()
+        .filter_map(|state| Some((state.info.as_ref()?, state.is_up)))
+    {
         for held in &server.devices {
             let id = DeviceId::new(held.id);
             let known = before.devices.get(&id);
+            if args.remove.contains(&held.id) || known.is_none() && !is_up {
+                continue;
+            }
             let is_out = known.is_some_and(|known| known.weight_bytes == 0);
             let weight_bytes = match known {
                 _ if args.put_out.contains(&held.id) => 0,
@@ -247,6 +287,14 @@ fn wanted_devices(
             };
             devices.insert(id, device);
         }
+    }
+    for id in args.remove.iter().map(|id| DeviceId::new(*id)) {
+        let known = devices.remove(&id);
+        let known = known.with_context(|| format!("there is no device {id}"))?;
+        ensure!(
+            known.weight_bytes == 0,
+            "device {id} is in use: put it out first, and wait until it is empty"
+        );
     }
     for id in args.put_out.iter().chain(&args.take_in) {
         ensure!(devices.contains_key(&DeviceId::new(*id)), "there is no device {id}");

@@ -5,11 +5,14 @@
 mod authority;
 mod contacts;
 mod directory;
+mod explain;
 mod keeper;
 mod layout;
 mod member;
 mod node;
 mod state;
+mod upkeep;
+mod verify;
 mod way;
 
 use std::process::ExitCode;
@@ -18,6 +21,7 @@ use crate::cli::ClusterCommand;
 
 pub(crate) use contacts::Contacts;
 pub(crate) use directory::ClusterDir;
+pub(crate) use explain::explain;
 pub(crate) use member::alone;
 pub(crate) use node::{ClusterListener, ClusterNode};
 pub(crate) use way::Way;
@@ -34,6 +38,10 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::Status(args) => state::status(&args)?,
         ClusterCommand::Plan(args) => layout::plan(&args)?,
         ClusterCommand::Apply(args) => layout::apply(&args)?,
+        ClusterCommand::Pause(args) => upkeep::pause(&args, true)?,
+        ClusterCommand::Resume(args) => upkeep::pause(&args, false)?,
+        ClusterCommand::Wait(args) => return upkeep::wait(&args),
+        ClusterCommand::Verify(args) => return verify::verify(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

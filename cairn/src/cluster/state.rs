@@ -40,6 +40,10 @@ struct ClusterState {
     repairs: BTreeMap<String, u64>,
     /// Groups whose row has changed and that may have chunks on a former one.
     moving_groups: u64,
+    /// Whether moves are held up by an operator.
+    moves_paused: bool,
+    /// Seconds after which a device that stays down is put out; 0 is never.
+    out_after_s: u32,
     servers: Vec<ServerRow>,
 }
 
@@ -59,7 +63,7 @@ struct ServerRow {
 struct DeviceRow {
     id: u32,
     incarnation: u64,
-    /// In use, out, or new.
+    /// In use, out, given up because it stayed down, or new.
     place: &'static str,
     up: bool,
     /// Why it is down.
@@ -122,6 +126,8 @@ fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> Cluste
         object_bytes: summary.object_bytes,
         repairs: BTreeMap::new(),
         moving_groups: 0,
+        moves_paused: map.upkeep.moves_paused,
+        out_after_s: map.upkeep.out_after_s,
         servers: servers.iter().filter_map(row).collect(),
     }
 }
@@ -135,6 +141,7 @@ fn server_row(map: &ClusterMap, server: &ServerState, info: &ServerInfo) -> Serv
             incarnation,
             place: match map.devices.get(&DeviceId::new(id)) {
                 None => "new",
+                Some(device) if map.given_up.contains(&device.id) => "given up",
                 Some(device) if device.weight_bytes == 0 => "out",
                 Some(_) => "in",
             },
@@ -188,7 +195,7 @@ async fn repairs(way: &mut Way) -> anyhow::Result<BTreeMap<String, u64>> {
     }
 }
 
-async fn moving_groups(way: &mut Way) -> anyhow::Result<u64> {
+pub(super) async fn moving_groups(way: &mut Way) -> anyhow::Result<u64> {
     let mut count = 0;
     let mut page = PageQuery {
         limit: PAGE,
@@ -234,7 +241,8 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
     for (kind, count) in &state.repairs {
         writeln!(out, "repair      {count} chunks {kind}")?;
     }
-    writeln!(out, "moving      {} groups", state.moving_groups)?;
+    let paused = if state.moves_paused { ", paused" } else { "" };
+    writeln!(out, "moving      {} groups{paused}", state.moving_groups)?;
     for server in &state.servers {
         let up = if server.up {
             "up".to_owned()

@@ -27,6 +27,9 @@ use crate::running::Running;
 /// How long one request may take: a learner that is to be promoted is brought up to date first.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(240);
 
+/// How long a node may take over a page of its inventory.
+const NODE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How long the leader is asked in all.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(3600);
 
@@ -129,6 +132,25 @@ impl Way {
             Some(answer) => Ok(answer),
             None => bail!("the metadata service gave an empty answer"),
         }
+    }
+
+    /// Where a node is called.
+    pub(crate) fn announce(&self, node: u64, address: &str) {
+        if !address.is_empty() {
+            Addresses::set(&self.addresses, NodeId::new(node), address);
+        }
+    }
+
+    /// Asks a node, whichever the way leads to.
+    pub(crate) async fn ask_node<Reply: Message + Default>(
+        &self,
+        node: NodeId,
+        kind: RequestKind,
+        message: &impl Message,
+    ) -> Result<Reply, CallError> {
+        let transport = self.transport.as_ref();
+        let asked = call(transport, node, kind, message, Body::empty(), NODE_TIMEOUT).await;
+        asked.map(|(reply, _)| reply)
     }
 
     /// Asks `node` from now on; `false` where it is asked already.

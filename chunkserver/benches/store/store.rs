@@ -173,6 +173,7 @@ async fn delete_one(carrier: Arc<InProcess>, counter: u64) -> Result<()> {
         incarnation: LIFE.value(),
         chunk_id: chunk_id(counter),
         shard_index: 0,
+        stray_epoch: 0,
     };
     let kind = RequestKind::DeleteShard;
     call::<DeleteShardReply>(&*carrier, SERVER, kind, &delete, Body::empty(), PATIENCE).await?;

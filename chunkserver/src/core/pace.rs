@@ -22,6 +22,11 @@ impl Pace {
         }
     }
 
+    /// From now on so many.
+    pub(crate) fn change(&mut self, bytes_per_second: u64) {
+        self.bytes_per_second = bytes_per_second;
+    }
+
     /// After `bytes` were done at `now`, a time since any fixed moment: how long to wait before more is done.
     pub(crate) fn handle_done(&mut self, bytes: u64, now: Duration) -> Duration {
         if self.bytes_per_second == 0 {

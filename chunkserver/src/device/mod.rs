@@ -21,7 +21,7 @@ use std::{
 
 use cairn_common::limits::{DEVICE_QUEUE_MAX, DEVICE_READS_MAX, DEVICE_RESERVE_BYTES, DEVICE_WRITES_MAX};
 use cairn_transport::Body;
-use rustix::fd::OwnedFd;
+use rustix::{fd::OwnedFd, io::Errno};
 
 pub(crate) use self::put::PutError;
 use self::{
@@ -38,6 +38,7 @@ use crate::{
         payload_len, random_salt,
     },
     metrics::DeviceMetrics,
+    opening::Opening,
     shard::{ListedShard, ShardDescription, ShardKey, ShardPage, StoredShard},
     store::{StoreError, StoreStatus},
     superblock::{DeviceIdentity, open_superblock},
@@ -147,6 +148,8 @@ pub(crate) struct DeviceStore {
     read_budget: Budget,
     write_budget: Budget,
     engine: Arc<Engine>,
+    opening: Opening,
+    root: OwnedFd,
     _lock: OwnedFd,
 }
 
@@ -157,6 +160,7 @@ impl DeviceStore {
         let root =
             directory::open(&config.path).map_err(|errno| format!("cannot open the device's directory: {errno}"))?;
         let lock = open_superblock(&root, &config.identity).map_err(|error| error.to_string())?;
+        let opening = Opening::mark(&root, drawn_number())?;
         let settings = config.settings;
         let device = config.identity.device;
         let metrics = config.metrics.clone();
@@ -183,6 +187,8 @@ impl DeviceStore {
             read_budget: Budget::new(settings.memory_bytes / TRANSFER_SHARE),
             write_budget: Budget::new(settings.memory_bytes / TRANSFER_SHARE),
             engine,
+            opening,
+            root,
             _lock: lock,
         })
     }
@@ -229,6 +235,11 @@ impl DeviceStore {
         metrics.read_bytes.inc_by(shard.payload.len() as u64);
         metrics.read_seconds.observe(started.elapsed().as_secs_f64());
         Ok(shard)
+    }
+
+    /// Notes that the metadata service knows of this opening. Blocks.
+    pub(crate) fn confirm_opening(&self) -> Result<(), Errno> {
+        self.opening.confirm(&self.root)
     }
 
     /// Reads a whole shard and remembers it to be damaged where it is: another put takes its place then.
@@ -295,6 +306,7 @@ impl DeviceStore {
             used_bytes: holdings.usage.live_bytes,
             corrupt_shards: holdings.usage.damaged.into(),
             scrub_finished_ms: holdings.scrub.finished_ms,
+            opening: (self.opening.number, self.opening.before),
         }
     }
 }
@@ -367,4 +379,10 @@ fn try_open_engine(config: &OpenConfig) -> Result<Engine, OpenError> {
     } = recovered;
     tracing::info!(%device, records, cut, unreadable, "the device is open");
     Ok(engine)
+}
+
+fn drawn_number() -> u64 {
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).expect("the operating system gives randomness");
+    u64::from_le_bytes(number)
 }

@@ -234,6 +234,7 @@ impl Store {
             incarnation: 1,
             chunk_id: chunk.id.clone(),
             shard_index: shard as u32,
+            stray_epoch: 0,
         };
         let patience = Duration::from_secs(10);
         let deleted = call::<DeleteShardReply>(

@@ -73,6 +73,8 @@ async fn a_server_replaces_a_lost_and_a_damaged_shard() {
             incarnation: 1,
             holders: MapMessage::from(&*store.map()).devices,
             servers: Vec::new(),
+            epoch: 1,
+            rate_mib: 0,
         };
         let patience = Duration::from_secs(20);
         let kind = RequestKind::RepairShard;

@@ -6,7 +6,10 @@
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
-use super::object::Chunk;
+use super::{
+    inventory::{ExpectedPage, ExpectedQuery, JudgeQuery, Verdicts},
+    object::Chunk,
+};
 
 /// A change of chunk records. It takes no sequence: sent again it changes nothing more.
 #[derive(Clone, PartialEq, Message)]
@@ -22,7 +25,7 @@ pub enum ChunkChange {
     /// Shards that were found missing or damaged.
     #[prost(message, tag = "1")]
     Report(ReportShards),
-    /// Shards that were made again or moved.
+    /// Shards that were made again or moved. Only the metadata server gives it.
     #[prost(message, tag = "2")]
     Repaired(RepairDone),
     /// Looks for chunks that still lie where a group lay before its row changed. Only the metadata server gives it.
@@ -34,8 +37,8 @@ impl ChunkCommand {
     /// Whether only the metadata server itself may give the command.
     pub const fn is_internal(&self) -> bool {
         match &self.change {
-            Some(ChunkChange::MoveStep(_)) => true,
-            None | Some(ChunkChange::Report(_) | ChunkChange::Repaired(_)) => false,
+            Some(ChunkChange::MoveStep(_) | ChunkChange::Repaired(_)) => true,
+            None | Some(ChunkChange::Report(_)) => false,
         }
     }
 }
@@ -63,12 +66,16 @@ pub struct ReportShards {
     pub shards: Vec<ShardPlace>,
 }
 
-/// Says where repaired shards now lie, whole and synced. Those of chunks that are unknown or garbage are passed over.
+/// Says where repaired shards now lie, whole and synced: each on its place in the row in force, or where it lay before. Those of
+/// chunks that are unknown or garbage are passed over.
 #[derive(Clone, PartialEq, Message)]
 pub struct RepairDone {
     /// The shards.
     #[prost(message, repeated, tag = "1")]
     pub shards: Vec<ShardPlace>,
+    /// The map that they were made for; refused where another is in force, which may want them elsewhere.
+    #[prost(uint64, tag = "2")]
+    pub epoch: u64,
 }
 
 /// Looks at the next chunks of a group whose row has changed and queues those that still lie on a former row. When a walk
@@ -101,7 +108,7 @@ pub struct ChunkOutcome {
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkQuery {
     /// What is asked.
-    #[prost(oneof = "ChunkQuestion", tags = "1, 2, 3")]
+    #[prost(oneof = "ChunkQuestion", tags = "1, 2, 3, 4, 5")]
     pub question: Option<ChunkQuestion>,
 }
 
@@ -117,6 +124,12 @@ pub enum ChunkQuestion {
     /// The chunk of this id, 16 bytes.
     #[prost(bytes = "bytes", tag = "3")]
     Chunk(Bytes),
+    /// What is to become of shards on a device.
+    #[prost(message, tag = "4")]
+    Judge(JudgeQuery),
+    /// Which shards a device should have.
+    #[prost(message, tag = "5")]
+    Expected(ExpectedQuery),
 }
 
 /// A page of a queue.
@@ -134,7 +147,7 @@ pub struct PageQuery {
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkAnswer {
     /// The answer, of the kind of the question.
-    #[prost(oneof = "ChunkReply", tags = "1, 2, 3")]
+    #[prost(oneof = "ChunkReply", tags = "1, 2, 3, 4, 5")]
     pub reply: Option<ChunkReply>,
 }
 
@@ -150,6 +163,12 @@ pub enum ChunkReply {
     /// A chunk.
     #[prost(message, tag = "3")]
     Chunk(ChunkInfo),
+    /// What is to become of shards.
+    #[prost(message, tag = "4")]
+    Verdicts(Verdicts),
+    /// Shards that a device should have.
+    #[prost(message, tag = "5")]
+    Expected(ExpectedPage),
 }
 
 /// A page of the repair queue.

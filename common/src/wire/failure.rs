@@ -54,4 +54,6 @@ pub enum FailureCode {
     Unsupported = 12,
     /// The bucket does not lie in the Raft group that the request names: fetch the group table again.
     WrongGroup = 13,
+    /// The request was thought out for a map that is no longer in force: judge again by the present one.
+    WrongEpoch = 14,
 }

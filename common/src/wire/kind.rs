@@ -131,7 +131,9 @@ impl RequestKind {
         match self {
             Self::MetadataWrite | Self::MetadataRead | Self::MetadataWrites => Roles::MEMBER,
             Self::ServerReport => Roles::of(&[Role::Chunkserver]),
-            Self::PutShard | Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver]),
+            Self::PutShard => Roles::of(&[Role::Client, Role::Chunkserver]),
+            // The metadata service asks whether a shard is there before it has a stray deleted.
+            Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver, Role::Metadata]),
             Self::DeleteShard | Self::RepairShard => Roles::of(&[Role::Metadata]),
             Self::ListShards => Roles::of(&[Role::Metadata, Role::Operator]),
             Self::DeviceStatus | Self::Hello | Self::RenewCertificate | Self::Revocations | Self::GroupStatus => {

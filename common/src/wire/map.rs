@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message;
 
 use crate::{
-    cluster_map::{ClusterMap, Device, DomainLevel, Row},
+    cluster_map::{ClusterMap, Device, DomainLevel, Row, Upkeep},
     envelope::Record,
     ids::{DeviceId, Epoch, Incarnation, NodeId},
     limits::WIDTH_MAX,
@@ -44,6 +44,18 @@ pub struct MapMessage {
     /// What the failure domains are: 0 devices, 1 disks, 2 hosts, 3 racks, 4 zones.
     #[prost(uint32, tag = "7")]
     pub domain_level: u32,
+    /// Devices that the service put out because they stayed down.
+    #[prost(uint32, repeated, tag = "8")]
+    pub given_up: Vec<u32>,
+    /// Seconds after which a device that stays down is put out; 0 is never.
+    #[prost(uint32, tag = "9")]
+    pub out_after_s: u32,
+    /// Whether shards that only have to move stay where they are.
+    #[prost(bool, tag = "10")]
+    pub moves_paused: bool,
+    /// MiB a second that a chunkserver may read for repairs and moves; 0 leaves it to the server.
+    #[prost(uint32, tag = "11")]
+    pub rate_mib: u32,
 }
 
 /// One device.
@@ -106,6 +118,10 @@ impl From<&ClusterMap> for MapMessage {
             default_data_shards: shards(map, Redundancy::data_shards),
             default_parity_shards: shards(map, Redundancy::parity_shards),
             domain_level: map.domain_level as u32,
+            given_up: map.given_up.iter().map(|id| id.value()).collect(),
+            out_after_s: map.upkeep.out_after_s,
+            moves_paused: map.upkeep.moves_paused,
+            rate_mib: map.upkeep.rate_mib,
         }
     }
 }
@@ -148,6 +164,12 @@ impl TryFrom<MapMessage> for ClusterMap {
             rows,
             domain_level: level.ok_or(MapError::Inconsistent("the failure domains are of an unknown level"))?,
             default_redundancy,
+            given_up: message.given_up.into_iter().map(DeviceId::new).collect(),
+            upkeep: Upkeep {
+                out_after_s: message.out_after_s,
+                moves_paused: message.moves_paused,
+                rate_mib: message.rate_mib,
+            },
         })
     }
 }
@@ -199,6 +221,12 @@ mod tests {
             rows,
             domain_level: DomainLevel::Host,
             default_redundancy: Redundancy::erasure_coded(4, 2).ok(),
+            given_up: [DeviceId::new(2)].into(),
+            upkeep: Upkeep {
+                out_after_s: 600,
+                moves_paused: true,
+                rate_mib: 64,
+            },
         }
     }
 

@@ -14,6 +14,7 @@ pub mod file;
 pub mod gathered;
 pub mod group;
 pub mod head;
+pub mod inventory;
 pub mod kind;
 pub mod lock;
 pub mod map;

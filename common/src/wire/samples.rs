@@ -13,6 +13,7 @@ mod commands;
 mod families;
 mod files;
 mod groups;
+mod inventories;
 mod nodes;
 mod objects;
 mod queries;
@@ -38,6 +39,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("gathered", include_str!("gathered.rs")),
     ("group", include_str!("group.rs")),
     ("head", include_str!("head.rs")),
+    ("inventory", include_str!("inventory.rs")),
     ("kind", include_str!("kind.rs")),
     ("lock", include_str!("lock.rs")),
     ("map", include_str!("map.rs")),
@@ -92,6 +94,7 @@ fn samples() -> Vec<Sample> {
         families::chunks(),
         families::chunk_answers(),
         families::feeds(),
+        inventories::samples(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),

@@ -17,6 +17,12 @@ pub struct ServerReport {
     /// How its devices are.
     #[prost(message, repeated, tag = "2")]
     pub devices: Vec<DeviceStatus>,
+    /// Drawn at random by each process that is the server: two at once are a server and its copy.
+    #[prost(uint64, tag = "3")]
+    pub run: u64,
+    /// Whether it ends now: it is not to be waited for.
+    #[prost(bool, tag = "4")]
+    pub is_leaving: bool,
 }
 
 /// The answer to a [`ServerReport`].
@@ -25,6 +31,23 @@ pub struct ServerReportReply {
     /// Whom to tell from now on.
     #[prost(message, optional, tag = "1")]
     pub group: Option<GroupMembers>,
+    /// Devices that are not to be served.
+    #[prost(message, repeated, tag = "2")]
+    pub refused: Vec<RefusedDevice>,
+    /// Whether the replicated state holds what the server says of itself.
+    #[prost(bool, tag = "3")]
+    pub is_registered: bool,
+}
+
+/// A device that contradicts what the cluster knows of it.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct RefusedDevice {
+    /// Its number.
+    #[prost(uint32, tag = "1")]
+    pub device: u32,
+    /// For a person: why.
+    #[prost(string, tag = "2")]
+    pub reason: String,
 }
 
 /// A chunkserver.
@@ -80,6 +103,12 @@ pub struct HeldDevice {
     /// The disk under it, as far as its server can tell.
     #[prost(string, tag = "4")]
     pub disk: String,
+    /// The number that its newest opening drew; 0 where it could not be opened.
+    #[prost(fixed64, tag = "5")]
+    pub opening: u64,
+    /// That of the opening before; 0 at the first. An old copy of a device knows the newest opening by neither.
+    #[prost(fixed64, tag = "6")]
+    pub opening_before: u64,
 }
 
 /// Writes down who a chunkserver is. Only the metadata service gives it, upon a report.

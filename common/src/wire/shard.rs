@@ -96,6 +96,12 @@ pub struct RepairShard {
     /// Where their servers are called; none of those that every carrier knows.
     #[prost(message, repeated, tag = "6")]
     pub servers: Vec<ServerAddress>,
+    /// Of the map that wants the shard there: whoever wants it gone by an older one is not heeded from now on.
+    #[prost(uint64, tag = "7")]
+    pub epoch: u64,
+    /// MiB a second that the server may read for such work; 0 leaves it to the server.
+    #[prost(uint32, tag = "8")]
+    pub rate_mib: u32,
 }
 
 /// The shard is synced.
@@ -106,7 +112,8 @@ pub struct RepairShardReply {
     pub read_bytes: u64,
 }
 
-/// Deletes a shard; deleting one that is not there succeeds.
+/// Deletes a shard; deleting one that is not there succeeds. A stray is kept where the device was given a copy of anything under a
+/// later map: answered by [`FailureCode::WrongEpoch`](super::failure::FailureCode::WrongEpoch).
 #[derive(Clone, PartialEq, Message)]
 pub struct DeleteShard {
     /// The device.
@@ -121,6 +128,9 @@ pub struct DeleteShard {
     /// Which shard of the chunk, from 0.
     #[prost(uint32, tag = "4")]
     pub shard_index: u32,
+    /// Of a stray, whose chunk lies elsewhere: the map by which it does. 0 for a shard whose chunk is gone for good.
+    #[prost(uint64, tag = "5")]
+    pub stray_epoch: u64,
 }
 
 /// The shard is gone for good.
@@ -211,4 +221,10 @@ pub struct DeviceStatus {
     /// When the last whole pass of the scrub ended, in milliseconds since 1970; 0 before the first has.
     #[prost(uint64, tag = "10")]
     pub scrub_finished_ms: u64,
+    /// The number that its newest opening drew; 0 where it could not be opened.
+    #[prost(fixed64, tag = "11")]
+    pub opening: u64,
+    /// That of the opening before; 0 at the first.
+    #[prost(fixed64, tag = "12")]
+    pub opening_before: u64,
 }

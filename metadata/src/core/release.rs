@@ -26,7 +26,7 @@ use crate::record::{
     inode::{self, InodeRecord},
     key::KeyWriter,
     part::{self, PartRecord},
-    session as session_record, xattr,
+    xattr,
 };
 
 /// A chunk that no file refers to and no reader may still be reading.
@@ -386,19 +386,4 @@ pub(crate) fn forget(tx: &mut Tx<'_>, forget: &ForgetChunks) -> Result<Outcome, 
         }
     }
     Ok(done())
-}
-
-/// Whether no record refers to a chunk and nobody can commit it any more.
-pub fn is_orphan(view: &dyn View, id: ChunkId) -> Result<bool, ViewError> {
-    let Some(DeletionPermit { .. }) = permit::deletion(view)? else {
-        return Ok(false);
-    };
-    if view.get(Family::Chunk, &chunk::key(id))?.is_some() {
-        return Ok(false);
-    }
-    let session = read_record(view, Family::Session, &session_record::key(id.session))?;
-    match session {
-        Some(session_record::SessionRecord { settled_below, .. }) => Ok(id.counter < settled_below),
-        None => Ok(session::was_opened(&session::store(view)?, id.session)),
-    }
 }

@@ -19,7 +19,7 @@ use cairn_common::{
 
 use super::{
     chunk::{self, malformed},
-    map, session,
+    inventory, map, session,
     tx::{ApplyError, Tx, missing, open_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -79,7 +79,14 @@ pub(crate) fn requeue(
 pub(crate) fn apply(tx: &mut Tx<'_>, command: &ChunkCommand) -> Result<Outcome, ApplyError> {
     let outcome = match &command.change {
         Some(ChunkChange::Report(report)) => each(tx, &report.shards, report_shard)?,
-        Some(ChunkChange::Repaired(done)) => each(tx, &done.shards, repaired_shard)?,
+        Some(ChunkChange::Repaired(done)) => {
+            let present = session::store(tx)?.map.unwrap_or_default().epoch;
+            if done.epoch != present {
+                let detail = format!("the shards were made for map {}, and {present} is in force", done.epoch);
+                return Err(refuse(ErrorCode::EpochMismatch, detail));
+            }
+            each(tx, &done.shards, repaired_shard)?
+        }
         Some(ChunkChange::MoveStep(step)) => move_step(tx, step)?,
         None => return Err(malformed("no change")),
     };
@@ -143,12 +150,10 @@ fn report_shard(shard: &Shard<'_>) -> Result<Option<ChunkRecord>, ApplyError> {
 }
 
 fn repaired_shard(shard: &Shard<'_>) -> Result<Option<ChunkRecord>, ApplyError> {
-    if !shard.map.devices.contains_key(&shard.device) {
-        let detail = format!(
-            "the cluster map holds no device {}: fetch it and repair again",
-            shard.device
-        );
-        return Err(refuse(ErrorCode::EpochMismatch, detail));
+    let wanted = chunk::present_row(shard.map, shard.id, &shard.before)?;
+    // A shard anywhere else may be on its way out, as a stray.
+    if ![shard.location[shard.index], wanted[shard.index]].contains(&shard.device) {
+        return Err(malformed("a shard that was made where it does not belong"));
     }
     let mut after = shard.before.clone();
     let Some(chunk) = &mut after.chunk else { return Ok(None) };
@@ -299,6 +304,8 @@ pub(crate) fn answer(view: &dyn View, query: &ChunkQuery) -> Result<ChunkAnswer,
             let record = record.ok_or_else(|| refuse(ErrorCode::NoSuchChunk, format!("there is no chunk {id}")))?;
             ChunkReply::Chunk(info(view, &store, &map, id, record)?)
         }
+        Some(ChunkQuestion::Judge(query)) => ChunkReply::Verdicts(inventory::verdicts(view, query)?),
+        Some(ChunkQuestion::Expected(query)) => ChunkReply::Expected(inventory::expected_page(view, query)?),
         None => return Err(malformed("no question")),
     };
     Ok(ChunkAnswer { reply: Some(reply) })

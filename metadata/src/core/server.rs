@@ -1,7 +1,7 @@
 //! Chunkservers in the state: who they are, as they last said.
 //!
-//! Invariant: a device is held by one server at most, and the lives that it is said to be in never go back: an old copy of a
-//! device is refused.
+//! Invariant: a device is held by one server at most, the lives that it is said to be in never go back, and the openings of one life
+//! follow each other: an old copy of a device is refused.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use cairn_common::{
     limits,
     wire::{
         command::{ErrorCode, Outcome},
-        server::{HeldDevice, RegisterServer, ServerInfo, ServerState, ServersPage},
+        server::{HeldDevice, RefusedDevice, RegisterServer, ServerInfo, ServerState, ServersPage},
     },
 };
 
@@ -62,30 +62,49 @@ pub(crate) fn check(server: &ServerInfo, known: &[ServerInfo]) -> Result<(), App
         let detail = format!("a cluster has at most {} chunkservers", limits::SERVERS_MAX);
         return Err(refuse(ErrorCode::LimitExceeded, detail));
     }
+    match refused_devices(server, known).into_iter().next() {
+        Some(refused) => Err(refuse(ErrorCode::Malformed, refused.reason)),
+        None => Ok(()),
+    }
+}
+
+/// The devices of a server that contradict what is known of them, each with the reason.
+pub fn refused_devices(server: &ServerInfo, known: &[ServerInfo]) -> Vec<RefusedDevice> {
     let mut holders: BTreeMap<u32, (u64, &HeldDevice)> = BTreeMap::new();
     for other in known {
         holders.extend(other.devices.iter().map(|device| (device.id, (other.node, device))));
     }
-    for device in &server.devices {
-        let Some((holder, before)) = holders.get(&device.id) else {
-            continue;
-        };
-        if *holder != server.node {
-            let detail = format!(
-                "device {} is that of server {holder}: it cannot be served by server {} too",
-                device.id, server.node
-            );
-            return Err(refuse(ErrorCode::Malformed, detail));
-        }
-        if device.incarnation < before.incarnation {
-            let detail = format!(
-                "device {} is in life {}, and was in life {} before: an old copy of it is not served",
-                device.id, device.incarnation, before.incarnation
-            );
-            return Err(refuse(ErrorCode::Malformed, detail));
-        }
+    let refused = |device: &HeldDevice| {
+        let (holder, before) = holders.get(&device.id)?;
+        let reason = contradiction(server.node, device, *holder, before)?;
+        let device = device.id;
+        Some(RefusedDevice { device, reason })
+    };
+    server.devices.iter().filter_map(refused).collect()
+}
+
+fn contradiction(node: u64, device: &HeldDevice, holder: u64, before: &HeldDevice) -> Option<String> {
+    let id = device.id;
+    if holder != node {
+        return Some(format!(
+            "device {id} is that of server {holder}: it cannot be served by server {node} too"
+        ));
     }
-    Ok(())
+    let (life, last) = (device.incarnation, before.incarnation);
+    if life < last {
+        return Some(format!(
+            "device {id} is in life {life}, and was in life {last} before: an old copy of it is not served"
+        ));
+    }
+    // One that cannot be opened tells no number.
+    let follows = [device.opening, device.opening_before].contains(&before.opening);
+    let is_told = life == last && device.opening != 0 && before.opening != 0;
+    (is_told && !follows).then(|| {
+        format!(
+            "device {id} was opened since this copy of it was made: an old copy is not served; where the newer one is lost, empty \
+             the directory and give it a new life with `cairn chunkserver replace-device`"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -119,5 +138,23 @@ mod tests {
         assert!(check(&server(4, &[(1025, 1)]), &known).is_ok());
         assert!(refusal(check(&server(3, &[(513, 1)]), &known)).contains("that of server 2"));
         assert!(refusal(check(&server(2, &[(514, 2)]), &known)).contains("old copy"));
+    }
+
+    #[test]
+    fn openings_of_a_life_follow_each_other() {
+        let opened = |life, opening, opening_before| {
+            let mut server = server(2, &[(513, life)]);
+            (server.devices[0].opening, server.devices[0].opening_before) = (opening, opening_before);
+            server
+        };
+        let known = [opened(3, 80, 70)];
+        for taken in [opened(3, 80, 70), opened(3, 90, 80), opened(3, 0, 0), opened(4, 5, 0)] {
+            assert_eq!(refused_devices(&taken, &known), []);
+        }
+        for old in [opened(3, 70, 60), opened(3, 95, 70)] {
+            assert!(refusal(check(&old, &known)).contains("replace-device"));
+        }
+        let never_opened = [opened(3, 0, 0)];
+        assert_eq!(refused_devices(&opened(3, 1, 0), &never_opened), []);
     }
 }

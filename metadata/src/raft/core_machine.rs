@@ -3,7 +3,7 @@
 //! Invariant: nothing is added here.
 
 use cairn_common::{
-    ids::{ChunkId, SessionId},
+    ids::{ChunkId, DeviceId, SessionId},
     wire::{
         command::EntryBatch,
         query::{Query, ReadReply},
@@ -12,7 +12,7 @@ use cairn_common::{
 
 use super::machine::Machine;
 use crate::core::{
-    self, Applied, DeletableChunk,
+    self, Applied, DeletableChunk, Expected, ShardId, Verdict,
     view::{View, ViewError},
 };
 
@@ -32,8 +32,19 @@ impl Machine for CoreMachine {
         core::deletable_chunks(view, limit)
     }
 
-    fn is_orphan(&self, view: &dyn View, id: ChunkId) -> Result<bool, ViewError> {
-        core::is_orphan(view, id)
+    fn judge(&self, view: &dyn View, device: DeviceId, shards: &[ShardId]) -> Result<Vec<Verdict>, ViewError> {
+        core::judge(view, device, shards)
+    }
+
+    fn expected(
+        &self,
+        view: &dyn View,
+        device: DeviceId,
+        after: Option<ChunkId>,
+        through: Option<ChunkId>,
+        limit: usize,
+    ) -> Result<Expected, ViewError> {
+        core::expected(view, device, after, through, limit)
     }
 
     fn live_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError> {

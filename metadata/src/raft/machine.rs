@@ -4,7 +4,7 @@
 //! deterministic and does no I/O but through the view.
 
 use cairn_common::{
-    ids::{ChunkId, SessionId},
+    ids::{ChunkId, DeviceId, SessionId},
     wire::{
         command::EntryBatch,
         query::{Query, ReadReply},
@@ -12,7 +12,7 @@ use cairn_common::{
 };
 
 use crate::core::{
-    Applied, DeletableChunk,
+    Applied, DeletableChunk, Expected, ShardId, Verdict,
     view::{View, ViewError},
 };
 
@@ -27,8 +27,18 @@ pub(crate) trait Machine: Send + Sync + 'static {
     /// Chunks whose shards may be deleted, at most `limit`.
     fn deletable_chunks(&self, view: &dyn View, limit: usize) -> Result<Vec<DeletableChunk>, ViewError>;
 
-    /// Whether nobody can ever commit this chunk and no record refers to it.
-    fn is_orphan(&self, view: &dyn View, id: ChunkId) -> Result<bool, ViewError>;
+    /// What is to become of each of the shards on a device.
+    fn judge(&self, view: &dyn View, device: DeviceId, shards: &[ShardId]) -> Result<Vec<Verdict>, ViewError>;
+
+    /// The shards that a device should have of chunks behind one and up to another, out of at most `limit` records.
+    fn expected(
+        &self,
+        view: &dyn View,
+        device: DeviceId,
+        after: Option<ChunkId>,
+        through: Option<ChunkId>,
+        limit: usize,
+    ) -> Result<Expected, ViewError>;
 
     /// Sessions that have not ended.
     fn live_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError>;

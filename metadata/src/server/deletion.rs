@@ -1,27 +1,23 @@
-//! Deletes shards from devices, for the garbage and the inventory workers.
+//! Deletes shards from devices, for the workers that prove that they may go.
 //!
 //! It must never decide that a shard may go: its callers do, each by its own proof. Invariant: a deletion counts as done
 //! only when the device's server said so, or said that there is no such shard.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::ClusterMap,
-    ids::{ChunkId, DeviceId},
+    ids::DeviceId,
     wire::{
         failure::FailureCode,
         kind::RequestKind,
-        query::{Answer, MapQuery, Query},
         shard::{DeleteShard, DeleteShardReply},
     },
 };
 use cairn_transport::{Body, CallError, Transport, call};
 
-use crate::{
-    core::view::ViewError,
-    raft::{Machine, RaftNode},
-};
+use crate::core::ShardId;
 
 /// How long a device may take to delete a shard.
 const DELETE_DEADLINE: Duration = Duration::from_secs(10);
@@ -37,20 +33,29 @@ pub(super) enum DeleteError {
     Call(#[from] CallError),
 }
 
+/// A shard that is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Doomed {
+    pub(super) device: DeviceId,
+    pub(super) shard: ShardId,
+    /// Of a stray, the map by which it is one; 0 for a shard whose chunk is gone for good.
+    pub(super) stray_epoch: u64,
+}
+
 /// Deletes one shard.
 pub(super) async fn delete_shard(
     transport: &dyn Transport,
     map: &ClusterMap,
-    device: DeviceId,
-    chunk: ChunkId,
-    shard_index: u32,
+    doomed: Doomed,
 ) -> Result<(), DeleteError> {
+    let (device, (chunk, shard_index)) = (doomed.device, doomed.shard);
     let holder = map.devices.get(&device).ok_or(DeleteError::UnknownDevice(device))?;
     let message = DeleteShard {
         device: device.value(),
         incarnation: holder.incarnation.value(),
         chunk_id: Bytes::copy_from_slice(&chunk.to_bytes()),
         shard_index,
+        stray_epoch: doomed.stray_epoch,
     };
     let kind = RequestKind::DeleteShard;
     let answer =
@@ -60,20 +65,4 @@ pub(super) async fn delete_shard(
         Err(CallError::Failed(failure)) if failure.code() == FailureCode::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// The cluster map of the local state, where there is one.
-pub(super) fn local_map(node: &RaftNode, machine: &Arc<dyn Machine>) -> Result<Option<ClusterMap>, ViewError> {
-    let query = Query::Map(MapQuery {});
-    let reply = node
-        .state()
-        .read(|view, applied| machine.answer(view, applied.index(), &query))?;
-    let Some(Answer::Map(message)) = reply.answer else {
-        return Ok(None);
-    };
-    let map = ClusterMap::try_from(message);
-    map.map(Some).map_err(|error| ViewError::Corrupt {
-        family: "system",
-        detail: error.to_string(),
-    })
 }

@@ -18,18 +18,13 @@ use futures::{StreamExt, future::join_all, stream};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    deletion::{delete_shard, local_map},
-    metrics::{Metrics, gauge_value},
-    proposer::{Proposer, SubmitError},
+    deletion::{Doomed, delete_shard},
+    local::RoundError,
+    metrics::gauge_value,
     retries::Retries,
+    service::Inner,
 };
-use crate::{
-    core::{
-        DeletableChunk,
-        view::{View, ViewError},
-    },
-    raft::{Machine, RaftNode},
-};
+use crate::core::DeletableChunk;
 
 /// Chunks deleted at once; each has up to `WIDTH_MAX` shards under way.
 const CHUNKS_IN_PARALLEL: usize = 4;
@@ -42,20 +37,9 @@ const TROUBLE_WAIT: Duration = Duration::from_secs(60);
 
 /// What the worker needs.
 pub(super) struct GarbageWorker {
-    pub(super) node: RaftNode,
-    pub(super) machine: Arc<dyn Machine>,
+    pub(super) inner: Arc<Inner>,
     pub(super) transport: Arc<dyn Transport>,
-    pub(super) proposer: Proposer,
-    pub(super) metrics: Metrics,
     pub(super) interval: Duration,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum RoundError {
-    #[error(transparent)]
-    View(#[from] ViewError),
-    #[error(transparent)]
-    Submit(#[from] SubmitError),
 }
 
 impl GarbageWorker {
@@ -83,7 +67,7 @@ impl GarbageWorker {
         // Deletes come in swarms: one look serves many of them.
         tokio::time::sleep(GATHER_WAIT.min(self.interval)).await;
         // Either way out of the wait is a reason to look again.
-        let _ = timeout(self.interval, self.node.progress().garbage_due()).await;
+        let _ = timeout(self.interval, self.inner.node.progress().garbage_due()).await;
     }
 
     /// One bounded round; whether there may be more to do at once.
@@ -91,9 +75,10 @@ impl GarbageWorker {
         let released = self.release().await?;
         let limit = GARBAGE_STEP_MAX + retries.len();
         let chunks = self
-            .read(move |machine, view| machine.deletable_chunks(view, limit))
+            .inner
+            .read_state(move |machine, view, _| machine.deletable_chunks(view, limit))
             .await?;
-        self.metrics.garbage_pending.set(gauge_value(chunks.len()));
+        self.inner.metrics.garbage_pending.set(gauge_value(chunks.len()));
         retries.keep_only(&chunks.iter().map(|chunk| chunk.id).collect());
         let due: Vec<_> = chunks
             .into_iter()
@@ -102,7 +87,7 @@ impl GarbageWorker {
         if due.is_empty() {
             return Ok(released);
         }
-        let Some(map) = local_map(&self.node, &self.machine)? else {
+        let Some(map) = self.inner.local_map().await? else {
             return Ok(false);
         };
         let deleted = self.delete(due, &map, retries, now).await;
@@ -110,29 +95,20 @@ impl GarbageWorker {
             return Ok(released);
         }
         self.forget(&deleted).await?;
-        retries.forget(&deleted);
-        self.metrics.chunks_deleted.inc_by(deleted.len() as u64);
+        deleted.iter().for_each(|id| retries.forget(*id));
+        self.inner.metrics.chunks_deleted.inc_by(deleted.len() as u64);
         Ok(true)
-    }
-
-    /// Reads the state on another thread: the database is given what is pending first.
-    async fn read<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&dyn Machine, &dyn View) -> Result<T, ViewError> + Send + 'static,
-    ) -> Result<T, ViewError> {
-        let (node, machine) = (self.node.clone(), Arc::clone(&self.machine));
-        let read = move || node.state().read(|view, _| ask(&*machine, view));
-        let joined = tokio::task::spawn_blocking(read).await;
-        joined.unwrap_or_else(|error| Err(ViewError::Storage(format!("the read has died: {error}"))))
     }
 
     async fn release(&self) -> Result<bool, RoundError> {
         for taken in 0..RELEASES_PER_ROUND {
-            if !self.read(|machine, view| machine.release_pending(view)).await? {
+            let is_pending = self.inner.read_state(|machine, view, _| machine.release_pending(view));
+            if !is_pending.await? {
                 return Ok(taken > 0);
             }
             let steps = u32::try_from(GARBAGE_STEP_MAX).unwrap_or(u32::MAX);
-            self.proposer
+            self.inner
+                .proposer
                 .submit_own(Command::ReleaseStep(ReleaseStep { steps }))
                 .await?;
         }
@@ -164,7 +140,14 @@ impl GarbageWorker {
 
     async fn delete_chunk(&self, chunk: &DeletableChunk, map: &ClusterMap) -> bool {
         let shards = chunk.shards.iter();
-        let deletions = shards.map(|(device, index)| delete_shard(&*self.transport, map, *device, chunk.id, *index));
+        let deletions = shards.map(|(device, index)| {
+            let doomed = Doomed {
+                device: *device,
+                shard: (chunk.id, *index),
+                stray_epoch: 0,
+            };
+            delete_shard(&*self.transport, map, doomed)
+        });
         let mut is_gone = true;
         for outcome in join_all(deletions).await {
             if let Err(error) = outcome {
@@ -177,7 +160,8 @@ impl GarbageWorker {
 
     async fn forget(&self, chunks: &[ChunkId]) -> Result<(), RoundError> {
         let chunk_ids = chunks.iter().map(|id| Bytes::copy_from_slice(&id.to_bytes())).collect();
-        self.proposer
+        self.inner
+            .proposer
             .submit_own(Command::ForgetChunks(ForgetChunks { chunk_ids }))
             .await?;
         Ok(())

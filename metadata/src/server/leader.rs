@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, probe, repairs::RepairWorker,
-    service::Inner, uploads::UploadsWorker,
+    config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, keeper::KeeperWorker, probe,
+    repairs::RepairWorker, service::Inner, uploads::UploadsWorker,
 };
 
 /// Time between looks at whether this member may answer, while it may, and while it may not.
@@ -42,7 +42,7 @@ pub(super) async fn attend(inner: Arc<Inner>) {
     for look in 0_u32.. {
         if look.is_multiple_of(ANNOUNCE_EVERY) {
             inner.node.announce_addresses();
-            inner.announce_servers();
+            inner.announce_servers().await;
         }
         let passed = timeout(LOOK_DEADLINE, inner.barrier.pass()).await;
         let is_ready = matches!(passed, Ok(Ok(()))) && inner.health.check().is_ok();
@@ -84,27 +84,19 @@ fn start(work: &mut JoinSet<()>, inner: &Arc<Inner>, config: &MetadataConfig, tr
         inner.metrics.clone(),
     ));
     let garbage = GarbageWorker {
-        node: node.clone(),
-        machine: Arc::clone(machine),
+        inner: Arc::clone(inner),
         transport: Arc::clone(transport),
-        proposer: inner.proposer.clone(),
-        metrics: inner.metrics.clone(),
         interval: config.garbage_interval,
     };
     work.spawn(garbage.run());
     let inventory = InventoryWorker {
-        node: node.clone(),
-        machine: Arc::clone(machine),
+        inner: Arc::clone(inner),
         transport: Arc::clone(transport),
-        barrier: inner.barrier.clone(),
-        metrics: inner.metrics.clone(),
         schedule: config.inventory,
     };
     work.spawn(inventory.run());
     let uploads = UploadsWorker {
-        node: node.clone(),
-        machine: Arc::clone(machine),
-        proposer: inner.proposer.clone(),
+        inner: Arc::clone(inner),
     };
     work.spawn(uploads.run());
     let repairs = RepairWorker {
@@ -112,5 +104,9 @@ fn start(work: &mut JoinSet<()>, inner: &Arc<Inner>, config: &MetadataConfig, tr
         transport: Arc::clone(transport),
     };
     work.spawn(repairs.run());
+    let keeper = KeeperWorker {
+        inner: Arc::clone(inner),
+    };
+    work.spawn(keeper.run());
     work.spawn(probe::run(Arc::clone(inner), config.probe_every));
 }

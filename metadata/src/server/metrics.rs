@@ -47,6 +47,10 @@ pub struct Metrics {
     pub inventory_shards: Counter<u64, AtomicU64>,
     /// Shards deleted because nothing refers to them and nothing ever can.
     pub orphans_deleted: Counter<u64, AtomicU64>,
+    /// Shards deleted because they were left behind where their chunk does not lie any more.
+    pub strays_deleted: Counter<u64, AtomicU64>,
+    /// Shards that inventories found missing or damaged.
+    pub shards_missed: Counter<u64, AtomicU64>,
     /// Shards that chunkservers made again or moved.
     pub shards_repaired: Counter<u64, AtomicU64>,
     /// Times that this member became the leader.
@@ -74,6 +78,8 @@ impl Default for Metrics {
             chunks_deleted: Counter::default(),
             inventory_shards: Counter::default(),
             orphans_deleted: Counter::default(),
+            strays_deleted: Counter::default(),
+            shards_missed: Counter::default(),
             shards_repaired: Counter::default(),
             elections_won: Counter::default(),
             state_comparisons: Counter::default(),
@@ -144,6 +150,16 @@ impl Metrics {
             "orphans_deleted",
             "Shards deleted that nothing refers to",
             self.orphans_deleted.clone(),
+        );
+        registry.register(
+            "strays_deleted",
+            "Shards deleted where their chunk does not lie any more",
+            self.strays_deleted.clone(),
+        );
+        registry.register(
+            "shards_missed",
+            "Shards that inventories found missing or damaged",
+            self.shards_missed.clone(),
         );
         registry.register(
             "shards_repaired",

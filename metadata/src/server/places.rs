@@ -41,6 +41,12 @@ impl Places {
         })
     }
 
+    /// The device that a shard leaves where it comes to lie on its place in the row.
+    pub(super) fn left_by(&self, index: usize) -> Option<DeviceId> {
+        let (before, after) = (self.location[index].device, self.row[index].device);
+        (before != after).then_some(before)
+    }
+
     /// Of the shards that were made at their places in the row, those that may take them together.
     pub(super) fn switchable(&self, made: &[usize]) -> Vec<usize> {
         let mut switched = made.to_vec();

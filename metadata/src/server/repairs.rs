@@ -9,18 +9,17 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::ClusterMap,
-    ids::{ChunkId, DeviceId, NodeId},
+    ids::{ChunkId, DeviceId, Epoch, NodeId},
     limits::{MOVE_STEP_MAX, REPAIR_BATCH_MAX},
     wire::{
         chunk::{
-            ChunkChange, ChunkCommand, ChunkInfo, ChunkQuery, ChunkQuestion, ChunkReply, MoveStep, PageQuery,
-            RepairDone, ShardPlace,
+            ChunkChange, ChunkCommand, ChunkInfo, ChunkQuestion, ChunkReply, MoveStep, PageQuery, Repair, RepairDone,
+            ShardPlace,
         },
-        command::Command,
+        command::{Command, Outcome},
         kind::RequestKind,
         map::MapMessage,
         object::Chunk,
-        query::{Answer, Query},
         server::{ServerAddress, ServerInfo},
         shard::{RepairShard, RepairShardReply},
     },
@@ -29,7 +28,13 @@ use cairn_transport::{Body, Transport, call};
 use futures::{StreamExt, future::join_all, stream};
 use tokio::time::{Instant, sleep};
 
-use super::{deletion::local_map, places::Places, proposer::SubmitError, retries::Retries, service::Inner};
+use super::{
+    local::RoundError,
+    places::Places,
+    retries::Retries,
+    service::Inner,
+    strays::{LeftBehind, delete_strays},
+};
 use crate::core::view::ViewError;
 
 /// Wait after a round that found nothing to do.
@@ -42,6 +47,8 @@ const GROUPS_PER_ROUND: u32 = 256;
 const PAGE: u32 = 256;
 /// Chunks whose shards are made at once, over all servers.
 const AT_ONCE: usize = 16;
+/// From here on chunks have all their shards, which only lie elsewhere than they should.
+const MOVES_FROM_PRIORITY: u32 = 64;
 /// How long a server may take over a shard, waiting for its turn included.
 const REPAIR_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -51,12 +58,15 @@ pub(super) struct RepairWorker {
     pub(super) transport: Arc<dyn Transport>,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RoundError {
-    #[error(transparent)]
-    View(#[from] ViewError),
-    #[error(transparent)]
-    Submit(#[from] SubmitError),
+/// What the worker remembers from round to round. Nothing of it matters to another leader.
+#[derive(Default)]
+struct Memory {
+    /// The map of the last round.
+    epoch: Epoch,
+    /// Where the look at groups on the move goes on.
+    moves_from: Bytes,
+    retries: Retries,
+    left_behind: LeftBehind,
 }
 
 /// A chunk of which shards are to be made.
@@ -78,10 +88,9 @@ impl RepairWorker {
     /// Works for as long as it is polled.
     pub(super) async fn run(self) {
         let started = Instant::now();
-        let mut retries = Retries::default();
-        let mut moves_from = Bytes::new();
+        let mut memory = Memory::default();
         loop {
-            match self.round(&mut moves_from, &mut retries, started.elapsed()).await {
+            match self.round(&mut memory, started.elapsed()).await {
                 Ok(true) => {}
                 Ok(false) => sleep(IDLE_WAIT).await,
                 Err(RoundError::Submit(error)) => {
@@ -97,12 +106,17 @@ impl RepairWorker {
     }
 
     /// One bounded round; whether there may be more to do at once.
-    async fn round(&self, moves_from: &mut Bytes, retries: &mut Retries, now: Duration) -> Result<bool, RoundError> {
-        let Some(map) = local_map(&self.inner.node, &self.inner.machine)? else {
+    async fn round(&self, memory: &mut Memory, now: Duration) -> Result<bool, RoundError> {
+        let Some(map) = self.inner.local_map().await? else {
             return Ok(false);
         };
-        let looked = self.look_at_moves(moves_from).await?;
-        let jobs = self.jobs(&map, retries, now).await?;
+        if std::mem::replace(&mut memory.epoch, map.epoch) != map.epoch {
+            // What failed under another map may do well under this one.
+            memory.retries = Retries::default();
+        }
+        self.clear_left_behind(&map, &mut memory.left_behind, now).await?;
+        let looked = !map.upkeep.moves_paused && self.look_at_moves(&mut memory.moves_from).await?;
+        let jobs = self.jobs(&map, &mut memory.retries, now).await?;
         if jobs.is_empty() {
             return Ok(looked);
         }
@@ -113,32 +127,61 @@ impl RepairWorker {
             })
             .buffer_unordered(AT_ONCE);
         let outcomes: Vec<(Job, Vec<usize>)> = made.collect().await;
-        let (mut shards, mut done) = (Vec::new(), Vec::new());
-        for (job, made) in outcomes {
-            let switched = job.places.switchable(&made);
+        let switched = self.switch(map.epoch, &outcomes).await?;
+        for ((job, _), switched) in outcomes.iter().zip(&switched) {
             if switched.len() == job.tasks.len() {
-                done.push(job.id);
+                memory.retries.forget(job.id);
             } else {
-                retries.handle_failure(job.id, now);
+                memory.retries.handle_failure(job.id, now);
             }
-            shards.extend(switched.into_iter().map(|index| ShardPlace {
-                chunk_id: job.id_bytes.clone(),
-                shard_index: index as u32,
-                device: job.places.row[index].device.value(),
-            }));
+            for index in switched {
+                if let Some(device) = job.places.left_by(*index) {
+                    memory.left_behind.note(device, (job.id, *index as u32), now);
+                }
+            }
         }
-        if shards.is_empty() {
-            return Ok(looked);
+        Ok(looked || switched.iter().any(|switched| !switched.is_empty()))
+    }
+
+    /// Has the state note where shards lie that were made; which of each job's it noted.
+    async fn switch(&self, epoch: Epoch, outcomes: &[(Job, Vec<usize>)]) -> Result<Vec<Vec<usize>>, RoundError> {
+        let switched: Vec<Vec<usize>> = outcomes.iter().map(|(job, made)| job.places.switchable(made)).collect();
+        let place = |job: &Job, index: usize| ShardPlace {
+            chunk_id: job.id_bytes.clone(),
+            shard_index: index as u32,
+            device: job.places.row[index].device.value(),
+        };
+        let all = outcomes.iter().zip(&switched);
+        let shards: Vec<ShardPlace> = all
+            .flat_map(|((job, _), switched)| switched.iter().map(|index| place(job, *index)))
+            .collect();
+        let count = shards.len() as u64;
+        if count == 0 {
+            return Ok(switched);
         }
-        retries.forget(&done);
-        self.inner.metrics.shards_repaired.inc_by(shards.len() as u64);
+        let epoch = epoch.value();
         // All of a chunk's in one command: what stands between is never the chunk's record.
-        let change = Some(ChunkChange::Repaired(RepairDone { shards }));
-        self.inner
-            .proposer
-            .submit_own(Command::Chunk(ChunkCommand { change }))
-            .await?;
-        Ok(true)
+        let change = Some(ChunkChange::Repaired(RepairDone { shards, epoch }));
+        let command = Command::Chunk(ChunkCommand { change });
+        if let Some(Outcome::Refused(refusal)) = self.inner.proposer.submit_own(command).await?.outcome {
+            tracing::debug!(refusal.detail, "shards were made for a map that is no longer in force");
+            return Ok(vec![Vec::new(); outcomes.len()]);
+        }
+        self.inner.metrics.shards_repaired.inc_by(count);
+        Ok(switched)
+    }
+
+    /// Deletes what moves left behind long enough ago.
+    async fn clear_left_behind(
+        &self,
+        map: &ClusterMap,
+        left_behind: &mut LeftBehind,
+        now: Duration,
+    ) -> Result<(), ViewError> {
+        while let Some((device, shards)) = left_behind.take_due(now, REPAIR_BATCH_MAX) {
+            delete_strays(&self.inner, &self.transport, map, device, shards).await?;
+        }
+        Ok(())
     }
 
     /// Has the state look at the next chunks of groups whose rows have changed, from where the last look ended. Whether there may
@@ -148,7 +191,7 @@ impl RepairWorker {
             from: std::mem::take(from),
             limit: GROUPS_PER_ROUND,
         };
-        let ChunkReply::Moves(moves) = self.ask(ChunkQuestion::Moves(page)).await? else {
+        let ChunkReply::Moves(moves) = self.inner.ask_about_chunks(ChunkQuestion::Moves(page)).await? else {
             return Ok(false);
         };
         *from = moves.next_from;
@@ -169,17 +212,23 @@ impl RepairWorker {
 
     /// The most urgent chunks of which shards can be made now.
     async fn jobs(&self, map: &ClusterMap, retries: &mut Retries, now: Duration) -> Result<Vec<Job>, RoundError> {
-        let servers = self.inner.known_servers()?;
+        let servers = self.inner.known_servers().await?;
         let (mut jobs, mut shards) = (Vec::new(), 0);
         let mut page = PageQuery {
             limit: PAGE,
             ..PageQuery::default()
         };
         loop {
-            let ChunkReply::Repairs(repairs) = self.ask(ChunkQuestion::Repairs(page.clone())).await? else {
+            let ChunkReply::Repairs(repairs) = self
+                .inner
+                .ask_about_chunks(ChunkQuestion::Repairs(page.clone()))
+                .await?
+            else {
                 return Ok(jobs);
             };
-            for info in repairs.repairs.into_iter().filter_map(|repair| repair.chunk) {
+            let is_wanted = |repair: &Repair| !map.upkeep.moves_paused || repair.priority < MOVES_FROM_PRIORITY;
+            let wanted = repairs.repairs.into_iter().filter(is_wanted);
+            for info in wanted.filter_map(|repair| repair.chunk) {
                 let id = info.chunk.as_ref().and_then(Chunk::chunk_id);
                 let Some(id) = id.filter(|id| retries.is_due(*id, now)) else {
                     continue;
@@ -239,6 +288,8 @@ impl RepairWorker {
                     incarnation: target.incarnation.value(),
                     holders: holders.clone(),
                     servers: addresses.clone(),
+                    epoch: map.epoch.value(),
+                    rate_mib: map.upkeep.rate_mib,
                 };
                 let server = target.server;
                 Some(Task { index, server, message })
@@ -273,25 +324,6 @@ impl RepairWorker {
             }
         });
         join_all(asked).await.into_iter().flatten().collect()
-    }
-
-    /// Asks the state as it is here, on another thread.
-    async fn ask(&self, question: ChunkQuestion) -> Result<ChunkReply, ViewError> {
-        let (node, machine) = (self.inner.node.clone(), Arc::clone(&self.inner.machine));
-        let query = Query::Chunk(ChunkQuery {
-            question: Some(question),
-        });
-        let ask = move || {
-            node.state()
-                .read(|view, applied| machine.answer(view, applied.index(), &query))
-        };
-        let joined = tokio::task::spawn_blocking(ask).await;
-        let reply = joined.unwrap_or_else(|error| Err(ViewError::Storage(format!("the read has died: {error}"))))?;
-        let nothing = || ViewError::Storage("the state gave no answer about chunks".to_owned());
-        match reply.answer {
-            Some(Answer::Chunk(answer)) => answer.reply.ok_or_else(nothing),
-            _ => Err(nothing()),
-        }
     }
 }
 

@@ -44,9 +44,9 @@ impl Retries {
         self.waiting.insert(id, Retry { wait, due: now + wait });
     }
 
-    /// Forgets those that are done.
-    pub(super) fn forget(&mut self, done: &[ChunkId]) {
-        self.waiting.retain(|id, _| !done.contains(id));
+    /// Forgets one that is done.
+    pub(super) fn forget(&mut self, done: ChunkId) {
+        self.waiting.remove(&done);
     }
 
     /// Forgets all but these.

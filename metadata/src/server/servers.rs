@@ -12,8 +12,7 @@ use cairn_common::{
     wire::{
         command::{Command, Outcome},
         failure::{Failure, FailureCode},
-        query::{Answer, Query},
-        server::{RegisterServer, ServerInfo, ServerReport, ServerReportReply, ServersPage, ServersQuery},
+        server::{RefusedDevice, RegisterServer, ServerInfo, ServerReport, ServerReportReply, ServersPage},
         shard::DeviceStatus,
     },
 };
@@ -22,7 +21,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::service::Inner;
-use crate::core::view::ViewError;
+use crate::core::refused_devices;
 
 /// What the servers said last.
 #[derive(Default)]
@@ -32,19 +31,56 @@ pub(super) struct Servers {
 
 struct Heard {
     at: Instant,
+    /// Which process it was.
+    run: u64,
+    /// Whether it said that it ends.
+    has_left: bool,
     devices: Vec<DeviceStatus>,
+    /// Since when devices do not serve by their server's own word.
+    down_since: BTreeMap<u32, Instant>,
     /// What the state holds of the server, as long as this member leads: so it is not read again with each sign of life.
     registered: Option<ServerInfo>,
 }
 
+impl Heard {
+    fn is_silent(&self) -> bool {
+        self.has_left || self.at.elapsed() >= Duration::from_millis(SERVER_SILENT_MS)
+    }
+}
+
 impl Servers {
-    fn note(&self, node: NodeId, devices: Vec<DeviceStatus>, registered: Option<ServerInfo>) {
-        let heard = Heard {
-            at: Instant::now(),
+    fn note(&self, node: NodeId, report: ServerReport, registered: Option<ServerInfo>) {
+        let ServerReport {
             devices,
+            run,
+            is_leaving,
+            ..
+        } = report;
+        let now = Instant::now();
+        let mut heard = self.heard.lock();
+        let before = heard.remove(&node);
+        let since = |device: &DeviceStatus| {
+            let known = before.as_ref().and_then(|before| before.down_since.get(&device.device));
+            (device.device, known.copied().unwrap_or(now))
+        };
+        let down_since = devices.iter().filter(|device| !device.up).map(since).collect();
+        let told = Heard {
+            at: now,
+            run,
+            has_left: is_leaving,
+            devices,
+            down_since,
             registered,
         };
-        self.heard.lock().insert(node, heard);
+        heard.insert(node, told);
+    }
+
+    /// Whether another process is the server, and was a moment ago.
+    fn is_another(&self, node: NodeId, run: u64) -> bool {
+        let heard = self.heard.lock();
+        heard
+            .get(&node)
+            .is_some_and(|heard| heard.run != run && !heard.is_silent())
     }
 
     /// Whether the state is known to hold what the server says of itself.
@@ -56,12 +92,21 @@ impl Servers {
 
     /// Whether a device may serve, by what its server said last; of a server that never reports nothing is known.
     pub(super) fn may_serve(&self, device: &Device) -> bool {
+        self.down_for(device).is_none_or(|down| down.is_none())
+    }
+
+    /// How long a device has not served, as far as it is known here: nothing while it serves. None of a server that was never
+    /// heard of.
+    pub(super) fn down_for(&self, device: &Device) -> Option<Option<Duration>> {
         let heard = self.heard.lock();
-        let Some(heard) = heard.get(&device.server) else {
-            return true;
-        };
-        let is_up = |told: &DeviceStatus| told.device == device.id.value() && told.up;
-        heard.at.elapsed() < Duration::from_millis(SERVER_SILENT_MS) && heard.devices.iter().any(is_up)
+        let heard = heard.get(&device.server)?;
+        if heard.is_silent() {
+            return Some(Some(heard.at.elapsed()));
+        }
+        let id = device.id.value();
+        let is_told = heard.devices.iter().any(|told| told.device == id);
+        let down = heard.down_since.get(&id).map(Instant::elapsed);
+        Some(if is_told { down } else { Some(Duration::ZERO) })
     }
 
     /// Adds to what the state knows how the servers are.
@@ -71,7 +116,7 @@ impl Servers {
             let node = NodeId::new(server.info.as_ref().map_or(0, |info| info.node));
             let Some(heard) = heard.get(&node) else { continue };
             let silent = heard.at.elapsed();
-            server.is_up = silent < Duration::from_millis(SERVER_SILENT_MS);
+            server.is_up = !heard.is_silent();
             server.silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
             server.devices.clone_from(&heard.devices);
         }
@@ -81,41 +126,56 @@ impl Servers {
 impl Inner {
     /// Takes a server's sign of life; where this member leads, has the state remember what is new about it.
     pub(super) async fn take_report(&self, from: Peer, report: ServerReport) -> Result<ServerReportReply, Failure> {
-        let Some(server) = report.server.filter(|server| server.node == from.node.value()) else {
+        let server = report.server.clone().filter(|server| server.node == from.node.value());
+        let Some(server) = server else {
             let text = format!("node {} does not speak for itself", from.node);
             return Err(failure(FailureCode::Forbidden, text));
         };
         if !server.address.is_empty() {
             self.node.links().addresses.set(from.node, &server.address);
         }
-        let leads = self.node.leading_term().is_some();
-        if leads && !self.servers.is_registered(&server) {
-            self.register(server.clone()).await?;
+        if self.servers.is_another(from.node, report.run) {
+            let text = format!(
+                "another process is server {} and was heard a moment ago: a copy of a node's directory is not served beside it",
+                from.node
+            );
+            return Err(failure(FailureCode::WrongDevice, text));
         }
-        self.servers.note(from.node, report.devices, leads.then_some(server));
+        let leads = self.node.leading_term().is_some();
+        let mut refused = Vec::new();
+        if leads && !self.servers.is_registered(&server) {
+            refused = self.register(server.clone()).await?;
+        }
+        let is_whole = leads && refused.is_empty();
+        let registered = is_whole.then_some(server);
+        self.servers.note(from.node, report, registered);
         Ok(ServerReportReply {
             group: Some(self.group_members()),
+            refused,
+            is_registered: leads,
         })
     }
 
-    async fn register(&self, server: ServerInfo) -> Result<(), Failure> {
-        let known = self.known_servers().map_err(|error| self.read_failure(&error))?;
+    /// Has the state remember what is new about a server, but for devices that contradict what is known: those are returned.
+    async fn register(&self, server: ServerInfo) -> Result<Vec<RefusedDevice>, Failure> {
+        let known = self.known_servers().await.map_err(|error| self.read_failure(&error))?;
+        let refused = refused_devices(&server, &known);
         let before = known.iter().find(|known| known.node == server.node);
-        let server = keep_capacities(server, before);
+        let server = keep_known(without(server, &refused, before), before);
         if before == Some(&server) {
-            return Ok(());
+            return Ok(refused);
         }
         let register = Command::RegisterServer(RegisterServer { server: Some(server) });
         let submitted = self.proposer.submit_own(register).await;
         match submitted.map_err(|error| self.submit_failure(&error))?.outcome {
             Some(Outcome::Refused(refusal)) => Err(failure(FailureCode::WrongDevice, refusal.detail)),
-            _ => Ok(()),
+            _ => Ok(refused),
         }
     }
 
     /// Has the carrier told where all servers are that the state knows.
-    pub(super) fn announce_servers(&self) {
-        let known = self.known_servers().inspect_err(|error| {
+    pub(super) async fn announce_servers(&self) {
+        let known = self.known_servers().await.inspect_err(|error| {
             tracing::debug!(%error, "the chunkservers cannot be read");
         });
         for server in known.unwrap_or_default() {
@@ -127,23 +187,34 @@ impl Inner {
             }
         }
     }
-
-    pub(super) fn known_servers(&self) -> Result<Vec<ServerInfo>, ViewError> {
-        let query = Query::Servers(ServersQuery {});
-        let state = self.node.state();
-        let reply = state.read(|view, applied| self.machine.answer(view, applied.index(), &query))?;
-        let Some(Answer::Servers(page)) = reply.answer else {
-            return Ok(Vec::new());
-        };
-        Ok(page.servers.into_iter().filter_map(|server| server.info).collect())
-    }
 }
 
-/// A device that cannot be opened has the capacity that it had.
-fn keep_capacities(mut server: ServerInfo, before: Option<&ServerInfo>) -> ServerInfo {
-    for device in server.devices.iter_mut().filter(|device| device.capacity_bytes == 0) {
+/// The server without the devices that are refused; what is known of its own stays.
+fn without(mut server: ServerInfo, refused: &[RefusedDevice], before: Option<&ServerInfo>) -> ServerInfo {
+    let is_refused = |id: u32| refused.iter().any(|refused| refused.device == id);
+    server.devices.retain(|device| !is_refused(device.id));
+    let known = before.into_iter().flat_map(|before| &before.devices);
+    server
+        .devices
+        .extend(known.filter(|device| is_refused(device.id)).cloned());
+    server.devices.sort_by_key(|device| device.id);
+    server
+}
+
+/// A device that cannot be opened has the capacity that it had, and one that is not there is on the disk that it was on.
+fn keep_known(mut server: ServerInfo, before: Option<&ServerInfo>) -> ServerInfo {
+    for device in &mut server.devices {
         let known = before.and_then(|before| before.devices.iter().find(|known| known.id == device.id));
-        device.capacity_bytes = known.map_or(0, |known| known.capacity_bytes);
+        let Some(known) = known else { continue };
+        if device.capacity_bytes == 0 {
+            device.capacity_bytes = known.capacity_bytes;
+        }
+        if device.disk.is_empty() {
+            device.disk.clone_from(&known.disk);
+        }
+        if device.opening == 0 && device.incarnation == known.incarnation {
+            (device.opening, device.opening_before) = (known.opening, known.opening_before);
+        }
     }
     server
 }

@@ -14,11 +14,7 @@ use cairn_common::{
     wire::command::{Command, ExpireUploads, Outcome},
 };
 
-use super::proposer::{Proposer, SubmitError};
-use crate::{
-    core::view::ViewError,
-    raft::{Machine, RaftNode},
-};
+use super::{local::RoundError, service::Inner};
 
 /// From the end of a look to the next: uploads are kept for days.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
@@ -27,17 +23,7 @@ const BUCKETS_AT_ONCE: usize = 256;
 
 /// What the worker needs.
 pub(super) struct UploadsWorker {
-    pub(super) node: RaftNode,
-    pub(super) machine: Arc<dyn Machine>,
-    pub(super) proposer: Proposer,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum LookError {
-    #[error(transparent)]
-    View(#[from] ViewError),
-    #[error(transparent)]
-    Submit(#[from] SubmitError),
+    pub(super) inner: Arc<Inner>,
 }
 
 impl UploadsWorker {
@@ -47,10 +33,10 @@ impl UploadsWorker {
             match self.look().await {
                 Ok(0) => {}
                 Ok(uploads) => tracing::info!(uploads, "uploads that nobody went on with were given up"),
-                Err(LookError::Submit(error)) => {
+                Err(RoundError::Submit(error)) => {
                     tracing::debug!(%error, "abandoned uploads wait for the next look");
                 }
-                Err(LookError::View(error)) => {
+                Err(RoundError::View(error)) => {
                     tracing::error!(%error, "uploads cannot be read; none is given up");
                 }
             }
@@ -59,15 +45,17 @@ impl UploadsWorker {
     }
 
     /// Gives up what is abandoned; how many.
-    async fn look(&self) -> Result<u64, LookError> {
+    async fn look(&self) -> Result<u64, RoundError> {
         let mut given_up = 0;
         let mut after = Some(0);
         while let Some(bucket) = after {
             let now_ms = wall_clock_ms();
-            let read = self.node.state().read(|view, applied| {
+            let read = self.inner.node.state().read(|view, applied| {
                 // The entry's time is at least that of the newest one, whatever this clock says.
                 let now_ms = now_ms.max(applied.time_ms);
-                self.machine.buckets_to_expire(view, now_ms, bucket, BUCKETS_AT_ONCE)
+                self.inner
+                    .machine
+                    .buckets_to_expire(view, now_ms, bucket, BUCKETS_AT_ONCE)
             });
             let (due, next) = read?;
             for bucket_id in due {
@@ -78,12 +66,12 @@ impl UploadsWorker {
         Ok(given_up)
     }
 
-    async fn expire(&self, bucket_id: u64) -> Result<u64, LookError> {
+    async fn expire(&self, bucket_id: u64) -> Result<u64, RoundError> {
         let mut given_up = 0;
         loop {
             let limit = u32::try_from(EXPIRE_UPLOADS_MAX).unwrap_or(u32::MAX);
             let command = Command::ExpireUploads(ExpireUploads { bucket_id, limit });
-            match self.proposer.submit_own(command).await?.outcome {
+            match self.inner.proposer.submit_own(command).await?.outcome {
                 Some(Outcome::UploadsExpired(count)) => {
                     given_up += count;
                     if count < limit.into() {

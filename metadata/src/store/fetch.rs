@@ -300,7 +300,11 @@ impl Patience {
             Some(FailureCode::NotFound) => return Err(FetchError::Gone(error.to_string())),
             Some(FailureCode::Corrupt) => return Err(FetchError::Damaged(error.to_string())),
             Some(
-                FailureCode::Malformed | FailureCode::Forbidden | FailureCode::Unsupported | FailureCode::WrongGroup,
+                FailureCode::Malformed
+                | FailureCode::Forbidden
+                | FailureCode::Unsupported
+                | FailureCode::WrongGroup
+                | FailureCode::WrongEpoch,
             ) => {
                 return Err(FetchError::Unanswered(error));
             }

@@ -501,6 +501,7 @@ pub(super) fn chunks() -> Vec<Sample> {
     };
     let done = RepairDone {
         shards: vec![place.clone()],
+        epoch: 9,
     };
     let step = MoveStep {
         width: 6,

@@ -32,6 +32,10 @@ pub(super) fn samples() -> Vec<Sample> {
                 default_data_shards: 4,
                 default_parity_shards: 2,
                 domain_level: 2,
+                given_up: vec![7],
+                out_after_s: 600,
+                moves_paused: true,
+                rate_mib: 64,
                 ..MapMessage::default()
             },
         ),

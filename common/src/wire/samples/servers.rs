@@ -5,8 +5,8 @@ use crate::wire::{
     command::{Command, WriteRequest},
     query::{Answer, Query, ReadReply, ReadRequest},
     server::{
-        HeldDevice, RegisterServer, ServerAddress, ServerInfo, ServerReport, ServerReportReply, ServerState,
-        ServersPage, ServersQuery,
+        HeldDevice, RefusedDevice, RegisterServer, ServerAddress, ServerInfo, ServerReport, ServerReportReply,
+        ServerState, ServersPage, ServersQuery,
     },
 };
 
@@ -19,14 +19,19 @@ pub(super) fn samples() -> Vec<Sample> {
             ServerReport {
                 server: Some(info()),
                 devices: vec![shards::device_status()],
+                run: 0x5eed,
+                is_leaving: true,
             },
         ),
         sample(
             "ServerReportReply",
             ServerReportReply {
                 group: Some(groups::group_members()),
+                refused: vec![refused()],
+                is_registered: true,
             },
         ),
+        sample("RefusedDevice", refused()),
         sample("ServerInfo", info()),
         sample("HeldDevice", held()),
         sample("ServerAddress", address()),
@@ -82,6 +87,15 @@ fn held() -> HeldDevice {
         incarnation: 1,
         capacity_bytes: 4 << 40,
         disk: "259:1".to_owned(),
+        opening: 4,
+        opening_before: 3,
+    }
+}
+
+fn refused() -> RefusedDevice {
+    RefusedDevice {
+        device: 770,
+        reason: "an old copy".to_owned(),
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) fn samples() -> Vec<Sample> {
             "DeviceStatus/scrub",
             DeviceStatus {
                 scrub_finished_ms: 5,
+                opening: 4,
+                opening_before: 3,
                 ..DeviceStatus::default()
             },
         ),
@@ -67,6 +69,8 @@ fn repair_shard() -> RepairShard {
         incarnation: 2,
         holders: vec![objects::device()],
         servers: vec![servers::address()],
+        epoch: 9,
+        rate_mib: 64,
     }
 }
 
@@ -95,6 +99,7 @@ fn delete_shard() -> DeleteShard {
         incarnation: 2,
         chunk_id: chunk_id(),
         shard_index: 5,
+        stray_epoch: 9,
     }
 }
 
@@ -133,5 +138,7 @@ pub(super) fn device_status() -> DeviceStatus {
         used_bytes: 1 << 38,
         corrupt_shards: 1,
         scrub_finished_ms: 0,
+        opening: 0,
+        opening_before: 0,
     }
 }

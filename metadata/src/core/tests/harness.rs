@@ -19,7 +19,10 @@ use cairn_common::{
     },
 };
 
-use crate::core::{answer, apply, view::MemoryView};
+use crate::core::{
+    Verdict, answer, apply, judge,
+    view::{MemoryView, ViewError},
+};
 
 pub(crate) const BUCKET: &str = "bucket";
 
@@ -138,6 +141,12 @@ impl Machine {
             .expect("a sound state")
             .answer
             .expect("an answer")
+    }
+
+    /// Whether a shard of the chunk is nobody's, wherever it lies.
+    pub(crate) fn is_orphan(&self, id: ChunkId) -> Result<bool, ViewError> {
+        let verdicts = judge(&self.view, DeviceId::new(1), &[(id, 0)])?;
+        Ok(verdicts == [Verdict::Orphan])
     }
 
     pub(crate) fn heartbeat(&mut self, settled_below: u64, reads_from: u64) {

@@ -15,7 +15,7 @@ use cairn_common::{
         },
         map::MapMessage,
         object::Chunk,
-        query::{Answer, Query},
+        query::{Answer, MapQuery, Query},
     },
 };
 
@@ -23,7 +23,7 @@ use super::{
     harness::{Machine, map},
     release::count,
 };
-use crate::core::{deletable_chunks, is_orphan, release_pending, view::Family};
+use crate::core::{Verdict, deletable_chunks, expected, judge, release_pending, view::Family};
 
 impl Machine {
     /// Puts an object of one chunk, as `change` makes it. Gives the chunk's id.
@@ -52,8 +52,12 @@ impl Machine {
     }
 
     fn repaired(&mut self, id: ChunkId, shard_index: u32, device: u32) -> u32 {
-        let shards = vec![place(id, shard_index, device)];
-        self.chunk_command(ChunkChange::Repaired(RepairDone { shards })).changed
+        let Answer::Map(map) = self.ask(Query::Map(MapQuery {})) else {
+            panic!("no map")
+        };
+        let (shards, epoch) = (vec![place(id, shard_index, device)], map.epoch);
+        self.chunk_command(ChunkChange::Repaired(RepairDone { shards, epoch }))
+            .changed
     }
 
     fn move_step(&mut self, group: u32, steps: u32) -> ChunkOutcome {
@@ -120,6 +124,10 @@ fn row(map: &ClusterMap, id: ChunkId) -> Vec<u32> {
         .iter()
         .map(|device| device.value())
         .collect()
+}
+
+fn other_than(devices: &[u32]) -> u32 {
+    (1..=6).find(|device| !devices.contains(device)).expect("a device")
 }
 
 /// The map with all rows of three devices turned by one place, one epoch later.
@@ -196,20 +204,104 @@ fn reports_queue_by_what_is_left_and_garbage_leaves_the_queue() {
 }
 
 #[test]
-fn a_repair_elsewhere_is_found_there_and_moves_home_later() {
+fn a_repair_counts_where_the_shard_belongs_and_under_the_map_that_it_was_made_for() {
     let mut machine = Machine::new();
     let id = machine.put_chunk(b"a", |_| {}).expect("a put");
     let home = row(&map(), id);
     let other = (1..=6).find(|device| !home.contains(device)).expect("a device");
     machine.report(id, 1, home[1]);
-    assert_eq!(machine.repaired(id, 1, other), 1);
-    assert_eq!(machine.repairs(), [(64, id)]);
-    let info = machine.chunk_info(id);
-    assert_eq!((info.misplaced, info.row), (2, home.clone()));
-    assert_eq!(info.chunk.expect("a chunk").explicit_devices[1], other);
-    assert_eq!(machine.report(id, 1, home[1]), 0, "a late report about where it was");
+    let refused = |machine: &mut Machine, device, epoch| {
+        let shards = vec![place(id, 1, device)];
+        let change = Some(ChunkChange::Repaired(RepairDone { shards, epoch }));
+        match machine.send(0, 0, 0, Command::Chunk(ChunkCommand { change })).outcome {
+            Some(Outcome::Refused(refusal)) => refusal.code(),
+            other => panic!("taken: {other:?}"),
+        }
+    };
+    assert_eq!(
+        refused(&mut machine, other, 1),
+        ErrorCode::Malformed,
+        "it may be on its way out there"
+    );
+    assert_eq!(refused(&mut machine, home[1], 0), ErrorCode::EpochMismatch);
+    assert_eq!(refused(&mut machine, home[1], 2), ErrorCode::EpochMismatch);
+    assert_eq!(machine.repairs(), [(1, id)]);
     assert_eq!(machine.repaired(id, 1, home[1]), 1);
     assert_eq!((machine.repairs(), machine.chunk_info(id).misplaced), (vec![], 0));
+}
+
+#[test]
+fn a_shard_is_a_stray_where_neither_its_record_nor_the_map_wants_it() {
+    let mut machine = Machine::new();
+    let id = machine.put_chunk(b"a", |_| {}).expect("a put");
+    let (before, after) = (map(), turned(&map()));
+    let (old, new) = (row(&before, id)[0], row(&after, id)[0]);
+    let judged = |machine: &Machine, device| {
+        let verdicts = judge(&machine.view, DeviceId::new(device), &[(id, 0)]);
+        verdicts.expect("a sound state")[0]
+    };
+    let home = DeviceId::new(old);
+    assert_eq!(judged(&machine, old), Verdict::Kept);
+    assert_eq!(judged(&machine, new), Verdict::Stray { epoch: 1, home });
+    machine.install(&after);
+    assert_eq!(
+        (judged(&machine, old), judged(&machine, new)),
+        (Verdict::Kept, Verdict::Kept)
+    );
+    let group = id.placement_hash().group(after.group_bits).index() as u32;
+    machine.move_step(group, 100);
+    assert_eq!(judged(&machine, old), Verdict::Kept, "nothing was moved yet");
+    assert_eq!(machine.repaired(id, 0, new), 1);
+    let home = DeviceId::new(new);
+    assert_eq!(judged(&machine, old), Verdict::Stray { epoch: 2, home });
+    assert_eq!(judged(&machine, new), Verdict::Kept);
+    machine.report(id, 0, new);
+    assert_eq!(
+        judged(&machine, old),
+        Verdict::Kept,
+        "it may be all that is left of the shard"
+    );
+    machine.send(
+        0,
+        0,
+        0,
+        Command::HoldDeletion(HoldDeletion {
+            held: true,
+            generation: 1,
+        }),
+    );
+    assert_eq!(judged(&machine, other_than(&[old, new])), Verdict::Kept);
+}
+
+#[test]
+fn a_device_should_have_what_the_records_place_on_it_range_by_range() {
+    let mut machine = Machine::new();
+    let mut ids = Vec::new();
+    for number in 0..30_u8 {
+        ids.push(machine.put_chunk(&[b'k', number], |_| {}).expect("a put"));
+    }
+    ids.sort_by_key(|id| (id.placement_hash().value(), id.to_bytes()));
+    let device = DeviceId::new(2);
+    let holds = |id: &ChunkId| (0..).zip(row(&map(), *id)).find(|(_, holder)| *holder == 2);
+    let all: Vec<(ChunkId, u32)> = ids.iter().filter_map(|id| Some((*id, holds(id)?.0))).collect();
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = expected(&machine.view, device, after, None, 3).expect("a sound state");
+        found.extend(page.shards);
+        after = page.next_after;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, all);
+    let part = expected(&machine.view, device, Some(ids[4]), Some(ids[20]), 100).expect("a sound state");
+    let inside = |(id, _): &&(ChunkId, u32)| ids[5..=20].contains(id);
+    assert_eq!(part.shards, all.iter().filter(inside).copied().collect::<Vec<_>>());
+    // What is known to be missing is not missed again, and garbage is not missed.
+    let (missing, index) = all[0];
+    machine.report(missing, index, 2);
+    let page = expected(&machine.view, device, None, None, 100).expect("a sound state");
+    assert_eq!(page.shards, all[1..]);
 }
 
 #[test]
@@ -355,14 +447,14 @@ fn while_deletion_is_held_nothing_is_garbage() {
     machine.send(0, 0, 0, hold(true, 3));
     assert_eq!(deletable_chunks(&machine.view, 10), Ok(vec![]));
     assert_eq!(
-        (release_pending(&machine.view), is_orphan(&machine.view, lost)),
+        (release_pending(&machine.view), machine.is_orphan(lost)),
         (Ok(false), Ok(false))
     );
     let unknown = ChunkId {
         session: SessionId::new(1 << 40 | 12_345),
         counter: 1,
     };
-    assert_eq!(is_orphan(&machine.view, unknown), Ok(false));
+    assert_eq!(machine.is_orphan(unknown), Ok(false));
     let queued = count(&machine, Family::Garbage);
     machine.send(0, 0, 0, Command::ReleaseStep(ReleaseStep { steps: 9 }));
     assert_eq!(count(&machine, Family::Garbage), queued);
@@ -376,9 +468,9 @@ fn while_deletion_is_held_nothing_is_garbage() {
     machine.send(0, 0, 0, hold(false, 1));
     assert_eq!(deletable_chunks(&machine.view, 10).expect("a sound state")[0].id, id);
     assert_eq!(release_pending(&machine.view), Ok(true));
-    assert_eq!(is_orphan(&machine.view, lost), Ok(true));
+    assert_eq!(machine.is_orphan(lost), Ok(true));
     assert_eq!(
-        is_orphan(&machine.view, unknown),
+        machine.is_orphan(unknown),
         Ok(true),
         "no session of an older generation can come any more"
     );
@@ -386,7 +478,7 @@ fn while_deletion_is_held_nothing_is_garbage() {
         session: SessionId::new(4 << 40 | 1),
         counter: 1,
     };
-    assert_eq!(is_orphan(&machine.view, to_come), Ok(false));
+    assert_eq!(machine.is_orphan(to_come), Ok(false));
     let chunk_ids = vec![Bytes::copy_from_slice(&id.to_bytes())];
     machine.send(0, 0, 0, Command::ForgetChunks(ForgetChunks { chunk_ids }));
     assert_eq!(deletable_chunks(&machine.view, 10), Ok(vec![]));

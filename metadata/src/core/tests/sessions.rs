@@ -7,7 +7,7 @@ use cairn_common::{
 };
 
 use super::harness::Machine;
-use crate::core::{is_orphan, live_sessions};
+use crate::core::live_sessions;
 
 fn code(reply: &WriteReply) -> Option<ErrorCode> {
     match &reply.outcome {
@@ -102,15 +102,15 @@ fn chunks_of_an_ended_session_can_not_be_committed_and_are_orphans() {
         session: SessionId::new(machine.session),
         counter: 2,
     };
-    assert_eq!(is_orphan(&machine.view, lost), Ok(false));
+    assert_eq!(machine.is_orphan(lost), Ok(false));
     let old = machine.session;
     machine.send(0, 0, 0, Command::EndSession(EndSession { session: old }));
     let late = machine.send(old, 77, 77, Command::PutObject(put.clone()));
     assert_eq!(code(&late), Some(ErrorCode::SessionEnded));
     machine.open_session();
     assert_eq!(machine.run(Command::PutObject(put)), Err(ErrorCode::SessionEnded));
-    assert_eq!(is_orphan(&machine.view, lost), Ok(true));
-    assert_eq!(is_orphan(&machine.view, kept), Ok(false));
+    assert_eq!(machine.is_orphan(lost), Ok(true));
+    assert_eq!(machine.is_orphan(kept), Ok(false));
     assert_eq!(live_sessions(&machine.view), Ok(vec![SessionId::new(machine.session)]));
 }
 
@@ -124,17 +124,17 @@ fn settled_chunks_can_not_be_committed_and_are_orphans() {
         session: SessionId::new(machine.session),
         counter: 1,
     };
-    assert_eq!(is_orphan(&machine.view, settled), Ok(true));
+    assert_eq!(machine.is_orphan(settled), Ok(true));
     let open = ChunkId {
         session: SessionId::new(machine.session),
         counter: 2,
     };
-    assert_eq!(is_orphan(&machine.view, open), Ok(false));
+    assert_eq!(machine.is_orphan(open), Ok(false));
     let never_opened = ChunkId {
         session: SessionId::new(machine.session + 5),
         counter: 1,
     };
-    assert_eq!(is_orphan(&machine.view, never_opened), Ok(false));
+    assert_eq!(machine.is_orphan(never_opened), Ok(false));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use cairn_common::wire::command::{Command, EntryBatch, Outcome, WriteReply, WriteRequest};
 use cairn_common::{
-    ids::{ChunkId, NodeId, SessionId},
+    ids::{ChunkId, DeviceId, NodeId, SessionId},
     wire::{
         command::{CreateBucket, Done},
         query::{Query, ReadReply},
@@ -13,7 +13,7 @@ use cairn_common::{
 
 use crate::{
     core::{
-        Applied, DeletableChunk,
+        Applied, DeletableChunk, Expected, ShardId, Verdict,
         view::{Family, View, ViewError, Write},
     },
     raft::{
@@ -68,8 +68,19 @@ impl Machine for Recorder {
         Ok(Vec::new())
     }
 
-    fn is_orphan(&self, _: &dyn View, _: ChunkId) -> Result<bool, ViewError> {
-        Ok(false)
+    fn judge(&self, _: &dyn View, _: DeviceId, shards: &[ShardId]) -> Result<Vec<Verdict>, ViewError> {
+        Ok(vec![Verdict::Kept; shards.len()])
+    }
+
+    fn expected(
+        &self,
+        _: &dyn View,
+        _: DeviceId,
+        _: Option<ChunkId>,
+        _: Option<ChunkId>,
+        _: usize,
+    ) -> Result<Expected, ViewError> {
+        Ok(Expected::default())
     }
 
     fn live_sessions(&self, _: &dyn View) -> Result<Vec<SessionId>, ViewError> {

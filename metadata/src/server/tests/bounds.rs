@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cairn_common::{
-    ids::{ChunkId, SessionId},
+    ids::{ChunkId, DeviceId, SessionId},
     limits::{ENTRY_BYTES_MAX, PROPOSAL_QUEUE_MAX},
     wire::{
         command::{Command, CreateBucket, DeleteBucket, EntryBatch, Heartbeat, WriteRequest},
@@ -21,7 +21,7 @@ use super::support::{DEADLINE, METADATA, config};
 use crate::{
     MetadataServer, Metrics, Surroundings, SystemClock,
     core::{
-        Applied, DeletableChunk,
+        Applied, DeletableChunk, Expected, ShardId, Verdict,
         view::{View, ViewError},
     },
     raft::{CoreMachine, Machine, RaftNode, RaftSettings, RaftTiming, SnapshotPolicy, Start, tests::alone},
@@ -104,8 +104,19 @@ impl Machine for Breaking {
         CoreMachine.deletable_chunks(view, limit)
     }
 
-    fn is_orphan(&self, view: &dyn View, id: ChunkId) -> Result<bool, ViewError> {
-        CoreMachine.is_orphan(view, id)
+    fn judge(&self, view: &dyn View, device: DeviceId, shards: &[ShardId]) -> Result<Vec<Verdict>, ViewError> {
+        CoreMachine.judge(view, device, shards)
+    }
+
+    fn expected(
+        &self,
+        view: &dyn View,
+        device: DeviceId,
+        after: Option<ChunkId>,
+        through: Option<ChunkId>,
+        limit: usize,
+    ) -> Result<Expected, ViewError> {
+        CoreMachine.expected(view, device, after, through, limit)
     }
 
     fn live_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError> {

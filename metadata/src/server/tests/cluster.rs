@@ -10,7 +10,7 @@ use std::{
 };
 
 use cairn_common::{
-    ids::NodeId,
+    ids::{ChunkId, DeviceId, NodeId},
     wire::{
         command::{Command, CreateBucket, EntryBatch, InstallMap, OpenSession, Outcome, WriteReply, WriteRequest},
         failure::{Failure, FailureCode},
@@ -29,7 +29,7 @@ use super::support::{DEADLINE, cluster_map, is_done};
 use crate::{
     CLIENT_KINDS, Clock, GROUP_KINDS, MetadataConfig, MetadataServer, RaftTiming, Start, StartError, Surroundings,
     core::{
-        Applied, DeletableChunk,
+        Applied, DeletableChunk, Expected, ShardId, Verdict,
         view::{Family, View, ViewError, Write},
     },
     raft::{CoreMachine, Machine},
@@ -438,8 +438,19 @@ impl Machine for Crooked {
         CoreMachine.deletable_chunks(view, limit)
     }
 
-    fn is_orphan(&self, view: &dyn View, id: cairn_common::ids::ChunkId) -> Result<bool, ViewError> {
-        CoreMachine.is_orphan(view, id)
+    fn judge(&self, view: &dyn View, device: DeviceId, shards: &[ShardId]) -> Result<Vec<Verdict>, ViewError> {
+        CoreMachine.judge(view, device, shards)
+    }
+
+    fn expected(
+        &self,
+        view: &dyn View,
+        device: DeviceId,
+        after: Option<ChunkId>,
+        through: Option<ChunkId>,
+        limit: usize,
+    ) -> Result<Expected, ViewError> {
+        CoreMachine.expected(view, device, after, through, limit)
     }
 
     fn live_sessions(&self, view: &dyn View) -> Result<Vec<cairn_common::ids::SessionId>, ViewError> {

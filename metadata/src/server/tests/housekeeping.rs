@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cairn_common::wire::command::{Command, EndSession};
+use cairn_common::wire::command::{Command, EndSession, RaiseFeatureLevel};
 
 use super::support::{Rig, is_done};
 
@@ -88,4 +88,44 @@ async fn only_shards_that_can_never_be_committed_are_orphans() {
     assert_eq!(rig.holders(committed).len(), 2);
     assert_eq!(rig.holders(uncommitted).len(), 2);
     assert_eq!(rig.server.metrics().orphans_deleted.get(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strays_go_where_the_shard_is_at_home_and_stay_where_it_is_not() {
+    let rig = Rig::with(|config| {
+        config.inventory.first_after = Duration::from_millis(100);
+        config.inventory.every = Duration::from_millis(20);
+    })
+    .await;
+    let raise = Command::RaiseFeatureLevel(RaiseFeatureLevel { level: 2 });
+    assert!(is_done(&rig.send(0, 0, raise).await));
+    let (safe, lost) = (rig.put_chunk("safe").await, rig.put_chunk("lost").await);
+    let stray = |chunk| {
+        let holders = rig.holders(chunk);
+        (1..=3)
+            .find(|device| !holders.contains(device))
+            .expect("a third device")
+    };
+    let (beside_safe, beside_lost) = (stray(safe), stray(lost));
+    {
+        let mut shards = rig.chunkserver.shards.lock();
+        shards.insert((beside_safe, safe, 0));
+        shards.insert((beside_lost, lost, 0));
+        shards.retain(|(device, chunk, index)| *chunk != lost || *index != 0 || *device == beside_lost);
+    }
+    rig.eventually("the shard is missed at home", |summary| summary.repair_pending == 1)
+        .await;
+    rig.eventually("the stray is deleted", |_| !rig.holders(safe).contains(&beside_safe))
+        .await;
+    let compared = rig.server.metrics().inventory_shards.get();
+    rig.eventually("further passes", |_| {
+        rig.server.metrics().inventory_shards.get() >= compared + 8
+    })
+    .await;
+    assert_eq!(rig.holders(safe).len(), 2);
+    assert!(
+        rig.holders(lost).contains(&beside_lost),
+        "it may be all that is left of the shard"
+    );
+    assert_eq!(rig.server.metrics().strays_deleted.get(), 1);
 }

@@ -26,7 +26,7 @@ use cairn_common::{
         map::MapMessage,
         object::{Body as ObjectBody, Chunk, Extent, ObjectAttributes},
         query::{Answer, ObjectQuery, Query, ReadReply, ReadRequest, Summary, SummaryQuery},
-        shard::{DeleteShard, DeleteShardReply, ListShards, ListShardsReply, ShardName},
+        shard::{DeleteShard, DeleteShardReply, GetShard, GetShardReply, ListShards, ListShardsReply, ShardName},
     },
 };
 use cairn_transport::{Body, CallError, InProcess, Peer, Request, Response, Service, Transport, call, failure, reply};
@@ -63,6 +63,7 @@ impl Service for FakeChunkserver {
         match request.kind {
             RequestKind::DeleteShard => self.delete(&DeleteShard::decode(request.header).expect("a message")),
             RequestKind::ListShards => Ok(self.list(&ListShards::decode(request.header).expect("a message"))),
+            RequestKind::GetShard => self.has(&GetShard::decode(request.header).expect("a message")),
             other => panic!("the metadata server asks for {}", other.name()),
         }
     }
@@ -81,14 +82,25 @@ impl FakeChunkserver {
         Ok(reply(&DeleteShardReply {}, Body::empty()))
     }
 
+    fn has(&self, message: &GetShard) -> Result<Response, Failure> {
+        let chunk = ChunkId::from_bytes(&message.chunk_id).expect("a chunk id");
+        if self
+            .shards
+            .lock()
+            .contains(&(message.device, chunk, message.shard_index))
+        {
+            return Ok(reply(&GetShardReply::default(), Body::empty()));
+        }
+        Err(failure(FailureCode::NotFound, "no such shard"))
+    }
+
     /// Pages of two shards; the cursor is the number of shards behind.
     fn list(&self, message: &ListShards) -> Response {
         let skip = message.cursor.first().map_or(0, |byte| usize::from(*byte));
         let shards = self.shards.lock();
-        let mut of_device = shards
-            .iter()
-            .filter(|(device, ..)| *device == message.device)
-            .skip(skip);
+        let mut of_device: Vec<_> = shards.iter().filter(|(device, ..)| *device == message.device).collect();
+        of_device.sort_by_key(|(_, chunk, index)| (chunk.placement_hash().value(), *chunk, *index));
+        let mut of_device = of_device.into_iter().skip(skip);
         let name = |(_, chunk, index): &(u32, ChunkId, u32)| ShardName {
             chunk_id: Bytes::copy_from_slice(&chunk.to_bytes()),
             shard_index: *index,
@@ -175,7 +187,7 @@ impl Rig {
         change: impl FnOnce(&mut MetadataConfig),
     ) -> Result<Self, StartError> {
         let service: Arc<dyn Service> = Arc::clone(&chunkserver) as Arc<dyn Service>;
-        let kinds = [RequestKind::DeleteShard, RequestKind::ListShards];
+        let kinds = [RequestKind::DeleteShard, RequestKind::ListShards, RequestKind::GetShard];
         let chunks = InProcess::new().with_service(CHUNKS, &kinds, service, 1000);
         let mut config = config(directory.path());
         change(&mut config);

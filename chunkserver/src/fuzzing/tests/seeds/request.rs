@@ -24,6 +24,7 @@ pub(super) fn request_seeds() -> Seeds {
         incarnation: 9,
         chunk_id,
         shard_index: 1,
+        stray_epoch: 0,
     };
     let list = ListShards {
         device: 3,

@@ -266,6 +266,16 @@ impl Generator<'_> {
         }
     }
 
+    /// A shard and mostly a device where it may be made.
+    fn repaired_place(&mut self) -> ShardPlace {
+        let mut place = self.shard_place();
+        let wanted = self.world.row_of(&place.chunk_id).filter(|_| self.rng.percent(70));
+        if let Some(device) = wanted.and_then(|row| row.get(place.shard_index as usize).copied()) {
+            place.device = device;
+        }
+        place
+    }
+
     fn chunk_command(&mut self) -> ChunkCommand {
         let count = 1 + self.rng.below(3);
         let change = match self.rng.below(100) {
@@ -273,9 +283,12 @@ impl Generator<'_> {
             1..35 => Some(ChunkChange::Report(ReportShards {
                 shards: (0..count).map(|_| self.shard_place()).collect(),
             })),
-            35..60 => Some(ChunkChange::Repaired(RepairDone {
-                shards: (0..count).map(|_| self.shard_place()).collect(),
-            })),
+            35..60 => {
+                let shards: Vec<ShardPlace> = (0..count).map(|_| self.repaired_place()).collect();
+                let stale = u64::from(self.rng.percent(5));
+                let epoch = self.world.map.epoch.saturating_sub(stale);
+                Some(ChunkChange::Repaired(RepairDone { shards, epoch }))
+            }
             _ => Some(ChunkChange::MoveStep(MoveStep {
                 width: *self.rng.pick(&[1, 3, 3, 6, 6]),
                 group: self.rng.below(16) as u32,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::ClusterMap,
+    ids::ChunkId,
     limits,
     wire::{
         chunk::{ChunkChange, ChunkCommand, ChunkOutcome, MoveStep, ShardPlace},
@@ -140,14 +141,12 @@ impl World {
                 }
             }),
             Some(ChunkChange::Repaired(repair)) => {
-                let known = |shard: &ShardPlace| self.map.devices.iter().any(|device| device.id == shard.device);
-                if !repair
-                    .shards
-                    .iter()
-                    .filter(|shard| self.is_live(&shard.chunk_id))
-                    .all(known)
-                {
-                    return Err(vec![ErrorCode::EpochMismatch, ErrorCode::Malformed]);
+                if repair.epoch != self.map.epoch {
+                    return no(ErrorCode::EpochMismatch);
+                }
+                let live = |shard: &&ShardPlace| self.is_live(&shard.chunk_id);
+                if !repair.shards.iter().filter(live).all(|shard| self.belongs(shard)) {
+                    return no(ErrorCode::Malformed);
                 }
                 self.each_shard(&repair.shards, |place, index, device| {
                     place.devices[index] = device;
@@ -157,6 +156,21 @@ impl World {
             Some(ChunkChange::MoveStep(step)) => self.move_step(step),
             None => no(ErrorCode::Malformed),
         }
+    }
+
+    /// Whether the shard may lie there: it does already, or the map wants it to.
+    fn belongs(&self, shard: &ShardPlace) -> bool {
+        let lies = self.places.get(&shard.chunk_id).map(|place| place.devices.clone());
+        let rows = [lies, self.row_of(&shard.chunk_id)];
+        let is_on = |row: &Vec<u32>| row.get(shard.shard_index as usize) == Some(&shard.device);
+        rows.iter().flatten().any(is_on)
+    }
+
+    /// The devices that the map wants the shards of a chunk on that is known.
+    pub(crate) fn row_of(&self, chunk_id: &Bytes) -> Option<Vec<u32>> {
+        let (place, id) = (self.places.get(chunk_id)?, ChunkId::from_bytes(chunk_id)?);
+        let group = id.placement_hash().group(u8::try_from(self.map.group_bits).ok()?);
+        row(&self.map, (place.devices.len() as u32, group.index() as u32))
     }
 
     fn is_live(&self, id: &Bytes) -> bool {

@@ -1,0 +1,104 @@
+//! `cairn cluster pause`, `resume` and `wait`: what the cluster does by itself, held up and watched.
+//!
+//! Invariant: pausing holds up moves alone; what lost a shard is repaired meanwhile.
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use cairn_common::{
+    cluster_map::{ClusterMap, Upkeep},
+    ids::Epoch,
+    wire::query::{Answer, MapQuery, Query, SummaryQuery},
+};
+
+use super::{Way, alone, layout::install, state::moving_groups};
+use crate::{
+    cli::{ClusterWaitArgs, DataArgs},
+    progress::Progress,
+};
+
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// `cairn cluster pause` and `resume`
+pub(super) fn pause(args: &DataArgs, is_paused: bool) -> anyhow::Result<()> {
+    let changed = alone(async {
+        let mut way = Way::from(&args.data).await?;
+        let changed = set_paused(&mut way, is_paused).await;
+        way.close().await;
+        changed
+    })?;
+    let moves = if is_paused { "paused" } else { "going on" };
+    let was = if changed { "" } else { ", as before" };
+    writeln!(io::stdout().lock(), "moves       {moves}{was}")?;
+    Ok(())
+}
+
+/// Whether that was news.
+async fn set_paused(way: &mut Way, is_paused: bool) -> anyhow::Result<bool> {
+    let Answer::Map(map) = way.query(Query::Map(MapQuery {})).await? else {
+        bail!("the metadata service gave no map");
+    };
+    let map = ClusterMap::try_from(map)?;
+    if map.epoch == Epoch::new(0) {
+        bail!("no cluster map is in force yet: `cairn cluster apply` makes the first");
+    }
+    if map.upkeep.moves_paused == is_paused {
+        return Ok(false);
+    }
+    let next = ClusterMap {
+        epoch: Epoch::new(map.epoch.value() + 1),
+        upkeep: Upkeep {
+            moves_paused: is_paused,
+            ..map.upkeep
+        },
+        ..map
+    };
+    install(way, &next).await?;
+    Ok(true)
+}
+
+/// `cairn cluster wait`
+pub(super) fn wait(args: &ClusterWaitArgs) -> anyhow::Result<ExitCode> {
+    let left = alone(async {
+        let mut way = Way::from(&args.data.data).await?;
+        let left = wait_until_done(&mut way, args.at_most).await;
+        way.close().await;
+        left
+    })?;
+    let mut out = io::stdout().lock();
+    if left == 0 {
+        writeln!(out, "repair      nothing waits, nothing moves")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(
+        out,
+        "repair      {left} chunks and groups are left: `cairn cluster status` tells more"
+    )?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// Chunks to be repaired or moved, and groups whose chunks are to be looked at, that are left at the end.
+async fn wait_until_done(way: &mut Way, at_most: Duration) -> anyhow::Result<u64> {
+    let started = Instant::now();
+    let progress = Progress::new("repairs and moves");
+    let mut most = 0;
+    loop {
+        // In this order: what leaves a group on the move enters the queue.
+        let moving = moving_groups(way).await?;
+        let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
+            bail!("the metadata service gave no summary");
+        };
+        let left = moving + summary.repair_pending;
+        most = left.max(most);
+        if left == 0 || started.elapsed() >= at_most {
+            return Ok(left);
+        }
+        progress.parts(most - left, most);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
