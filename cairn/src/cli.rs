@@ -13,6 +13,7 @@ use crate::logging::LogFormat;
 
 mod chunkserver;
 mod cluster;
+mod dev_cluster;
 mod gateway;
 mod metadata;
 
@@ -21,6 +22,9 @@ pub(crate) use chunkserver::{
     RebuildIndexArgs, VerifyDeviceArgs,
 };
 pub(crate) use cluster::{ClusterStatusArgs, LayoutArgs};
+pub(crate) use dev_cluster::{
+    DevClusterArgs, DevClusterCommand, DevClusterStatusArgs, PartProcessArgs, RunDevClusterArgs,
+};
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
@@ -54,6 +58,8 @@ pub(crate) enum Command {
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Runs a whole cluster of local processes, for trying out and for tests, and injects faults into it.
+    DevCluster(Box<DevClusterArgs>),
     /// Measures an S3 endpoint and verifies what it reads.
     Bench(Box<BenchArgs>),
 }

@@ -164,9 +164,7 @@ impl Machines {
     /// # Errors
     /// It does not come to that.
     pub fn await_redundancy(&self) -> Result<()> {
-        self.await_status("all shards are where they belong", |status| {
-            status["moving_groups"] == 0 && status["repairs"].as_object().is_some_and(serde_json::Map::is_empty)
-        })?;
+        self.await_status("all shards are where they belong", nothing_waits)?;
         Ok(())
     }
 }
@@ -185,6 +183,12 @@ impl Chunkserver {
 
 fn device_folder(data: &Path) -> PathBuf {
     data.join("device")
+}
+
+/// Whether a status says that nothing is to be moved or repaired.
+#[must_use]
+pub fn nothing_waits(status: &Value) -> bool {
+    status["moving_groups"] == 0 && status["repairs"].as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// All devices in a status.
