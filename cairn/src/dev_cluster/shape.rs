@@ -297,7 +297,6 @@ mod tests {
 
     #[test]
     fn every_process_has_ports_of_its_own() {
-        let folder = tempfile::tempdir().expect("a folder");
         let wanted = RunDevClusterArgs {
             port_base: Some(21_000),
             ..RunDevClusterArgs::default()
@@ -324,7 +323,6 @@ mod tests {
 
     #[test]
     fn redundancy_that_the_devices_cannot_hold_is_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
         let wanted = RunDevClusterArgs {
             chunkservers: Some(3),
             redundancy: Some("4+2".parse().expect("a scheme")),
