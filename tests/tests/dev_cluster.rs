@@ -135,6 +135,24 @@ fn a_killed_one_leaves_no_process_and_its_directory_can_be_started() -> Result<(
 }
 
 #[test]
+fn a_gateway_comes_back_while_the_server_that_let_it_in_is_dead() -> Result<()> {
+    let mut cluster = DevCluster::prepare("dev-cluster-gateway")?;
+    cluster.start(&["--metadata", "3", "--chunkservers", "1", "--gateways", "1"])?;
+    let known = cluster.data().join("gateway-1/cluster/metadata.toml");
+    wait::until("the gateway knows all metadata servers", NOTICE_BOUND, || {
+        let known = fs::read_to_string(&known).unwrap_or_default();
+        Ok((known.matches("node").count() == 3).then_some(()))
+    })?;
+    cluster.tell(&["kill", "metadata-1", "gateway-1"])?;
+    cluster.tell(&["start", "gateway-1"])?;
+    let mut client = cluster.client(1)?;
+    client.make_bucket("back")?;
+    client.put("back", "key", content::bytes(1, 1000))?;
+    ensure!(client.get("back", "key")? == content::bytes(1, 1000), "other bytes");
+    cluster.stop()
+}
+
+#[test]
 fn processes_in_namespaces_are_cut_off_and_nothing_of_it_is_left() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         skipped("network namespaces are for root to make");
