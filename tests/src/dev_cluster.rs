@@ -1,6 +1,7 @@
 //! `cairn dev-cluster` as a real process, asked by its subcommands as its users ask it.
 //!
-//! Invariant: it ends with its value, and what it started with it.
+//! Invariant: it ends with its value, and what it started with it; network namespaces too, unless a test kills it and never starts it
+//! again.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -177,5 +178,14 @@ impl DevCluster {
             .arg("--data")
             .arg(self.data());
         Ok(command)
+    }
+}
+
+impl Drop for DevCluster {
+    fn drop(&mut self) {
+        // Asked first: a killed one leaves its namespaces to the next start, and there is none. Where it does not stop it is killed.
+        if let Some(process) = self.process.take() {
+            let _ = process.stop();
+        }
     }
 }
