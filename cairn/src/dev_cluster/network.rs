@@ -4,10 +4,13 @@
 //! link's, so the bridge gets a frame that it would have to send back to where it came from, and drops it. Neither side notices
 //! anything but silence, as with a cable that is cut.
 //!
-//! Invariant: names carry the id of the cluster: nothing of another cluster or of the machine is ever touched. What was made is
-//! gone with the value; what a killed run left is removed by the next.
+//! Invariant: names carry the id of the cluster, whose lock under /run is held as long as the network is used: nothing of another
+//! cluster that runs, or of the machine, is ever touched. What was made is gone with the value; what killed runs left, whosever
+//! they were, the next one removes.
 
 use std::{
+    collections::BTreeSet,
+    fs::{self, File, TryLockError},
     io::Write as _,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -16,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::{names::PartName, shape::Shape};
+use super::{names::PartName, report::tell, shape::Shape};
 
 /// As much as the carrier's packets may use, which saves it work.
 const MTU_BYTES: u32 = 9000;
@@ -29,6 +32,7 @@ const LINK: &str = "eth0";
 pub(super) struct Network {
     id: String,
     ends: Vec<End>,
+    _lock: File,
 }
 
 /// The place of one process.
@@ -55,7 +59,10 @@ impl Network {
             rustix::process::geteuid().is_root(),
             "a cluster in network namespaces is for root to run: use sudo, or make one without --namespaces"
         );
+        let lock = lock(&shape.id)?;
+        let lock = lock.with_context(|| format!("the network {} is in use by another dev-cluster", shape.id))?;
         remove(&shape.id)?;
+        remove_abandoned()?;
         ensure!(
             !super::shape::is_here(host),
             "the network of {host} is in use on this machine, perhaps by another dev-cluster: stop that first"
@@ -68,6 +75,7 @@ impl Network {
         let network = Self {
             id: shape.id.clone(),
             ends: shape.parts().into_iter().map(end).collect(),
+            _lock: lock,
         };
         network.set_up(host)?;
         Ok(Some(network))
@@ -134,12 +142,48 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.id) {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "the network namespaces are not removed; the next start tries again"
-            );
+            tell(format_args!(
+                "the network namespaces are not removed, the next start tries again: {error:#}"
+            ));
+        }
+        // While it is still locked: whoever comes makes it anew.
+        let _ = fs::remove_file(lock_file(&self.id));
+    }
+}
+
+fn lock_file(id: &str) -> PathBuf {
+    Path::new("/run").join(format!("cairn-dev-cluster-{id}.lock"))
+}
+
+/// The lock of a network; none where another process holds it.
+fn lock(id: &str) -> anyhow::Result<Option<File>> {
+    let path = lock_file(id);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("opening {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}
+
+/// Removes the networks of runs that were killed and whose directory nobody has started again.
+fn remove_abandoned() -> anyhow::Result<()> {
+    let ids: BTreeSet<String> = namespaces()?.iter().filter_map(|name| id_of(name)).collect();
+    for id in ids {
+        if let Some(_lock) = lock(&id)? {
+            tell("removing network namespaces that a killed dev-cluster has left");
+            remove(&id)?;
         }
     }
+    Ok(())
+}
+
+/// The id in the name of a namespace; none where that is not of a dev-cluster.
+fn id_of(namespace: &str) -> Option<String> {
+    let (id, part) = namespace.strip_prefix("cairn-")?.split_once('-')?;
+    let is_id = id.len() == 4 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_id && part.parse::<PartName>().is_ok()).then(|| id.to_owned())
 }
 
 /// Removes all that carries the id.
@@ -153,15 +197,20 @@ fn remove(id: &str) -> anyhow::Result<()> {
     for link in links.filter(|name| *name == bridge || name.starts_with(&format!("{bridge}-"))) {
         lines += &format!("link delete {link}\n");
     }
-    let namespaces = ip(&["netns", "list"])?;
-    let namespaces = namespaces.lines().filter_map(|line| line.split_whitespace().next());
-    for namespace in namespaces.filter(|name| name.starts_with(&prefix)) {
+    for namespace in namespaces()?.iter().filter(|name| name.starts_with(&prefix)) {
         lines += &format!("netns delete {namespace}\n");
     }
     if lines.is_empty() {
         return Ok(());
     }
     batch(None, &lines)
+}
+
+/// All that the machine has.
+fn namespaces() -> anyhow::Result<Vec<String>> {
+    let listed = ip(&["netns", "list"])?;
+    let names = listed.lines().filter_map(|line| line.split_whitespace().next());
+    Ok(names.map(str::to_owned).collect())
 }
 
 fn namespace_prefix(id: &str) -> String {
@@ -211,3 +260,22 @@ fn ip(arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 const MISSING: &str = "starting `ip`, which network namespaces need: install iproute2";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_namespaces_of_dev_clusters_are_known_as_such() {
+        assert_eq!(id_of("cairn-0a1f-chunkserver-12").as_deref(), Some("0a1f"));
+        for other in [
+            "cairn-bench-s12",
+            "cairn-0a1f-other",
+            "cairn-0a1f",
+            "0a1f-gateway-1",
+            "blue",
+        ] {
+            assert_eq!(id_of(other), None, "{other}");
+        }
+    }
+}
