@@ -11,6 +11,8 @@ CARGO_DENY_VERSION := 0.20.2
 # Where `make run` keeps its data, and what it passes to the server.
 DATA ?= ./cairn-data
 RUN_FLAGS ?= --devices 6 --redundancy 4+2 --listen 127.0.0.1:9000
+# What `make dev-cluster` passes.
+DEV_CLUSTER_FLAGS ?= --data ./cairn-dev-cluster
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 
@@ -39,6 +41,15 @@ test: ## unit and integration tests, real clients included (about ten minutes)
 .PHONY: test-long
 test-long: ## the same with the long parts: 2 GiB files, the whole documentation tree, all pairs of devices
 	@CAIRN_TEST_LONG=1 $(MAKE) --no-print-directory run-tests NEXTEST_PROFILE=long
+
+# Kept out of `test`: it needs minutes to say anything. Root adds partitions to the faults.
+.PHONY: test-chaos
+test-chaos: build ## two clusters under load and faults, CAIRN_CHAOS_SECONDS=600 each; CAIRN_CHAOS_SEED replays, CAIRN_CHAOS_WIPE=1 wipes
+	$(CARGO) test --locked -p cairn-tests --test chaos -- --ignored --nocapture --test-threads=1
+
+.PHONY: dev-cluster
+dev-cluster: build ## a cluster of 3 metadata servers, 6 chunkservers and 2 gateways as local processes, in ./cairn-dev-cluster
+	@exec $(CARGO) run --quiet --locked -p cairn -- dev-cluster $(DEV_CLUSTER_FLAGS)
 
 .PHONY: run-tests
 run-tests: build

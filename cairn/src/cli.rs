@@ -13,6 +13,7 @@ use crate::logging::LogFormat;
 
 mod chunkserver;
 mod cluster;
+mod dev_cluster;
 mod gateway;
 mod metadata;
 
@@ -21,6 +22,9 @@ pub(crate) use chunkserver::{
     RebuildIndexArgs, ReplaceDeviceArgs, VerifyDeviceArgs,
 };
 pub(crate) use cluster::{ClusterStatusArgs, ClusterVerifyArgs, ClusterWaitArgs, ExplainArgs, LayoutArgs, OutAfter};
+pub(crate) use dev_cluster::{
+    DevClusterArgs, DevClusterCommand, DevClusterStatusArgs, PartProcessArgs, RunDevClusterArgs,
+};
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
@@ -56,6 +60,8 @@ pub(crate) enum Command {
     Cluster(ClusterCommand),
     /// Tells where the bytes of an object lie, on which devices, and what may fail without loss.
     Explain(ExplainArgs),
+    /// Runs a whole cluster of local processes, for trying out and for tests, and injects faults into it.
+    DevCluster(Box<DevClusterArgs>),
     /// Measures an S3 endpoint and verifies what it reads.
     Bench(Box<BenchArgs>),
 }

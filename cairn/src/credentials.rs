@@ -21,6 +21,16 @@ const ACCESS_KEY: &str = "CAIRN_ROOT_ACCESS_KEY";
 /// Environment variable of the secret key.
 const SECRET_KEY: &str = "CAIRN_ROOT_SECRET_KEY";
 
+impl RootCredentials {
+    /// The environment in which a process takes them over.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 2] {
+        [
+            (ACCESS_KEY, self.access_key.clone()),
+            (SECRET_KEY, self.secret_key.clone()),
+        ]
+    }
+}
+
 /// The credentials given in the environment, if any; kept in `file`, or else those that `file` keeps, or new ones.
 pub(crate) fn load_or_make(file: &Path) -> anyhow::Result<RootCredentials> {
     let given = match (std::env::var(ACCESS_KEY), std::env::var(SECRET_KEY)) {

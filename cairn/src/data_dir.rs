@@ -320,7 +320,7 @@ fn inner_paths(count: u32) -> Vec<PathBuf> {
 }
 
 /// One device keeps one copy; more survive the loss of one, six or more the loss of two.
-fn default_redundancy(devices: usize) -> Redundancy {
+pub(crate) fn default_redundancy(devices: usize) -> Redundancy {
     let scheme = match devices {
         0 | 1 => Ok(Redundancy::ONE_COPY),
         2 => Redundancy::replicated(2),

@@ -92,6 +92,7 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
     })
     .await
     .context("opening a session with the metadata service")?;
+    let contacts = tokio::spawn(contacts.keep_fresh(node.transport(), node.addresses().clone())).abort_handle();
     let gateway_metrics = GatewayMetrics::new();
     gateway_metrics.register(metrics.registry());
     let config = gateway_config(args, &root);
@@ -117,6 +118,7 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
     }
+    contacts.abort();
     let stopping = async {
         gateway.shutdown(DRAIN_DEADLINE).await;
         if let Err(error) = client.close().await {

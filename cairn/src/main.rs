@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod credentials;
 mod data_dir;
+mod dev_cluster;
 mod env;
 mod gateway;
 mod logging;
@@ -55,6 +56,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Metadata(args) => metadata::run(*args),
         Command::Chunkserver(args) => chunkserver::run(*args),
         Command::Gateway(args) => gateway::run(&args),
+        Command::DevCluster(args) => dev_cluster::run(*args),
         Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
     }
 }

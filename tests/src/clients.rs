@@ -50,7 +50,16 @@ impl Clients {
     /// # Errors
     /// The server does not run.
     pub fn aws(&self, server: &Server) -> Result<Command> {
-        let mut command = self.command("python", server)?;
+        self.aws_at(server.address()?, server.folder())
+    }
+
+    /// The same for any endpoint (`host:port`) with the keys of the tests; `folder` is for the client's own files.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn aws_at(&self, address: &str, folder: &Path) -> Result<Command> {
+        let mut command = Command::new(self.environment.join("bin/python"));
+        surround(&mut command, address, folder)?;
         command.arg(self.environment.join("bin/aws"));
         Ok(command)
     }
@@ -80,7 +89,7 @@ impl Clients {
 
     fn command(&self, program: &str, server: &Server) -> Result<Command> {
         let mut command = Command::new(self.environment.join("bin").join(program));
-        surround(&mut command, server)?;
+        surround(&mut command, server.address()?, server.folder())?;
         Ok(command)
     }
 }
@@ -91,7 +100,7 @@ impl Clients {
 /// The server does not run.
 pub fn rclone(server: &Server) -> Result<Command> {
     let mut command = Command::new("rclone");
-    surround(&mut command, server)?;
+    surround(&mut command, server.address()?, server.folder())?;
     command
         .env("RCLONE_CONFIG_CAIRN_TYPE", "s3")
         .env("RCLONE_CONFIG_CAIRN_PROVIDER", "Other")
@@ -103,8 +112,8 @@ pub fn rclone(server: &Server) -> Result<Command> {
     Ok(command)
 }
 
-fn surround(command: &mut Command, server: &Server) -> Result<()> {
-    let home = server.folder().join("home");
+fn surround(command: &mut Command, address: &str, folder: &Path) -> Result<()> {
+    let home = folder.join("home");
     fs::create_dir_all(&home)?;
     let kept = KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?)));
     command
@@ -117,7 +126,7 @@ fn surround(command: &mut Command, server: &Server) -> Result<()> {
         .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_DEFAULT_REGION", REGION)
         .env("AWS_REGION", REGION)
-        .env("AWS_ENDPOINT_URL_S3", format!("http://{}", server.address()?))
+        .env("AWS_ENDPOINT_URL_S3", format!("http://{address}"))
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .env("AWS_MAX_ATTEMPTS", "1")
         .env("AWS_PAGER", "")

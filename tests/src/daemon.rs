@@ -80,8 +80,16 @@ impl Output {
     /// # Errors
     /// It does not become ready.
     pub fn start(&self, command: &mut Command) -> Result<Daemon> {
+        self.start_within(command, START_BOUND)
+    }
+
+    /// The same for one that may take longer.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn start_within(&self, command: &mut Command, bound: Duration) -> Result<Daemon> {
         let mut daemon = self.spawn(command)?;
-        let ready = wait::until("the process is ready", START_BOUND, || {
+        let ready = wait::until("the process is ready", bound, || {
             if self.printed().lines().any(|line| line.trim() == "ready") {
                 return Ok(Some(()));
             }

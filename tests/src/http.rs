@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 /// No answer takes longer than this, on however loaded a machine.
-const TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
 const HEADERS_MAX: usize = 100;
 
 #[derive(Debug)]
@@ -29,10 +29,18 @@ impl Connection {
     /// # Errors
     /// Nobody listens there.
     pub fn open(address: &str) -> Result<Self> {
+        Self::open_with(address, TIMEOUT)
+    }
+
+    /// The same, for a client that waits no longer than `timeout` for the next bytes.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn open_with(address: &str, timeout: Duration) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
             stream,
             buffer: Vec::new(),

@@ -4,11 +4,13 @@
 //! Invariants: every test has its own server, folder and ports; nothing waits without a bound; what a test started is
 //! ended with it.
 
+pub mod chaos;
 pub mod chunked;
 pub mod chunkserver;
 pub mod clients;
 pub mod content;
 pub mod daemon;
+pub mod dev_cluster;
 pub mod history;
 pub mod http;
 pub mod isolation;

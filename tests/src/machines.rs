@@ -190,9 +190,7 @@ impl Machines {
     /// # Errors
     /// It does not come to that.
     pub fn await_redundancy(&self) -> Result<()> {
-        self.await_status("all shards are where they belong", |status| {
-            status["moving_groups"] == 0 && status["repairs"].as_object().is_some_and(serde_json::Map::is_empty)
-        })?;
+        self.await_status("all shards are where they belong", nothing_waits)?;
         Ok(())
     }
 }
@@ -224,6 +222,12 @@ fn device_folder(data: &Path) -> PathBuf {
 pub fn device(status: &Value, id: u64) -> Result<&Value> {
     let found = devices(status).find(|device| device["id"] == id);
     found.with_context(|| format!("no device {id} in {status:#}"))
+}
+
+/// Whether a status says that nothing is to be moved or repaired.
+#[must_use]
+pub fn nothing_waits(status: &Value) -> bool {
+    status["moving_groups"] == 0 && status["repairs"].as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// All devices in a status.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow};
 use time::{Duration, OffsetDateTime};
 
 use crate::chunked::Chunked;
-use crate::http::{Connection, Response};
+use crate::http::{self, Connection, Response};
 use crate::sigv4::{self, ChunkSigner, Credentials, Signed, UNSIGNED_PAYLOAD};
 
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Client {
     address: String,
     credentials: Credentials,
     connection: Option<Connection>,
+    /// How long it waits for the next bytes of an answer.
+    timeout: std::time::Duration,
 }
 
 /// One request, with every knob that a test turns.
@@ -213,7 +215,15 @@ impl Client {
             address: address.to_owned(),
             credentials,
             connection: None,
+            timeout: http::TIMEOUT,
         }
+    }
+
+    /// One that gives a request up where nothing comes for so long.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
 
     /// Sends a request and reads its answer, whatever the status. A connection that the server closed is opened again
@@ -224,7 +234,7 @@ impl Client {
     pub fn send(&mut self, request: &Request) -> Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.address)?,
+            None => Connection::open_with(&self.address, self.timeout)?,
         };
         let mut head = request.head(&self.address, &self.credentials);
         let body = request.wire_body(head.signer.take());
@@ -322,10 +332,20 @@ impl Client {
     /// # Errors
     /// No answer, or one that is not 2xx.
     pub fn keys(&mut self, bucket: &str) -> Result<Vec<String>> {
+        self.keys_under(bucket, "")
+    }
+
+    /// All keys of a bucket that begin so, page by page.
+    ///
+    /// # Errors
+    /// No answer, or one that is not 2xx.
+    pub fn keys_under(&mut self, bucket: &str, prefix: &str) -> Result<Vec<String>> {
         let mut keys = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            let mut request = Request::bucket("GET", bucket).query("list-type", 2);
+            let mut request = Request::bucket("GET", bucket)
+                .query("list-type", 2)
+                .query("prefix", prefix);
             if let Some(token) = token {
                 request = request.query("continuation-token", token);
             }

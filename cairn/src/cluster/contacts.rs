@@ -5,16 +5,30 @@
 //! DIR/cluster/metadata.toml   node and address of each member, as the service last told
 //! ```
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
-use cairn_common::{ids::NodeId, wire::group::GroupMembers};
-use cairn_transport::{Addresses, NodeAddresses};
+use cairn_common::{
+    ids::{GroupId, NodeId},
+    wire::{
+        group::{GroupMembers, GroupTableQuery},
+        kind::RequestKind,
+        query::{Answer, Query, ReadReply, ReadRequest},
+    },
+};
+use cairn_transport::{Addresses, Body, NodeAddresses, Transport, call};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::time::MissedTickBehavior;
 
 use super::ClusterDir;
 use crate::data_dir::replace_file;
+
+/// How often the service is asked who its members are, by those who do not hear it anyway.
+const ASK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a member may take to answer that.
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The members of the metadata service.
 pub(crate) struct Contacts {
@@ -95,4 +109,34 @@ impl Contacts {
             );
         }
     }
+
+    /// Asks the service now and again who its members are, and keeps what it says.
+    pub(crate) async fn keep_fresh(self, transport: Arc<dyn Transport>, addresses: NodeAddresses) {
+        let mut ticks = tokio::time::interval(ASK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for node in self.announce(&addresses) {
+                if let Some(group) = ask(transport.as_ref(), node).await {
+                    self.learn(&group);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// The members of the first group, as `node` knows them; none where it does not answer.
+async fn ask(transport: &dyn Transport, node: NodeId) -> Option<GroupMembers> {
+    let request = ReadRequest {
+        query: Some(Query::Groups(GroupTableQuery {})),
+        group: GroupId::default().value(),
+    };
+    let kind = RequestKind::MetadataRead;
+    let asked = call(transport, node, kind, &request, Body::empty(), ASK_TIMEOUT).await;
+    let (reply, _): (ReadReply, _) = asked.ok()?;
+    let Some(Answer::Groups(table)) = reply.answer else {
+        return None;
+    };
+    table.groups.into_iter().find(|group| group.group == request.group)
 }

@@ -9,7 +9,11 @@ use bytes::Bytes;
 use cairn_common::aligned::{ALIGNMENT, AlignedBytes};
 use rustix::io::Errno;
 
-use super::{Engine, payload::in_pages, segments::Segment};
+use super::{
+    Engine,
+    payload::{Stage, in_pages},
+    segments::Segment,
+};
 use crate::{
     core::{
         location::Location,
@@ -182,13 +186,7 @@ impl Engine {
         let mut from = 0;
         while from < claimed.len() {
             if claimed[from].record.body.is_large() {
-                let mut stage = super::payload::Stage::default();
-                for mut piece in payloads[from].iter().cloned() {
-                    while !piece.is_empty() {
-                        piece = stage.add(piece);
-                    }
-                }
-                self.write_header(&claimed[from], stage.take())?;
+                self.write_whole(&claimed[from], &payloads[from])?;
                 from += 1;
                 continue;
             }
@@ -197,6 +195,28 @@ impl Engine {
             from += run;
         }
         Ok(())
+    }
+
+    /// Writes a large record stage by stage, its header last, or in front of what fits one stage.
+    fn write_whole(&self, claimed: &Claimed, payload: &[Bytes]) -> Result<(), StoreError> {
+        let payload_len = claimed.record.body.payload_len();
+        let (mut stage, mut sent) = (Stage::default(), 0);
+        for mut piece in payload.iter().cloned() {
+            while !piece.is_empty() {
+                piece = stage.add(piece);
+                // A full stage takes nothing more.
+                if stage.is_full() && sent + stage.len() < payload_len {
+                    let len = stage.len();
+                    self.write_payload(claimed, sent, &stage.take())?;
+                    sent += len;
+                }
+            }
+        }
+        if sent == 0 {
+            return self.write_header(claimed, stage.take());
+        }
+        self.write_payload(claimed, sent, &stage.take())?;
+        self.write_header(claimed, Vec::new())
     }
 
     /// Writes small records that lie behind each other, as whole pages.

@@ -133,6 +133,15 @@ fn write(counter: u64, len: usize) -> Item {
 }
 
 pub(super) fn open(disk: &PowerDisk, index: &MemoryIndex) -> Result<(Engine, Recovered), String> {
+    open_with(disk, index, SEGMENT_BYTES)
+}
+
+/// The same with segments of that size.
+pub(super) fn open_with(
+    disk: &PowerDisk,
+    index: &MemoryIndex,
+    segment_bytes: u32,
+) -> Result<(Engine, Recovered), String> {
     let salts = Mutex::new(0_u8);
     let parts = Parts {
         identity: identity(),
@@ -141,8 +150,8 @@ pub(super) fn open(disk: &PowerDisk, index: &MemoryIndex) -> Result<(Engine, Rec
         health: Health::new(DeviceId::new(1), "disk".to_owned(), Gauge::default()),
         metrics: Metrics::default().of(DeviceId::new(1)),
         settings: Settings {
-            reserve_bytes: 2 * u64::from(SEGMENT_BYTES),
-            segment_bytes: Some(SEGMENT_BYTES),
+            reserve_bytes: 2 * u64::from(segment_bytes),
+            segment_bytes: Some(segment_bytes),
             capacity_bytes: None,
         },
         salts: Box::new(move || {
@@ -156,9 +165,14 @@ pub(super) fn open(disk: &PowerDisk, index: &MemoryIndex) -> Result<(Engine, Rec
 
 impl Device {
     pub(super) fn new() -> Self {
-        let disk = PowerDisk::new(ROOM_BYTES);
+        Self::with_segments(SEGMENT_BYTES)
+    }
+
+    /// One whose segments are of that size, until it is restarted.
+    pub(super) fn with_segments(segment_bytes: u32) -> Self {
+        let disk = PowerDisk::new(ROOM_BYTES / u64::from(SEGMENT_BYTES) * u64::from(segment_bytes));
         let index = MemoryIndex::new(Records::default());
-        let (engine, _) = open(&disk, &index).expect("an empty disk opens");
+        let (engine, _) = open_with(&disk, &index, segment_bytes).expect("an empty disk opens");
         Self {
             disk,
             index,
