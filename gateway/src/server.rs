@@ -20,10 +20,11 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::{Access, Domains, Keys},
+    auth::{Access, Domains},
     config::{GatewayConfig, GatewayLimits},
     front::Front,
     gate::Gate,
+    keys::Keys,
     metrics::GatewayMetrics,
     stall::StallGuard,
 };
@@ -134,9 +135,10 @@ fn s3_service(config: GatewayConfig, client: Client) -> S3Service {
     s3_config.xml_max_body_size = config.limits.xml_bytes_max;
     // Upload forms are refused before s3s sees them; should one pass, it must not be gathered in memory.
     s3_config.post_object_max_file_size = 0;
+    let keys = Keys::new(&config.credentials, Arc::new(client.clone()));
     let mut builder = S3ServiceBuilder::new(Gate::new(client, &config.region));
-    builder.set_auth(Keys::new(&config.credentials));
-    builder.set_access(Access);
+    builder.set_auth(keys.clone());
+    builder.set_access(Access(keys));
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(s3_config))));
     if !config.virtual_host_domains.is_empty() {
         builder.set_host(Domains::new(&config.virtual_host_domains));
