@@ -15,6 +15,7 @@ mod chunkserver;
 mod cluster;
 mod gateway;
 mod metadata;
+mod tls;
 
 pub(crate) use chunkserver::{
     ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, DEVICE_MEMORY_MIB_MIN, InspectDeviceArgs,
@@ -26,6 +27,7 @@ pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
     ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
 };
+pub(crate) use tls::TlsArgs;
 
 /// Cairn, a distributed object and file store.
 #[derive(Debug, Parser)]
@@ -95,6 +97,8 @@ pub(crate) struct ServerArgs {
         value_delimiter = ','
     )]
     pub(crate) virtual_host_domain: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Memory for data on its way to the devices, in MiB [default: 256].
     #[arg(long, env = "CAIRN_MEMORY_BUDGET_MIB", value_name = "MIB")]
     pub(crate) memory_budget_mib: Option<usize>,

@@ -18,6 +18,7 @@ mod progress;
 mod running;
 mod server;
 mod status;
+mod tls;
 
 use std::{
     io::{self, Write as _},

@@ -15,6 +15,8 @@ pub struct Client {
     /// `host:port`.
     address: String,
     credentials: Credentials,
+    /// The certificate that the server shows, PEM, where TLS is spoken.
+    trusted: Option<String>,
     connection: Option<Connection>,
 }
 
@@ -212,7 +214,22 @@ impl Client {
         Self {
             address: address.to_owned(),
             credentials,
+            trusted: None,
             connection: None,
+        }
+    }
+
+    /// Speaks TLS with a server that shows this certificate, PEM.
+    #[must_use]
+    pub fn trusting(mut self, certificate: &str) -> Self {
+        self.trusted = Some(certificate.to_owned());
+        self
+    }
+
+    fn open(&self) -> Result<Connection> {
+        match &self.trusted {
+            Some(certificate) => Connection::open_tls(&self.address, certificate),
+            None => Connection::open(&self.address),
         }
     }
 
@@ -224,7 +241,7 @@ impl Client {
     pub fn send(&mut self, request: &Request) -> Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.address)?,
+            None => self.open()?,
         };
         let mut head = request.head(&self.address, &self.credentials);
         let body = request.wire_body(head.signer.take());
@@ -249,7 +266,7 @@ impl Client {
     /// # Errors
     /// No answer, or one that is not 2xx, or `take` failed.
     pub fn stream(&self, bucket: &str, key: &str, take: impl FnMut(&[u8]) -> Result<()>) -> Result<Response> {
-        let mut connection = Connection::open(&self.address)?;
+        let mut connection = self.open()?;
         let request = Request::object("GET", bucket, key);
         request
             .head(&self.address, &self.credentials)
@@ -263,7 +280,7 @@ impl Client {
     /// # Errors
     /// The server is gone.
     pub fn send_part(&self, request: &Request, one_in: usize) -> Result<Option<Response>> {
-        let mut connection = Connection::open(&self.address)?;
+        let mut connection = self.open()?;
         let mut head = request.head(&self.address, &self.credentials);
         let body = request.wire_body(head.signer.take());
         head.send(&mut connection, &request.method, body.len() as u64)?;
@@ -281,7 +298,7 @@ impl Client {
     /// # Errors
     /// The server is gone.
     pub fn begin(&self, request: &Request, length: u64) -> Result<Upload> {
-        let mut connection = Connection::open(&self.address)?;
+        let mut connection = self.open()?;
         request
             .head(&self.address, &self.credentials)
             .send(&mut connection, &request.method, length)?;
