@@ -14,6 +14,7 @@ use crate::logging::LogFormat;
 mod chunkserver;
 mod cluster;
 mod gateway;
+mod key;
 mod metadata;
 mod tls;
 
@@ -23,6 +24,7 @@ pub(crate) use chunkserver::{
 };
 pub(crate) use cluster::{ClusterStatusArgs, LayoutArgs};
 pub(crate) use gateway::GatewayArgs;
+pub(crate) use key::{AllowArgs, BucketRights, CreateKeyArgs, DenyArgs, KeyArgs, KeyCommand, KeyListArgs, ShowKeyArgs};
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
     ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     Chunkserver(Box<ChunkserverArgs>),
     /// Serves the S3 endpoint of a cluster in a process of its own.
     Gateway(Box<GatewayArgs>),
+    /// Makes, shows, changes and deletes the access keys of S3 clients, and says what they may do in which bucket.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),

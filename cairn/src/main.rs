@@ -10,6 +10,7 @@ mod credentials;
 mod data_dir;
 mod env;
 mod gateway;
+mod key;
 mod logging;
 mod metadata;
 mod metrics;
@@ -52,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cluster(command) => cluster::run(command),
+        Command::Key(command) => key::run(command),
         Command::Metadata(args) => metadata::run(*args),
         Command::Chunkserver(args) => chunkserver::run(*args),
         Command::Gateway(args) => gateway::run(&args),
