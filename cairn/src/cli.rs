@@ -15,7 +15,9 @@ mod chunkserver;
 mod cluster;
 mod dev_cluster;
 mod gateway;
+mod key;
 mod metadata;
+mod tls;
 
 pub(crate) use chunkserver::{
     ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, DEVICE_MEMORY_MIB_MIN, InspectDeviceArgs,
@@ -26,10 +28,12 @@ pub(crate) use dev_cluster::{
     DevClusterArgs, DevClusterCommand, DevClusterStatusArgs, PartProcessArgs, RunDevClusterArgs,
 };
 pub(crate) use gateway::GatewayArgs;
+pub(crate) use key::{AllowArgs, BucketRights, CreateKeyArgs, DenyArgs, KeyArgs, KeyCommand, KeyListArgs, ShowKeyArgs};
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
     ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
 };
+pub(crate) use tls::TlsArgs;
 
 /// Cairn, a distributed object and file store.
 #[derive(Debug, Parser)]
@@ -55,6 +59,9 @@ pub(crate) enum Command {
     Chunkserver(Box<ChunkserverArgs>),
     /// Serves the S3 endpoint of a cluster in a process of its own.
     Gateway(Box<GatewayArgs>),
+    /// Makes, shows, changes and deletes the access keys of S3 clients, and says what they may do in which bucket.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -103,6 +110,8 @@ pub(crate) struct ServerArgs {
         value_delimiter = ','
     )]
     pub(crate) virtual_host_domain: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Memory for data on its way to the devices, in MiB [default: 256].
     #[arg(long, env = "CAIRN_MEMORY_BUDGET_MIB", value_name = "MIB")]
     pub(crate) memory_budget_mib: Option<usize>,

@@ -14,7 +14,7 @@ use clap::CommandFactory as _;
 use serde::Deserialize;
 
 use crate::{
-    cli::{Cli, DEVICE_MEMORY_MIB_MIN, ServerArgs},
+    cli::{Cli, DEVICE_MEMORY_MIB_MIN, ServerArgs, TlsArgs},
     logging::LogFormat,
 };
 
@@ -54,6 +54,7 @@ pub(crate) struct ServerConfig {
     pub(crate) cluster_listen: SocketAddr,
     pub(crate) region: String,
     pub(crate) virtual_host_domains: Vec<String>,
+    pub(crate) tls: TlsArgs,
     pub(crate) memory_budget_bytes: usize,
     /// Of each device.
     pub(crate) device_memory_bytes: Option<usize>,
@@ -85,10 +86,23 @@ struct File {
     cluster_listen: Option<SocketAddr>,
     region: Option<String>,
     virtual_host_domain: Vec<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    tls_self_signed: bool,
     memory_budget_mib: Option<usize>,
     device_memory_mib: Option<usize>,
     log_format: Option<LogFormat>,
     log: Option<String>,
+}
+
+impl File {
+    fn take_tls(&mut self) -> TlsArgs {
+        TlsArgs {
+            tls_cert: self.tls_cert.take(),
+            tls_key: self.tls_key.take(),
+            tls_self_signed: self.tls_self_signed,
+        }
+    }
 }
 
 /// Puts flags (which clap filled up from the environment) and file together.
@@ -104,7 +118,8 @@ pub(crate) fn load(args: ServerArgs) -> anyhow::Result<ServerConfig> {
     merge(args, file)
 }
 
-fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
+fn merge(args: ServerArgs, mut file: File) -> anyhow::Result<ServerConfig> {
+    let tls = file.take_tls();
     let device = if args.device.is_empty() && args.devices.is_none() {
         file.device
     } else {
@@ -164,6 +179,7 @@ fn merge(args: ServerArgs, file: File) -> anyhow::Result<ServerConfig> {
             .unwrap_or(DEFAULT_CLUSTER_LISTEN),
         region: args.region.or(file.region).unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         virtual_host_domains: domains,
+        tls: args.tls.or(tls),
         memory_budget_bytes: budget_mib << 20,
         device_memory_bytes: device_memory_bytes(args.device_memory_mib.or(file.device_memory_mib))?,
         log_format: args.log_format.or(file.log_format).unwrap_or_default(),
@@ -241,6 +257,24 @@ mod tests {
             ..args()
         };
         assert_eq!(merge(flags, file()).expect("valid").devices, DeviceChoice::Count(3));
+    }
+
+    #[test]
+    fn flagged_tls_replaces_that_of_the_file() {
+        let file = || toml::from_str("tls_cert = \"/c\"\ntls_key = \"/k\"").expect("a valid file");
+        assert_eq!(
+            merge(args(), file()).expect("valid").tls.tls_key,
+            Some(PathBuf::from("/k"))
+        );
+        let tls = TlsArgs {
+            tls_self_signed: true,
+            ..TlsArgs::default()
+        };
+        let flags = ServerArgs {
+            tls: tls.clone(),
+            ..args()
+        };
+        assert_eq!(merge(flags, file()).expect("valid").tls, tls);
     }
 
     #[test]

@@ -59,15 +59,17 @@ pub(crate) fn load(file: &Path) -> anyhow::Result<RootCredentials> {
 }
 
 fn make() -> anyhow::Result<RootCredentials> {
+    let (access_key, secret_key) = random_pair()?;
+    Ok(RootCredentials { access_key, secret_key })
+}
+
+/// An access key and a secret that nobody can guess.
+pub(crate) fn random_pair() -> anyhow::Result<(String, String)> {
     let random = |bytes: &mut [u8]| getrandom::fill(bytes).map_err(|error| anyhow::anyhow!("random bytes: {error}"));
     let (mut access, mut secret) = ([0; 8], [0; 20]);
     random(&mut access)?;
     random(&mut secret)?;
-    let access_key = format!("CAIRN{}", hex::encode_upper(access));
-    Ok(RootCredentials {
-        access_key,
-        secret_key: hex::encode(secret),
-    })
+    Ok((format!("CAIRN{}", hex::encode_upper(access)), hex::encode(secret)))
 }
 
 fn check(credentials: &RootCredentials) -> anyhow::Result<()> {

@@ -18,13 +18,16 @@ pub(crate) fn run(args: &DataArgs) -> anyhow::Result<ExitCode> {
             args.data.display()
         );
     };
-    let exports = [
+    let mut exports = vec![
         ("AWS_ACCESS_KEY_ID", credentials.access_key),
         ("AWS_SECRET_ACCESS_KEY", credentials.secret_key),
         ("AWS_REGION", region.clone()),
         ("AWS_DEFAULT_REGION", region),
         ("AWS_ENDPOINT_URL_S3", endpoint),
     ];
+    if let Some(bundle) = running.ca_bundle {
+        exports.push(("AWS_CA_BUNDLE", bundle.to_string_lossy().into_owned()));
+    }
     let mut out = io::stdout().lock();
     for (name, value) in exports {
         writeln!(out, "export {name}={}", quoted(&value)).context("writing")?;

@@ -29,6 +29,7 @@ use crate::{
     logging,
     metrics::Metrics,
     running::Running,
+    tls::{self, Tls},
 };
 
 /// How long the readiness check waits.
@@ -77,6 +78,10 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
         data.root().display()
     );
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
+    let mut config = gateway_config(args, &root);
+    let names = tls::names(config.listen.ip(), &config.virtual_host_domains);
+    let tls = Tls::open(&args.tls, data.root(), &names)?;
+    config.tls = tls.certificate;
     let mut metrics = Metrics::new();
     let node = ClusterNode::open_as(data.root(), metrics.registry(), Role::Client).await?;
     let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
@@ -95,12 +100,11 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
     let contacts = tokio::spawn(contacts.keep_fresh(node.transport(), node.addresses().clone())).abort_handle();
     let gateway_metrics = GatewayMetrics::new();
     gateway_metrics.register(metrics.registry());
-    let config = gateway_config(args, &root);
     let region = config.region.clone();
     let gateway = Gateway::start(config, client.clone(), gateway_metrics).await?;
     let served = Arc::new(Served {
         client: client.clone(),
-        endpoint: format!("http://{}", gateway.local_addr()),
+        endpoint: gateway.endpoint().to_owned(),
         metrics,
     });
     let admin = Admin::start(args.admin.unwrap_or(config::DEFAULT_ADMIN), Arc::clone(&served) as _).await?;
@@ -108,6 +112,7 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
         pid: std::process::id(),
         endpoint: Some(served.endpoint.clone()),
         admin: format!("http://{}", admin.address),
+        ca_bundle: tls.ca_bundle,
         region: Some(region),
         cluster: None,
     };
@@ -158,6 +163,7 @@ fn gateway_config(args: &GatewayArgs, root: &RootCredentials) -> GatewayConfig {
             secret_key: root.secret_key.clone(),
         }],
         virtual_host_domains: domains,
+        tls: None,
         limits: GatewayLimits::default(),
     }
 }
@@ -166,6 +172,13 @@ fn announce(node: &ClusterNode, running: &Running, root: &RootCredentials) -> io
     let mut out = io::stdout().lock();
     writeln!(out, "node        {}", node.peer().node)?;
     writeln!(out, "endpoint    {}", running.endpoint.as_deref().unwrap_or_default())?;
+    if let Some(bundle) = &running.ca_bundle {
+        writeln!(
+            out,
+            "certificate {} (clients trust it with AWS_CA_BUNDLE)",
+            bundle.display()
+        )?;
+    }
     writeln!(out, "admin       {}", running.admin)?;
     writeln!(out, "access key  {}", root.access_key)?;
     writeln!(out, "secret key  {}", root.secret_key)?;

@@ -11,6 +11,7 @@ mod data_dir;
 mod dev_cluster;
 mod env;
 mod gateway;
+mod key;
 mod logging;
 mod metadata;
 mod metrics;
@@ -19,6 +20,7 @@ mod progress;
 mod running;
 mod server;
 mod status;
+mod tls;
 
 use std::{
     io::{self, Write as _},
@@ -53,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(&args),
         Command::Cluster(command) => cluster::run(command),
         Command::Explain(args) => cluster::explain(&args).map(|()| ExitCode::SUCCESS),
+        Command::Key(command) => key::run(command),
         Command::Metadata(args) => metadata::run(*args),
         Command::Chunkserver(args) => chunkserver::run(*args),
         Command::Gateway(args) => gateway::run(&args),

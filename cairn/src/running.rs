@@ -1,6 +1,6 @@
 //! What a running server tells about itself in its directory, for `cairn status` and `cairn env`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ pub(crate) struct Running {
     pub(crate) endpoint: Option<String>,
     /// URL of metrics, health and status.
     pub(crate) admin: String,
+    /// What clients must be given to trust the endpoint, where that speaks TLS with a certificate of our own making.
+    #[serde(default)]
+    pub(crate) ca_bundle: Option<PathBuf>,
     #[serde(default)]
     pub(crate) region: Option<String>,
     /// Where other nodes reach it, UDP; none where it is no node of a cluster.

@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -15,7 +16,7 @@ use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig};
 use cairn_client::{Client, ClientConfig};
 use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
-use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
+use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
 use cairn_transport::{InProcess, LocalServer, NoAddresses, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -32,6 +33,7 @@ use crate::{
     metrics::Metrics,
     parts::{Parts, domain_remarks},
     running::Running,
+    tls::{self, Tls},
 };
 
 /// All parts of a store in one process are one server to each other.
@@ -66,6 +68,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let mut identity = data.identity(&config, cluster)?;
     let redundancy = identity.redundancy()?;
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
+    let tls = open_tls(&config, &data)?;
     let devices = data.devices(&identity)?;
     let mut metrics = Metrics::new();
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
@@ -96,7 +99,8 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     };
     let client = connect(client).await?;
     let gateway_metrics = GatewayMetrics::new();
-    let gateway = Gateway::start(gateway_config(&config, &root), client.clone(), gateway_metrics.clone()).await?;
+    let gateway_config = gateway_config(&config, &root, tls.certificate);
+    let gateway = Gateway::start(gateway_config, client.clone(), gateway_metrics.clone()).await?;
 
     datapath_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
@@ -105,18 +109,17 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let operators = answer_operators(&data, outer.clone())?;
     let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
     let listener = listener.transpose()?;
-    let endpoint = format!("http://{}", gateway.local_addr());
     let parts = Arc::new(Parts {
         client,
         chunkserver,
         metadata,
         datapath_metrics,
         redundancy,
-        endpoint,
+        endpoint: gateway.endpoint().to_owned(),
         metrics,
     });
     let admin = Admin::start(config.admin, Arc::clone(&parts) as _).await?;
-    let running = running(&config, &parts, &admin, listener.as_ref());
+    let running = running(&config, &parts, &admin, listener.as_ref(), tls.ca_bundle);
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
 
@@ -144,11 +147,18 @@ async fn start_chunkserver(config: &ServerConfig, devices: &[DeviceConfig], metr
 }
 
 /// What other programs on this machine are told.
-fn running(config: &ServerConfig, parts: &Parts, admin: &Admin, listener: Option<&ClusterListener>) -> Running {
+fn running(
+    config: &ServerConfig,
+    parts: &Parts,
+    admin: &Admin,
+    listener: Option<&ClusterListener>,
+    ca_bundle: Option<PathBuf>,
+) -> Running {
     Running {
         pid: std::process::id(),
         endpoint: Some(parts.endpoint.clone()),
         admin: format!("http://{}", admin.address),
+        ca_bundle,
         region: Some(config.region.clone()),
         cluster: listener.map(|listener| listener.address().to_string()),
     }
@@ -225,7 +235,12 @@ async fn stop(
     Ok(())
 }
 
-fn gateway_config(config: &ServerConfig, root: &RootCredentials) -> GatewayConfig {
+fn open_tls(config: &ServerConfig, data: &DataDir) -> anyhow::Result<Tls> {
+    let names = tls::names(config.listen.ip(), &config.virtual_host_domains);
+    Tls::open(&config.tls, data.root(), &names)
+}
+
+fn gateway_config(config: &ServerConfig, root: &RootCredentials, tls: Option<ServerCertificate>) -> GatewayConfig {
     let credentials = Credentials {
         access_key: root.access_key.clone(),
         secret_key: root.secret_key.clone(),
@@ -235,6 +250,7 @@ fn gateway_config(config: &ServerConfig, root: &RootCredentials) -> GatewayConfi
         region: config.region.clone(),
         credentials: vec![credentials],
         virtual_host_domains: config.virtual_host_domains.clone(),
+        tls,
         limits: GatewayLimits::default(),
     }
 }
@@ -246,6 +262,15 @@ fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, m
         running.region.as_deref().unwrap_or_default(),
     );
     writeln!(out, "endpoint    {endpoint}")?;
+    let mut trust = String::new();
+    if let Some(bundle) = &running.ca_bundle {
+        writeln!(
+            out,
+            "certificate {} (clients trust it with AWS_CA_BUNDLE)",
+            bundle.display()
+        )?;
+        trust = format!("AWS_CA_BUNDLE={} ", bundle.display());
+    }
     writeln!(out, "admin       {}", running.admin)?;
     if let Some(cluster) = &running.cluster {
         writeln!(out, "cluster     {cluster} (UDP, for other nodes)")?;
@@ -258,7 +283,7 @@ fn announce(running: &Running, root: &RootCredentials, redundancy: Redundancy, m
     }
     writeln!(
         out,
-        "try         AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={} aws --endpoint-url {} s3 mb s3://first",
+        "try         {trust}AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={} AWS_REGION={} aws --endpoint-url {} s3 mb s3://first",
         root.access_key, root.secret_key, region, endpoint
     )?;
     writeln!(out, "ready")?;

@@ -16,19 +16,25 @@ use crate::{
 };
 
 impl Client {
-    /// Makes a bucket with the store's default redundancy.
-    pub async fn create_bucket(&self, name: &str) -> Result<(), ClientError> {
+    /// Makes a bucket with the store's default redundancy. The access key `owner_key` gets all rights in it; an empty one stands
+    /// for nobody.
+    pub async fn create_bucket(&self, name: &str, owner_key: &str) -> Result<(), ClientError> {
         let redundancy = self.shared.default_redundancy.or(self.cluster_map().default_redundancy);
         let redundancy = redundancy.ok_or_else(|| {
             ClientError::Unavailable(
                 "the cluster has no devices in use yet: `cairn cluster apply` takes them in".to_owned(),
             )
         })?;
-        self.create_bucket_with(name, redundancy).await
+        self.create_bucket_with(name, redundancy, owner_key).await
     }
 
-    /// Makes a bucket with a redundancy of its own.
-    pub async fn create_bucket_with(&self, name: &str, redundancy: Redundancy) -> Result<(), ClientError> {
+    /// The same with a redundancy of its own.
+    pub async fn create_bucket_with(
+        &self,
+        name: &str,
+        redundancy: Redundancy,
+        owner_key: &str,
+    ) -> Result<(), ClientError> {
         check_bucket_name(name)?;
         let shards = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let create = CreateBucket {
@@ -36,7 +42,7 @@ impl Client {
             data_shards: shards(redundancy.data_shards()),
             parity_shards: shards(redundancy.parity_shards()),
             chunk_size_bytes: 0,
-            owner_key: String::new(),
+            owner_key: owner_key.to_owned(),
         };
         self.write(Command::CreateBucket(create)).await.map(|_| ())
     }

@@ -25,6 +25,9 @@ pub enum ClientError {
     /// No object under that key.
     #[error("the key does not exist")]
     NoSuchKey,
+    /// No access key of that id.
+    #[error("the access key does not exist")]
+    NoSuchAccessKey,
     /// The condition of a write does not hold.
     #[error("the condition does not hold")]
     PreconditionFailed,
@@ -81,6 +84,7 @@ impl From<Refusal> for ClientError {
             ErrorCode::BucketExists => Self::BucketExists,
             ErrorCode::BucketNotEmpty => Self::BucketNotEmpty,
             ErrorCode::NoSuchKey => Self::NoSuchKey,
+            ErrorCode::NoSuchAccessKey => Self::NoSuchAccessKey,
             ErrorCode::PreconditionFailed => Self::PreconditionFailed,
             ErrorCode::NoSuchUpload => Self::NoSuchUpload,
             ErrorCode::UploadChanged => Self::UploadChanged,
@@ -109,7 +113,6 @@ impl From<Refusal> for ClientError {
             | ErrorCode::NotFile
             | ErrorCode::FeedTrimmed
             | ErrorCode::NoSuchUser
-            | ErrorCode::NoSuchAccessKey
             | ErrorCode::AccountExists
             | ErrorCode::NoSuchDocument
             | ErrorCode::NoSuchChunk => Self::Internal(detail),

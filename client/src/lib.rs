@@ -3,6 +3,7 @@
 //! Owns the session, the cached cluster map, the cutting of bodies into chunks and the reading of plans. Invariant: an object
 //! becomes visible by one committed command after all its chunks are durable, and every byte handed out was verified.
 
+mod accounts;
 mod body_writer;
 mod buckets;
 mod error;

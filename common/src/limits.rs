@@ -232,6 +232,17 @@ pub const READ_PIECE_BYTES: usize = 1 << 20;
 /// Pieces that one reader fetches ahead: enough to keep several shards busy.
 pub const READ_AHEAD_PIECES: usize = 4;
 
+/// How long a gateway goes by what it was told of an access key, from the moment it asked: a key or right that is taken away
+/// ends everywhere within it.
+pub const KEY_KNOWN_MS: u64 = 5_000;
+
+/// How long a gateway refuses an access key that was not there when it asked. Requests with invented keys are not to become
+/// as many questions.
+pub const KEY_UNKNOWN_MS: u64 = 1_000;
+
+/// Access keys that a gateway keeps at hand; each may have rights in a thousand buckets.
+pub const KEYS_KNOWN_MAX: usize = 4096;
+
 /// Buckets whose settings a client keeps at hand.
 pub const BUCKET_CACHE_MAX: usize = 1024;
 

@@ -1,58 +1,103 @@
-//! Who may ask for what: the keys, what must be covered by a signature, and which bucket a host name means.
+//! Who may ask for what: what must be covered by a signature, what its key must have a right to, and which bucket a host name
+//! means.
 //!
 //! s3s verifies the signature itself; here stands what it leaves open. Invariant: no request without a valid signature version
-//! 4, of one of the configured keys, over the host and every `x-amz-` header of the request, reaches a handler.
+//! 4, of a key that has what the request needs, over the host and every `x-amz-` header of the request, reaches a handler.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{Extensions, HeaderMap, StatusCode, Uri};
 use s3s::{
-    S3Error, S3ErrorCode, S3Result,
+    S3Error, S3ErrorCode, S3Request, S3Result,
     access::{S3Access, S3AccessContext},
-    auth::{S3Auth, SecretKey},
+    dto::{CopyObjectInput, CopySource, UploadPartCopyInput},
     host::{S3Host, VirtualHost},
 };
 
-use crate::{config::Credentials, error, exchange::Exchange, metrics};
+use crate::{
+    error,
+    exchange::Exchange,
+    keys::{Freshness, Keys},
+    metrics,
+    rights::{AccessKey, Need},
+};
 
-/// The secrets by access key.
-pub(crate) struct Keys(HashMap<String, SecretKey>);
+/// Lets requests pass that are signed by a key that has what they need.
+pub(crate) struct Access(pub(crate) Keys);
 
-impl Keys {
-    pub(crate) fn new(credentials: &[Credentials]) -> Self {
-        let pair = |key: &Credentials| (key.access_key.clone(), SecretKey::from(key.secret_key.as_str()));
-        Self(credentials.iter().map(pair).collect())
-    }
+/// The key that signed a request, for its handler.
+#[derive(Clone)]
+struct Caller(Arc<AccessKey>);
+
+/// The key that signed a request.
+pub(crate) fn caller(extensions: &Extensions) -> S3Result<Arc<AccessKey>> {
+    let caller = extensions.get::<Caller>();
+    // Access is checked before anything is handled.
+    caller
+        .map(|Caller(key)| Arc::clone(key))
+        .ok_or_else(|| Need::Valid.denied())
 }
 
-#[async_trait]
-impl S3Auth for Keys {
-    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        self.0.get(access_key).cloned().ok_or_else(|| {
-            let text = "The AWS Access Key Id you provided does not exist in our records.";
-            error::answer(S3ErrorCode::InvalidAccessKeyId, text)
-        })
+impl Access {
+    /// The key of that id, if it has what is needed in `bucket`. Rights that are missing, and those that an answer is made of,
+    /// are asked for anew: what was just given holds at once, through any gateway.
+    async fn require(&self, id: &str, need: Need, bucket: Option<&str>) -> S3Result<Caller> {
+        let mut key = self.0.find(id, Freshness::Bounded).await?;
+        if !key.may_do_all() && (need == Need::Valid || !key.has(need, bucket)) {
+            key = self.0.find(id, Freshness::Now).await?;
+        }
+        if key.has(need, bucket) {
+            Ok(Caller(key))
+        } else {
+            Err(need.denied())
+        }
+    }
+
+    /// The source of a copy must be readable too.
+    async fn require_source(&self, extensions: &Extensions, source: &CopySource) -> S3Result<()> {
+        let key = caller(extensions)?;
+        let bucket = match source {
+            CopySource::Bucket { bucket, .. } => Some(&**bucket),
+            // Refused by the handlers, whoever asks.
+            CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => None,
+        };
+        if key.has(Need::Read, bucket) {
+            return Ok(());
+        }
+        self.require(key.id(), Need::Read, bucket).await.map(|_| ())
     }
 }
-
-/// Lets signed requests pass.
-pub(crate) struct Access;
 
 #[async_trait]
 impl S3Access for Access {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let operation = metrics::operation_name(context.s3_op().name());
+        let name = context.s3_op().name();
+        let (operation, need) = (metrics::operation_name(name), Need::of(name));
         if let Some(exchange) = context.extensions_mut().get::<Exchange>() {
             exchange.set_operation(operation);
         }
-        if context.credentials().is_none() {
+        let Some(credentials) = context.credentials() else {
             return Err(error::answer(
                 S3ErrorCode::AccessDenied,
                 "Anonymous access is not allowed: sign the request.",
             ));
-        }
-        check_signed_headers(context.headers(), context.uri())
+        };
+        check_signed_headers(context.headers(), context.uri())?;
+        let bucket = context.s3_path().get_bucket_name();
+        let caller = self.require(&credentials.access_key, need, bucket).await?;
+        context.extensions_mut().insert(caller);
+        Ok(())
+    }
+
+    async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
+        self.require_source(&request.extensions, &request.input.copy_source)
+            .await
+    }
+
+    async fn upload_part_copy(&self, request: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
+        self.require_source(&request.extensions, &request.input.copy_source)
+            .await
     }
 }
 

@@ -1,8 +1,9 @@
 //! Buckets: created, looked at, listed, deleted.
 //!
-//! Invariant: what a bucket is created with is honoured or refused; there are no accounts, so every bucket that exists is
-//! owned by whoever asks.
+//! Invariant: what a bucket is created with is honoured or refused; who makes a bucket owns it, and whoever may do everything
+//! owns all.
 
+use cairn_client::ClientError;
 use cairn_common::{name::check_bucket_name, wire::query::BucketInfo};
 use s3s::{
     S3ErrorCode, S3Request, S3Response, S3Result,
@@ -14,10 +15,12 @@ use s3s::{
 };
 
 use crate::{
-    attributes,
+    attributes, auth,
     error::{self, from_client, from_name},
     gate::Gate,
-    list, unsupported,
+    list,
+    rights::Need,
+    unsupported,
 };
 
 /// The region whose name AWS leaves out.
@@ -31,6 +34,7 @@ pub(crate) async fn create_bucket(
     request: S3Request<CreateBucketInput>,
 ) -> S3Result<S3Response<CreateBucketOutput>> {
     unsupported::check(&request.headers)?;
+    let caller = auth::caller(&request.extensions)?;
     let input = request.input;
     check_bucket_name(&input.bucket).map_err(|error| from_name(&error))?;
     let configuration = input.create_bucket_configuration.unwrap_or_default();
@@ -47,7 +51,14 @@ pub(crate) async fn create_bucket(
     if configuration.bucket.is_some() || configuration.location.is_some() {
         return Err(error::not_implemented("Directory buckets are not implemented."));
     }
-    gate.client.create_bucket(&input.bucket).await.map_err(from_client)?;
+    let created = gate.client.create_bucket(&input.bucket, caller.as_owner()).await;
+    created.map_err(|error| match error {
+        ClientError::BucketExists if !caller.has(Need::Owner, Some(&input.bucket)) => error::answer(
+            S3ErrorCode::BucketAlreadyExists,
+            "The requested bucket name is not available: it is taken by a bucket that this key does not own.",
+        ),
+        error => from_client(error),
+    })?;
     Ok(S3Response::new(CreateBucketOutput {
         location: Some(format!("/{}", input.bucket)),
     }))
@@ -90,6 +101,7 @@ pub(crate) async fn list_buckets(
     gate: &Gate,
     request: S3Request<ListBucketsInput>,
 ) -> S3Result<S3Response<ListBucketsOutput>> {
+    let caller = auth::caller(&request.extensions)?;
     let input = request.input;
     let max = usize::try_from(input.max_buckets.unwrap_or(10_000))
         .ok()
@@ -106,7 +118,7 @@ pub(crate) async fn list_buckets(
     let mut buckets = gate.client.buckets().await.map_err(from_client)?;
     let shown =
         |bucket: &BucketInfo| !elsewhere && bucket.name.starts_with(&prefix) && bucket.name.as_bytes() >= &from[..];
-    buckets.retain(shown);
+    buckets.retain(|bucket| shown(bucket) && caller.has(Need::Any, Some(&bucket.name)));
     let continuation_token = buckets.get(max).map(|next| list::to_token(next.name.as_bytes()));
     buckets.truncate(max);
     let to_bucket = |bucket: BucketInfo| Bucket {

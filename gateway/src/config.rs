@@ -5,6 +5,8 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
+use crate::certificate::ServerCertificate;
+
 /// Settings of one gateway.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
@@ -12,10 +14,12 @@ pub struct GatewayConfig {
     pub listen: SocketAddr,
     /// The region that buckets are said to be in.
     pub region: String,
-    /// The keys whose signatures are accepted. Requests without a valid signature are refused.
+    /// Keys that may do everything, beside those of the metadata service. Requests without a valid signature are refused.
     pub credentials: Vec<Credentials>,
     /// Domains under which `bucket.domain` names a bucket. All other host names are taken as path style.
     pub virtual_host_domains: Vec<String>,
+    /// What the endpoint shows to its clients; none where it speaks plain HTTP.
+    pub tls: Option<ServerCertificate>,
     /// Bounds of time and number.
     pub limits: GatewayLimits,
 }
@@ -46,6 +50,10 @@ pub struct GatewayLimits {
     pub header_timeout: Duration,
     /// How long a client may send nothing of a body that it owes, or take nothing of an answer.
     pub idle_timeout: Duration,
+    /// TLS handshakes under way at once; more wait for their turn.
+    pub handshakes_max: usize,
+    /// How long a client may take for its handshake, waiting for its turn included.
+    pub handshake_timeout: Duration,
     /// Largest XML body of a request. A delete of 1,000 long keys and a list of 10,000 parts fit.
     pub xml_bytes_max: usize,
 }
@@ -56,6 +64,8 @@ impl Default for GatewayLimits {
             connections_max: 4096,
             header_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(60),
+            handshakes_max: 256,
+            handshake_timeout: Duration::from_secs(10),
             xml_bytes_max: 8 << 20,
         }
     }

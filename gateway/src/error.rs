@@ -23,6 +23,7 @@ pub(crate) fn from_client(error: ClientError) -> S3Error {
             "The bucket you tried to delete is not empty",
         ),
         ClientError::NoSuchKey => answer(S3ErrorCode::NoSuchKey, "The specified key does not exist."),
+        ClientError::NoSuchAccessKey => unknown_key(),
         ClientError::PreconditionFailed => precondition_failed(),
         ClientError::NoSuchUpload => no_such_upload(),
         ClientError::UploadChanged => answer(
@@ -75,6 +76,14 @@ pub(crate) fn custom(code: &'static str, status: StatusCode, text: impl Into<Cow
     let mut error = S3Error::with_message(S3ErrorCode::Custom(code.into()), text);
     error.set_status_code(status);
     error
+}
+
+/// For a key that does not exist, or is switched off.
+pub(crate) fn unknown_key() -> S3Error {
+    answer(
+        S3ErrorCode::InvalidAccessKeyId,
+        "The AWS Access Key Id you provided does not exist in our records.",
+    )
 }
 
 pub(crate) fn precondition_failed() -> S3Error {
@@ -146,6 +155,7 @@ mod tests {
             (ClientError::BucketExists, "BucketAlreadyOwnedByYou", 409),
             (ClientError::BucketNotEmpty, "BucketNotEmpty", 409),
             (ClientError::NoSuchKey, "NoSuchKey", 404),
+            (ClientError::NoSuchAccessKey, "InvalidAccessKeyId", 403),
             (ClientError::PreconditionFailed, "PreconditionFailed", 412),
             (ClientError::NoSuchUpload, "NoSuchUpload", 404),
             (ClientError::UploadChanged, "OperationAborted", 409),

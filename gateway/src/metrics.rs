@@ -35,6 +35,7 @@ pub struct GatewayMetrics {
     received: Family<OperationLabel, Counter>,
     sent: Family<OperationLabel, Counter>,
     connections: Gauge,
+    failed_handshakes: Counter,
 }
 
 /// One finished request.
@@ -55,6 +56,7 @@ impl Default for GatewayMetrics {
             received: Family::default(),
             sent: Family::default(),
             connections: Gauge::default(),
+            failed_handshakes: Counter::default(),
         }
     }
 }
@@ -83,6 +85,11 @@ impl GatewayMetrics {
             self.sent.clone(),
         );
         registry.register("connections", "Connections open", self.connections.clone());
+        registry.register(
+            "failed_handshakes",
+            "TLS handshakes that came to nothing",
+            self.failed_handshakes.clone(),
+        );
     }
 
     pub(crate) fn observe(&self, observation: &Observation) {
@@ -108,6 +115,10 @@ impl GatewayMetrics {
                 code: code.to_owned(),
             })
             .inc();
+    }
+
+    pub(crate) fn handshake_failed(&self) {
+        self.failed_handshakes.inc();
     }
 
     pub(crate) fn connection_opened(&self) -> ConnectionGuard {

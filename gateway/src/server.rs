@@ -1,31 +1,27 @@
-//! The sockets: accepted, bounded, served by hyper, drained at the end.
+//! The sockets: accepted, bounded, served, drained at the end.
 //!
 //! Must never know what S3 is. Invariant: every connection runs in a task of its own, so its panic or its stall is its own; no
 //! more than the bound are open; after `shutdown` returns none is left.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use cairn_client::Client;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::{
     config::{S3Config, StaticConfigProvider},
     service::{S3Service, S3ServiceBuilder},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::{Access, Domains, Keys},
-    config::{GatewayConfig, GatewayLimits},
+    auth::{Access, Domains},
+    config::GatewayConfig,
+    connection::Connection,
     front::Front,
     gate::Gate,
+    handshake::Handshakes,
+    keys::Keys,
     metrics::GatewayMetrics,
-    stall::StallGuard,
 };
 
 /// How long accepting rests after the system refused a socket.
@@ -49,7 +45,7 @@ pub enum GatewayError {
 
 /// A running gateway.
 pub struct Gateway {
-    local_addr: SocketAddr,
+    endpoint: String,
     drain: CancellationToken,
     cut: CancellationToken,
     connections: TaskTracker,
@@ -69,6 +65,9 @@ impl Gateway {
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         let limits = config.limits;
+        let tls = config.tls.as_ref();
+        let tls = tls.map(|certificate| Handshakes::new(certificate, &limits, metrics.clone()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let first_id = request_ids();
         let front = Arc::new(Front::new(
             s3_service(config, client),
@@ -78,19 +77,23 @@ impl Gateway {
         ));
         let (drain, cut) = (CancellationToken::new(), CancellationToken::new());
         let connections = TaskTracker::new();
-        let acceptor = Acceptor {
+        let connection = Connection {
             front,
-            metrics,
             limits,
-            permits: Arc::new(Semaphore::new(limits.connections_max)),
+            tls,
             drain: drain.clone(),
             cut: cut.clone(),
+        };
+        let acceptor = Acceptor {
+            connection,
+            metrics,
+            permits: Arc::new(Semaphore::new(limits.connections_max)),
             connections: connections.clone(),
         };
         let acceptor = tokio::spawn(acceptor.run(listener));
-        tracing::info!(%local_addr, "the S3 gateway listens");
+        tracing::info!(%local_addr, scheme, "the S3 gateway listens");
         Ok(Self {
-            local_addr,
+            endpoint: format!("{scheme}://{local_addr}"),
             drain,
             cut,
             connections,
@@ -98,9 +101,9 @@ impl Gateway {
         })
     }
 
-    /// Where it listens.
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// The URL that it is reached at.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// Accepts no more, lets requests under way finish for up to `grace`, then cuts what is left.
@@ -134,9 +137,10 @@ fn s3_service(config: GatewayConfig, client: Client) -> S3Service {
     s3_config.xml_max_body_size = config.limits.xml_bytes_max;
     // Upload forms are refused before s3s sees them; should one pass, it must not be gathered in memory.
     s3_config.post_object_max_file_size = 0;
+    let keys = Keys::new(&config.credentials, Arc::new(client.clone()));
     let mut builder = S3ServiceBuilder::new(Gate::new(client, &config.region));
-    builder.set_auth(Keys::new(&config.credentials));
-    builder.set_access(Access);
+    builder.set_auth(keys.clone());
+    builder.set_access(Access(keys));
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(s3_config))));
     if !config.virtual_host_domains.is_empty() {
         builder.set_host(Domains::new(&config.virtual_host_domains));
@@ -145,18 +149,15 @@ fn s3_service(config: GatewayConfig, client: Client) -> S3Service {
 }
 
 struct Acceptor {
-    front: Arc<Front>,
+    connection: Connection,
     metrics: GatewayMetrics,
-    limits: GatewayLimits,
     permits: Arc<Semaphore>,
-    drain: CancellationToken,
-    cut: CancellationToken,
     connections: TaskTracker,
 }
 
 impl Acceptor {
     async fn run(self, listener: TcpListener) {
-        while let Some(()) = self.drain.run_until_cancelled(self.accept(&listener)).await {}
+        while let Some(()) = self.connection.drain.run_until_cancelled(self.accept(&listener)).await {}
     }
 
     async fn accept(&self, listener: &TcpListener) {
@@ -165,52 +166,16 @@ impl Acceptor {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let serving = self.serve(stream);
+                let serving = self.connection.clone().serve(stream);
+                let open = self.metrics.connection_opened();
                 self.connections.spawn(async move {
                     serving.await;
-                    drop(permit);
+                    drop((permit, open));
                 });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-
-    fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + Send + 'static {
-        let front = Arc::clone(&self.front);
-        let (drain, cut) = (self.drain.clone(), self.cut.clone());
-        let limits = self.limits;
-        let open = self.metrics.connection_opened();
-        async move {
-            let _open = open;
-            // Without it, an answer in two segments waits for the peer's delayed acknowledgement: 40 ms on every small GET.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection went away before it was served");
-                return;
-            }
-            let service = service_fn(move |request| {
-                let front = Arc::clone(&front);
-                async move { front.handle(request).await }
-            });
-            let io = TokioIo::new(StallGuard::new(stream, limits.idle_timeout));
-            let mut connection = pin!(
-                http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(limits.header_timeout)
-                    .half_close(true)
-                    .serve_connection(io, service)
-            );
-            let served = tokio::select! {
-                result = connection.as_mut() => result,
-                () = drain.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! { result = connection => result, () = cut.cancelled() => Ok(()) }
-                }
-            };
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection ended early");
             }
         }
     }

@@ -3,9 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use cairn_transport::identity::provider;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, version::TLS13};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 
 /// No answer takes longer than this, on however loaded a machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(120);
@@ -13,9 +17,15 @@ const HEADERS_MAX: usize = 100;
 
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// Received and not yet consumed.
     buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 #[derive(Debug)]
@@ -37,12 +47,31 @@ impl Connection {
     /// # Errors
     /// Nobody listens there.
     pub fn open_with(address: &str, timeout: Duration) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(timeout))?;
-        stream.set_write_timeout(Some(timeout))?;
         Ok(Self {
-            stream,
+            stream: Stream::Plain(connect(address, timeout)?),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The same with TLS, to a server that shows a certificate of this PEM text, or one that it has signed.
+    ///
+    /// # Errors
+    /// Nobody listens there, or shows another certificate.
+    pub fn open_tls(address: &str, trusted_pem: &str) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(trusted_pem.as_bytes())?)?;
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let host = address.rsplit_once(':').context("host:port")?.0.to_owned();
+        let session = ClientConnection::new(Arc::new(config), ServerName::try_from(host)?)?;
+        let mut stream = StreamOwned::new(session, connect(address, TIMEOUT)?);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).context("shaking hands")?;
+        }
+        Ok(Self {
+            stream: Stream::Tls(Box::new(stream)),
             buffer: Vec::new(),
         })
     }
@@ -61,7 +90,24 @@ impl Connection {
     /// # Errors
     /// The peer is gone.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        Ok(self.stream.write_all(bytes)?)
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes)?,
+            Stream::Tls(stream) => {
+                stream.write_all(bytes)?;
+                stream.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the server to close without an answer.
+    ///
+    /// # Errors
+    /// It answers, or does not close.
+    pub fn closed(&mut self) -> Result<()> {
+        let received = self.fill()?;
+        ensure!(received == 0, "the server sent {received} bytes instead of closing");
+        Ok(())
     }
 
     /// Says that nothing more is coming; answers are still read.
@@ -69,7 +115,14 @@ impl Connection {
     /// # Errors
     /// The peer is gone.
     pub fn finish_sending(&mut self) -> Result<()> {
-        Ok(self.stream.shutdown(Shutdown::Write)?)
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown(Shutdown::Write)?,
+            Stream::Tls(stream) => {
+                stream.conn.send_close_notify();
+                stream.flush()?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads one answer; `method` tells whether it can have a body.
@@ -208,7 +261,10 @@ impl Connection {
     fn fill(&mut self) -> Result<usize> {
         let start = self.buffer.len();
         self.buffer.resize(start + (256 << 10), 0);
-        let received = self.stream.read(&mut self.buffer[start..]);
+        let received = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(&mut self.buffer[start..]),
+            Stream::Tls(stream) => stream.read(&mut self.buffer[start..]),
+        };
         self.buffer
             .truncate(start + received.as_ref().map_or(0, |count| *count));
         received.context("reading the answer")
@@ -262,6 +318,14 @@ impl Response {
         ensure!((200..300).contains(&self.status), "{}: {}", self.verdict(), self.text());
         Ok(self)
     }
+}
+
+fn connect(address: &str, timeout: Duration) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    Ok(stream)
 }
 
 fn unescaped(text: &str) -> String {

@@ -4,6 +4,7 @@
 //! Invariants: every test has its own server, folder and ports; nothing waits without a bound; what a test started is
 //! ended with it.
 
+pub mod access_keys;
 pub mod chaos;
 pub mod chunked;
 pub mod chunkserver;

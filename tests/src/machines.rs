@@ -14,7 +14,7 @@ use crate::metadata_group::MetadataGroup;
 use crate::place;
 use crate::process::run;
 use crate::s3::Client;
-use crate::server::credentials;
+use crate::server::{credentials, host_of};
 use crate::wait;
 
 /// How long the cluster may take to find out about a change, or to repair what a test stored.
@@ -63,8 +63,8 @@ impl Machines {
             devices(status).filter(|device| device["up"] == true).count() == chunkservers
         })?;
         machines.command(&["apply", "--redundancy", redundancy])?;
-        for number in 0..gateways {
-            machines.add_gateway(number)?;
+        for _ in 0..gateways {
+            machines.add_gateway(&[])?;
         }
         Ok(machines)
     }
@@ -88,25 +88,35 @@ impl Machines {
         Ok(())
     }
 
-    fn add_gateway(&mut self, number: usize) -> Result<()> {
-        let name = format!("gateway{number}");
+    /// Starts a further gateway with these arguments; what it printed.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub fn add_gateway(&mut self, arguments: &[&str]) -> Result<String> {
+        let name = format!("gateway{}", self.gateways.len());
         let data = self.metadata.folder().join(&name);
         self.metadata.join(&data, "client")?;
         let mut command = Command::new(place::cairn_binary()?);
         command.arg("gateway").arg("--data").arg(&data);
         command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(arguments);
         let credentials = credentials();
         command.env("CAIRN_ROOT_ACCESS_KEY", &credentials.access_key);
         command.env("CAIRN_ROOT_SECRET_KEY", &credentials.secret_key);
         let output = Output::in_folder(self.metadata.folder(), &name);
         let process = output.start(&mut command)?;
-        let endpoint = field(&output.printed(), "endpoint")?;
-        let address = endpoint.strip_prefix("http://").context("an endpoint over HTTP")?;
+        let printed = output.printed();
         self.gateways.push(Gateway {
             _process: process,
-            address: address.to_owned(),
+            address: host_of(&field(&printed, "endpoint")?).to_owned(),
         });
-        Ok(())
+        Ok(printed)
+    }
+
+    /// `host:port` of the gateway of that index.
+    #[must_use]
+    pub fn gateway(&self, index: usize) -> &str {
+        &self.gateways[index].address
     }
 
     /// A client of the gateway of that index.

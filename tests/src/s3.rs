@@ -15,6 +15,8 @@ pub struct Client {
     /// `host:port`.
     address: String,
     credentials: Credentials,
+    /// The certificate that the server shows, PEM, where TLS is spoken.
+    trusted: Option<String>,
     connection: Option<Connection>,
     /// How long it waits for the next bytes of an answer.
     timeout: std::time::Duration,
@@ -214,6 +216,7 @@ impl Client {
         Self {
             address: address.to_owned(),
             credentials,
+            trusted: None,
             connection: None,
             timeout: http::TIMEOUT,
         }
@@ -226,6 +229,20 @@ impl Client {
         self
     }
 
+    /// Speaks TLS with a server that shows this certificate, PEM.
+    #[must_use]
+    pub fn trusting(mut self, certificate: &str) -> Self {
+        self.trusted = Some(certificate.to_owned());
+        self
+    }
+
+    fn open(&self) -> Result<Connection> {
+        match &self.trusted {
+            Some(certificate) => Connection::open_tls(&self.address, certificate),
+            None => Connection::open_with(&self.address, self.timeout),
+        }
+    }
+
     /// Sends a request and reads its answer, whatever the status. A connection that the server closed is opened again
     /// for the next request, never for this one: what failed half-way stays unknown.
     ///
@@ -234,7 +251,7 @@ impl Client {
     pub fn send(&mut self, request: &Request) -> Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open_with(&self.address, self.timeout)?,
+            None => self.open()?,
         };
         let mut head = request.head(&self.address, &self.credentials);
         let body = request.wire_body(head.signer.take());
@@ -259,7 +276,7 @@ impl Client {
     /// # Errors
     /// No answer, or one that is not 2xx, or `take` failed.
     pub fn stream(&self, bucket: &str, key: &str, take: impl FnMut(&[u8]) -> Result<()>) -> Result<Response> {
-        let mut connection = Connection::open(&self.address)?;
+        let mut connection = self.open()?;
         let request = Request::object("GET", bucket, key);
         request
             .head(&self.address, &self.credentials)
@@ -273,7 +290,7 @@ impl Client {
     /// # Errors
     /// The server is gone.
     pub fn send_part(&self, request: &Request, one_in: usize) -> Result<Option<Response>> {
-        let mut connection = Connection::open(&self.address)?;
+        let mut connection = self.open()?;
         let mut head = request.head(&self.address, &self.credentials);
         let body = request.wire_body(head.signer.take());
         head.send(&mut connection, &request.method, body.len() as u64)?;
@@ -291,7 +308,7 @@ impl Client {
     /// # Errors
     /// The server is gone.
     pub fn begin(&self, request: &Request, length: u64) -> Result<Upload> {
-        let mut connection = Connection::open(&self.address)?;
+        let mut connection = self.open()?;
         request
             .head(&self.address, &self.credentials)
             .send(&mut connection, &request.method, length)?;

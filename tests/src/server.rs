@@ -138,7 +138,7 @@ impl Server {
     pub fn start_again(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the server runs already");
         let daemon = self.output().start(&mut self.command()?)?;
-        let host = |name| field(&self.printed(), name).map(|url| url.trim_start_matches("http://").to_owned());
+        let host = |name| field(&self.printed(), name).map(|url| host_of(&url).to_owned());
         let (address, admin) = (host("endpoint")?, host("admin")?);
         self.process = Some(Process { daemon, address, admin });
         Ok(())
@@ -293,6 +293,12 @@ impl Server {
     fn output(&self) -> Output {
         Output::in_folder(self.folder.path(), "server")
     }
+}
+
+/// `host:port` of a URL without a path.
+#[must_use]
+pub fn host_of(url: &str) -> &str {
+    url.split_once("://").map_or(url, |(_, host)| host)
 }
 
 #[must_use]

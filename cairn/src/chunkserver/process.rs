@@ -142,6 +142,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
         pid: std::process::id(),
         endpoint: None,
         admin: format!("http://{}", admin.address),
+        ca_bundle: None,
         region: None,
         cluster: Some(listener.address().to_string()),
     };

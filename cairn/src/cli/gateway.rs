@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
+use super::TlsArgs;
 use crate::logging::LogFormat;
 
 /// Serves the S3 endpoint of a cluster in a process of its own. Any number of them serve the same buckets.
@@ -29,6 +30,8 @@ pub(crate) struct GatewayArgs {
         value_delimiter = ','
     )]
     pub(crate) virtual_host_domain: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Memory for data on its way to the devices, in MiB [default: 256].
     #[arg(long, env = "CAIRN_MEMORY_BUDGET_MIB", value_name = "MIB")]
     pub(crate) memory_budget_mib: Option<usize>,

@@ -15,8 +15,7 @@ use cairn_common::{
     planner::{change_map, slot_changes},
     redundancy::Redundancy,
     wire::{
-        command::{Command, InstallMap, Outcome, WriteReply, WriteRequest},
-        kind::RequestKind,
+        command::{Command, InstallMap, WriteRequest},
         map::MapMessage,
         query::{Answer, MapQuery, Query, SummaryQuery},
         server::{HeldDevice, ServerInfo, ServerState, ServersQuery},
@@ -67,11 +66,7 @@ pub(super) async fn install(way: &mut Way, map: &ClusterMap) -> anyhow::Result<(
         command: Some(Command::InstallMap(install)),
         ..WriteRequest::default()
     };
-    let reply: WriteReply = way.ask_leader(RequestKind::MetadataWrite, &request).await?;
-    match reply.outcome {
-        Some(Outcome::Refused(refusal)) => bail!("{}", refusal.detail),
-        _ => Ok(()),
-    }
+    way.command(&request).await.map(|_| ())
 }
 
 /// A map and the one that is to follow it.

@@ -24,7 +24,7 @@ pub(crate) use directory::ClusterDir;
 pub(crate) use explain::explain;
 pub(crate) use member::alone;
 pub(crate) use node::{ClusterListener, ClusterNode};
-pub(crate) use way::Way;
+pub(crate) use way::{Refused, Way};
 
 pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
     match command {

@@ -1,24 +1,31 @@
-//! The way of an operator's command to the metadata service: from the node of a directory to whoever leads.
+//! The way of an operator's command to the metadata service: from the node of a directory to whoever leads, or to the store
+//! that runs on the directory.
 //!
 //! Invariant: what is asked of the leader is asked until it is answered for good.
 
 use std::{
+    fmt,
     io::{self, Write as _},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use cairn_common::{
     ids::NodeId,
+    limits::METADATA_DEADLINE_MS,
     wire::{
+        command::{ErrorCode, Outcome, Refusal, WriteReply, WriteRequest},
         failure::{Failure, FailureCode},
         kind::RequestKind,
         query::{Answer, Query, ReadReply, ReadRequest},
     },
 };
-use cairn_transport::{Addresses, Body, CallError, NodeAddresses, QuicSettings, QuicTransport, TransportMetrics, call};
+use cairn_transport::{
+    Addresses, Body, CallError, LocalTransport, NodeAddresses, QuicSettings, QuicTransport, Transport,
+    TransportMetrics, call,
+};
 use prost::Message;
 
 use super::ClusterDir;
@@ -33,14 +40,29 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the leader is asked in all.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(3600);
 
+/// All parts of a store in one process are this node to an operator on its machine.
+const LOCAL: NodeId = NodeId::new(1);
+
 /// Pause before the leader is looked for again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The way to some member of the group.
 pub(crate) struct Way {
-    transport: Arc<QuicTransport>,
+    transport: Arc<dyn Transport>,
+    /// The same where it leads to other nodes.
+    quic: Option<Arc<QuicTransport>>,
     addresses: NodeAddresses,
     node: NodeId,
+    /// Bounds of one request, and of asking until there is an answer for good.
+    request_timeout: Duration,
+    deadline: Duration,
+}
+
+/// What the metadata service said no to.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: ErrorCode,
+    detail: String,
 }
 
 impl Way {
@@ -67,12 +89,41 @@ impl Way {
             }
         };
         let (settings, metrics) = (QuicSettings::default(), TransportMetrics::default());
-        let transport = QuicTransport::new(&identity, addresses.clone(), settings, metrics)?;
+        let transport = Arc::new(QuicTransport::new(&identity, addresses.clone(), settings, metrics)?);
         Ok(Self {
-            transport: Arc::new(transport),
+            transport: Arc::clone(&transport) as _,
+            quic: Some(transport),
             addresses,
             node,
+            request_timeout: REQUEST_TIMEOUT,
+            deadline: CHANGE_DEADLINE,
         })
+    }
+
+    /// The same, or, where the directory `data` is no node of a cluster, to the store that runs on it. Commands that are done
+    /// within one entry of the log are asked this way: nobody waits an hour for them.
+    pub(crate) async fn to_service(data: &Path) -> anyhow::Result<Self> {
+        let mut way = if ClusterDir::of(data).exists() {
+            Self::from(data).await?
+        } else {
+            let local = LocalTransport::new(data);
+            ensure!(
+                local.answers().await,
+                "no `cairn server` runs on {}: start it first, or name the directory of a node of a cluster",
+                data.display()
+            );
+            Self {
+                transport: Arc::new(local),
+                quic: None,
+                addresses: NodeAddresses::new(),
+                node: LOCAL,
+                request_timeout: REQUEST_TIMEOUT,
+                deadline: CHANGE_DEADLINE,
+            }
+        };
+        way.request_timeout = Duration::from_millis(METADATA_DEADLINE_MS);
+        way.deadline = 2 * way.request_timeout;
+        Ok(way)
     }
 
     pub(crate) async fn ask<Reply: Message + Default>(
@@ -99,9 +150,9 @@ impl Way {
         kind: RequestKind,
         message: &impl Message,
     ) -> anyhow::Result<Reply> {
-        let deadline = Instant::now() + CHANGE_DEADLINE;
+        let deadline = Instant::now() + self.deadline;
         loop {
-            let failure = match self.ask(kind, message, REQUEST_TIMEOUT).await {
+            let failure = match self.ask(kind, message, self.request_timeout).await {
                 Ok(reply) => return Ok(reply),
                 Err(CallError::Failed(failure)) => failure,
                 Err(error) => return Err(error.into()),
@@ -128,7 +179,7 @@ impl Way {
         };
         let reply: ReadReply = self.ask_leader(RequestKind::MetadataRead, &request).await?;
         match reply.answer {
-            Some(Answer::Refused(refusal)) => bail!("{}", refusal.detail),
+            Some(Answer::Refused(refusal)) => Err(Refused::from(refusal).into()),
             Some(answer) => Ok(answer),
             None => bail!("the metadata service gave an empty answer"),
         }
@@ -153,6 +204,16 @@ impl Way {
         asked.map(|(reply, _)| reply)
     }
 
+    /// Has a command carried out.
+    pub(crate) async fn command(&mut self, request: &WriteRequest) -> anyhow::Result<Outcome> {
+        let reply: WriteReply = self.ask_leader(RequestKind::MetadataWrite, request).await?;
+        match reply.outcome {
+            Some(Outcome::Refused(refusal)) => Err(Refused::from(refusal).into()),
+            Some(outcome) => Ok(outcome),
+            None => bail!("the metadata service gave an empty answer"),
+        }
+    }
+
     /// Asks `node` from now on; `false` where it is asked already.
     pub(crate) fn turn(&mut self, node: u64, address: &str) -> bool {
         let node = NodeId::new(node);
@@ -165,9 +226,28 @@ impl Way {
     }
 
     pub(crate) async fn close(&self) {
-        self.transport.close(Duration::from_millis(200)).await;
+        if let Some(quic) = &self.quic {
+            quic.close(Duration::from_millis(200)).await;
+        }
     }
 }
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            code: refusal.code(),
+            detail: refusal.detail,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// Whether asking again can help.
 fn may_pass(failure: &Failure) -> bool {

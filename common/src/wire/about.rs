@@ -58,6 +58,9 @@ impl Command {
 /// Who changes what concerns the whole store.
 const OPERATORS: Roles = Roles::of(&[Role::Operator, Role::Metadata]);
 
+/// Who checks requests by access keys, and who changes the keys.
+const KEY_READERS: Roles = Roles::of(&[Role::Client, Role::Operator, Role::Metadata]);
+
 impl Command {
     /// Who may give the command; where that is nobody, the metadata service gives it by itself.
     pub fn senders(&self) -> Roles {
@@ -91,6 +94,30 @@ impl Command {
 }
 
 impl Query {
+    /// Who may ask. Answers about access keys hold their secrets: chunkservers have no use for them.
+    pub fn senders(&self) -> Roles {
+        match self {
+            Self::Account(_) => KEY_READERS,
+            Self::Object(_)
+            | Self::List(_)
+            | Self::Parts(_)
+            | Self::Uploads(_)
+            | Self::File(_)
+            | Self::Plan(_)
+            | Self::Feed(_)
+            | Self::Lock(_)
+            | Self::Document(_)
+            | Self::Documents(_)
+            | Self::Chunk(_)
+            | Self::Servers(_)
+            | Self::Map(_)
+            | Self::Bucket(_)
+            | Self::Buckets(_)
+            | Self::Summary(_)
+            | Self::Groups(_) => Roles::MEMBER,
+        }
+    }
+
     /// The bucket that the query is about.
     pub fn bucket(&self) -> Option<AboutBucket<'_>> {
         match self {
@@ -112,6 +139,27 @@ impl Query {
             | Self::Buckets(_)
             | Self::Summary(_)
             | Self::Groups(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{account::AccountQuery, query::BucketsQuery};
+
+    #[test]
+    fn chunkservers_learn_no_secrets_of_keys() {
+        let keys = Query::Account(AccountQuery::default());
+        let buckets = Query::Buckets(BucketsQuery {});
+        for (role, may_ask) in [
+            (Role::Client, true),
+            (Role::Operator, true),
+            (Role::Metadata, true),
+            (Role::Chunkserver, false),
+        ] {
+            assert_eq!(keys.senders().has(role), may_ask, "{role}");
+            assert!(buckets.senders().has(role), "{role}");
         }
     }
 }

@@ -22,6 +22,7 @@ use cairn_common::{
         group::{GroupChange, GroupStatus, GroupStatusRequest},
         kind::RequestKind,
         query::{Answer, Query, ReadReply, ReadRequest},
+        role::Roles,
         server::ServerReport,
     },
 };
@@ -262,6 +263,7 @@ impl Service for MetadataServer {
             RequestKind::MetadataRead => {
                 self.inner.health.check()?;
                 let message = decode::<ReadRequest>(request.header)?;
+                check_reader(from, &message)?;
                 let answer = timeout_at(deadline, self.inner.read(message)).await;
                 Ok(reply(&answer.map_err(|_| too_late())??, Body::empty()))
             }
@@ -502,6 +504,19 @@ fn check_sender(from: Peer, command: &Command) -> Result<(), Failure> {
         return Err(failure(FailureCode::Forbidden, text));
     }
     Ok(())
+}
+
+/// Refuses a query that its sender may not ask.
+fn check_reader(from: Peer, request: &ReadRequest) -> Result<(), Failure> {
+    let senders = request.query.as_ref().map_or(Roles::MEMBER, Query::senders);
+    if from.roles.has_any(senders) {
+        return Ok(());
+    }
+    let text = format!(
+        "node {} has the roles [{}], and this may be asked by [{senders}] only",
+        from.node, from.roles
+    );
+    Err(failure(FailureCode::Forbidden, text))
 }
 
 /// Commands that let garbage go which was kept for somebody, without queueing any.

@@ -92,7 +92,7 @@ impl GroupWay {
         let map = Some(MapMessage::from(&map));
         self.command(leader, Command::InstallMap(InstallMap { map })).await?;
         let client = self.client().await?;
-        client.0.create_bucket(BUCKET).await?;
+        client.0.create_bucket(BUCKET, "").await?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! token, authority, ledger, authority_dir   who gets a certificate (the decisions are `ledger`, without I/O)
 //! files                                     credentials on the disk
 //! admission, join                           the same over a carrier: the service, and its callers
+//! endpoint                                  certificates for clients that are no nodes
 //! ```
 //!
 //! It must never take a name, a role or an expiry from a certificate that the cluster's CA has not signed, and never print
@@ -16,6 +17,7 @@ mod authority;
 mod authority_dir;
 mod certificate;
 mod credentials;
+mod endpoint;
 mod error;
 mod files;
 mod join;
@@ -36,6 +38,7 @@ pub use admission::Admission;
 pub use authority::{CertificateAuthority, Issued};
 pub use authority_dir::{AuthorityDir, AuthorityError};
 pub use credentials::NodeCredentials;
+pub use endpoint::SelfSigned;
 pub use error::IdentityError;
 pub use files::{FileError, load_credentials, save_credentials};
 pub use join::{JoinError, fetch_revocations, join, renew};
