@@ -183,6 +183,13 @@ pub const DEVICE_SUSPECT_MS: u64 = 10_000;
 /// How long, after the first shard of a chunk failed, the others are awaited, so that one try learns of all that fail.
 pub const WRITE_SETTLE_MS: u64 = 250;
 
+/// Shortest time without an acknowledgement, while other shards of the chunk have theirs, after which a writer goes elsewhere: a
+/// disk that syncs much beside is no reason, and going elsewhere may cost copies that are coded again later.
+pub const WRITE_LATE_MS_MIN: u64 = 1_500;
+
+/// Longest such time: by then a connection that fell silent is known to be dead.
+pub const WRITE_LATE_MS_MAX: u64 = 10_000;
+
 /// How long a device that was only busy is avoided: long enough to spread a burst, too short to turn it into replicas.
 pub const DEVICE_BUSY_MS: u64 = 1_000;
 

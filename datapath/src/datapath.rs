@@ -15,7 +15,7 @@ use cairn_common::{
     cluster_map::ClusterMap,
     erasure::Codec,
     ids::{ChunkId, DeviceId},
-    limits::{READ_HEDGE_MS_MAX, READ_HEDGE_MS_MIN},
+    limits::{READ_HEDGE_MS_MAX, READ_HEDGE_MS_MIN, WRITE_LATE_MS_MAX, WRITE_LATE_MS_MIN},
     redundancy::Redundancy,
     wire::failure::FailureCode,
 };
@@ -35,7 +35,7 @@ pub type MapSource = Arc<dyn Fn() -> Arc<ClusterMap> + Send + Sync>;
 /// Damaged shards that are remembered as logged; beyond that the memory starts anew.
 const LOGGED_MAX: usize = 4096;
 
-/// A read is late once it takes this many times the usual.
+/// A read or a write is late once it takes this many times the usual.
 const LATE_FACTOR: u64 = 8;
 
 /// Stores and reads chunks.
@@ -53,6 +53,8 @@ struct Inner {
     codecs: Mutex<HashMap<Redundancy, Arc<Codec>>>,
     /// Usual time of a shard read, an average that forgets.
     read_us: AtomicU64,
+    /// The same of a shard write.
+    write_us: AtomicU64,
     logged: Mutex<HashSet<(ChunkId, usize)>>,
     findings: Mutex<Vec<Finding>>,
 }
@@ -79,6 +81,7 @@ impl Datapath {
             suspects: Suspects::default(),
             codecs: Mutex::default(),
             read_us: AtomicU64::new(0),
+            write_us: AtomicU64::new(0),
             logged: Mutex::default(),
             findings: Mutex::default(),
         };
@@ -131,22 +134,29 @@ impl Datapath {
         }
     }
 
+    /// Learns that a device did not acknowledge a write while others did.
+    pub(crate) fn suspect_late(&self, device: DeviceId) {
+        self.inner
+            .suspects
+            .mark(device, Suspicion::Failing, Instant::now(), false);
+    }
+
     /// After how long without an answer a read is late.
     pub(crate) fn late_after(&self) -> Duration {
-        let usual = Duration::from_micros(self.inner.read_us.load(Ordering::Relaxed).saturating_mul(LATE_FACTOR));
-        usual.clamp(
-            Duration::from_millis(READ_HEDGE_MS_MIN),
-            Duration::from_millis(READ_HEDGE_MS_MAX),
-        )
+        late_after(&self.inner.read_us, (READ_HEDGE_MS_MIN, READ_HEDGE_MS_MAX))
+    }
+
+    /// After how long without an acknowledgement a write is late.
+    pub(crate) fn write_late_after(&self) -> Duration {
+        late_after(&self.inner.write_us, (WRITE_LATE_MS_MIN, WRITE_LATE_MS_MAX))
     }
 
     pub(crate) fn learn_read_time(&self, taken: Duration) {
-        let taken = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
-        let usual = self.inner.read_us.load(Ordering::Relaxed);
-        // A lost update between two readers costs one sample of many.
-        self.inner
-            .read_us
-            .store((usual.saturating_mul(15).saturating_add(taken)) / 16, Ordering::Relaxed);
+        learn(&self.inner.read_us, taken);
+    }
+
+    pub(crate) fn learn_write_time(&self, taken: Duration) {
+        learn(&self.inner.write_us, taken);
     }
 
     /// Damaged and missing shards that readers met since the last call.
@@ -168,6 +178,18 @@ impl Datapath {
         }
         is_news
     }
+}
+
+fn late_after(usual_us: &AtomicU64, (least_ms, most_ms): (u64, u64)) -> Duration {
+    let late = Duration::from_micros(usual_us.load(Ordering::Relaxed).saturating_mul(LATE_FACTOR));
+    late.clamp(Duration::from_millis(least_ms), Duration::from_millis(most_ms))
+}
+
+fn learn(usual_us: &AtomicU64, taken: Duration) {
+    let taken = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
+    let usual = usual_us.load(Ordering::Relaxed);
+    // A lost update between two costs one sample of many.
+    usual_us.store((usual.saturating_mul(15).saturating_add(taken)) / 16, Ordering::Relaxed);
 }
 
 /// Whether the device has merely too much to do.

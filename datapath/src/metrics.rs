@@ -128,6 +128,11 @@ impl Metrics {
         self.degraded_reads.get()
     }
 
+    /// Tries to store a chunk that came to nothing, since the start.
+    pub fn write_retries(&self) -> u64 {
+        self.write_retries.get()
+    }
+
     /// Chunks stored as copies for want of a healthy row, since the start.
     pub fn explicit_placements(&self) -> u64 {
         self.explicit_placements.get()

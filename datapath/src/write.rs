@@ -4,7 +4,7 @@
 //! not deleted here, since a delete could overtake the write it means. Invariant: what is returned for commit names an id
 //! under which every shard was acknowledged as durable, in one try, with the tolerance that was asked for.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use cairn_common::{
@@ -192,8 +192,11 @@ impl Datapath {
     }
 
     /// Sends all shards at once. After the first failure the rest is awaited a little longer and then given up: devices that
-    /// went away together cost one try, and a silent one does not cost its whole deadline.
+    /// went away together cost one try. A device that is late where half of the others have acknowledged is given up as well: one that
+    /// fell silent does not cost its whole deadline.
     async fn send_all(&self, map: &ClusterMap, placement: &Placement, chunk: &EncodedChunk) -> Result<(), Failed> {
+        let started = Instant::now();
+        let mut waiting: BTreeSet<DeviceId> = placement.devices.iter().copied().collect();
         let mut running: FuturesUnordered<_> = placement
             .devices
             .iter()
@@ -202,17 +205,28 @@ impl Datapath {
             .collect();
         let mut failed: Option<Failed> = None;
         let settled = sleep(Duration::MAX);
-        tokio::pin!(settled);
+        let late = sleep(self.write_late_after());
+        tokio::pin!(settled, late);
         loop {
+            let is_half_done = waiting.len() * 2 <= placement.devices.len();
             let (device, sent) = tokio::select! {
                 next = running.next() => match next {
                     Some(next) => next,
                     None => break,
                 },
                 () = &mut settled => break,
+                () = &mut late, if is_half_done => {
+                    waiting.iter().for_each(|device| self.suspect_late(*device));
+                    let error = CallError::DeadlineExceeded;
+                    return Err(failed.unwrap_or(Failed { error, all_busy: false }));
+                }
             };
+            waiting.remove(&device);
             match sent {
-                Ok(()) => self.trust(device),
+                Ok(()) => {
+                    self.trust(device);
+                    self.learn_write_time(started.elapsed());
+                }
                 Err(error) => {
                     self.suspect(device, &error);
                     if failed.is_none() {

@@ -76,6 +76,24 @@ async fn a_failed_device_is_avoided_by_choice_of_the_group() {
 }
 
 #[tokio::test]
+async fn a_silent_device_costs_one_try_of_one_write() {
+    for (devices, silent) in [(8, 3), (6, 5)] {
+        let scheme = scheme("4+2");
+        let store = Store::new(devices, scheme).await;
+        let datapath = store.datapath();
+        store.set_trouble([silent], Trouble::Silent);
+        for seed in 0..12 {
+            let chunk = store
+                .try_write(&datapath, scheme, &content(seed, LEN))
+                .await
+                .expect("stored");
+            assert!(!store.row(&chunk).contains(&silent));
+        }
+        assert_eq!(datapath.metrics().write_retries(), 1, "of {devices} devices");
+    }
+}
+
+#[tokio::test]
 async fn too_few_devices_are_said_in_numbers() {
     let scheme = scheme("4+2");
     let store = Store::new(6, scheme).await;
