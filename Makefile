@@ -44,7 +44,7 @@ test-long: ## the same with the long parts: 2 GiB files, the whole documentation
 
 # Kept out of `test`: it needs minutes to say anything. Root adds partitions to the faults.
 .PHONY: test-chaos
-test-chaos: build ## two clusters under load and faults, CAIRN_CHAOS_SECONDS=600 each; CAIRN_CHAOS_SEED replays, CAIRN_CHAOS_WIPE=1 wipes
+test-chaos: build ## two clusters under load and faults, CAIRN_CHAOS_SECONDS=600 each; CAIRN_CHAOS_SEED replays, CAIRN_CHAOS_WIPE=0 wipes nothing
 	$(CARGO) test --locked -p cairn-tests --test chaos -- --ignored --nocapture --test-threads=1
 
 .PHONY: dev-cluster

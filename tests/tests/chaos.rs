@@ -1,7 +1,7 @@
 //! A cluster under load while processes are killed, stopped, cut off and wiped: `make test-chaos`.
 //!
 //! `CAIRN_CHAOS_SECONDS` says how long faults are injected into each cluster (600), `CAIRN_CHAOS_SEED` replays a schedule, and
-//! `CAIRN_CHAOS_WIPE=1` lets devices be emptied too. Partitions need root.
+//! `CAIRN_CHAOS_WIPE=0` leaves out that devices are emptied and given a new life. Partitions need root.
 
 use std::env;
 use std::str::FromStr;
@@ -33,7 +33,7 @@ fn chaos(name: &'static str, chunkservers: u64) -> Result<Chaos> {
         seed: setting(SEED)?.unwrap_or_else(now),
         length: Duration::from_secs(setting(SECONDS)?.unwrap_or(600)),
         may_partition: rustix::process::geteuid().is_root(),
-        may_wipe: setting::<u8>(WIPE)?.is_some_and(|value| value == 1),
+        may_wipe: setting::<u8>(WIPE)?.is_none_or(|value| value == 1),
     })
 }
 

@@ -29,6 +29,9 @@ pub(super) const START_DEADLINE: Duration = Duration::from_secs(90);
 /// How long a process may take to stop: a gateway lets requests under way go on for 30 s.
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
 
+/// How long giving a device a new life may take.
+const WIPE_DEADLINE: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether processes have stopped.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -117,7 +120,7 @@ impl Cluster {
             Request::Status => return Answer::Status(Box::new(self.status())),
             Request::Signal(signal, names) => self.signal(signal, &names),
             Request::Start(names) => self.start_named(&names).await,
-            Request::Wipe(names) => self.wipe(&names),
+            Request::Wipe(names) => self.wipe(&names).await,
             Request::Partition { names, from } => self.partition(&names, &from),
             Request::Heal(names) => self.heal(&names),
         };
@@ -165,7 +168,8 @@ impl Cluster {
         Ok(names.iter().map(|name| format!("{name} runs")).collect())
     }
 
-    fn wipe(&mut self, names: &[String]) -> anyhow::Result<Vec<String>> {
+    /// Empties devices and gives each a new life, as whoever exchanges a disk does.
+    async fn wipe(&mut self, names: &[String]) -> anyhow::Result<Vec<String>> {
         let names = self.named(names)?;
         for name in &names {
             ensure!(
@@ -183,8 +187,11 @@ impl Cluster {
         for name in names {
             for device in device_folders(&self.root, &self.shape, name) {
                 empty(&device).with_context(|| format!("emptying {}", device.display()))?;
+                let node = self.root.join(name.to_string());
+                let replace = words([&"chunkserver", &"replace-device", &"--data", &node, &device]);
+                self.program.run(&replace, "", WIPE_DEADLINE).await?;
             }
-            lines.push(format!("{name} is wiped"));
+            lines.push(format!("{name} is wiped: its devices are in a new life"));
         }
         Ok(lines)
     }
