@@ -32,6 +32,8 @@ pub(crate) async fn ensure_map(
     if first {
         map.group_bits = limits::GROUP_BITS;
         map.devices = describe(server, devices)?;
+        // Nothing is known of devices whose server does not report: this is for when the store has become a cluster.
+        map.upkeep.out_after_s = limits::DEVICE_OUT_AFTER_S;
     }
     let widths = [1, redundancy.as_replicas().width(), redundancy.width()];
     let missing: Vec<usize> = widths

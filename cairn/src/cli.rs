@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::logging::LogFormat;
 
+mod bucket;
 mod chunkserver;
 mod cluster;
 mod dev_cluster;
@@ -19,6 +20,7 @@ mod key;
 mod metadata;
 mod tls;
 
+pub(crate) use bucket::{BucketCommand, BucketListArgs, CreateBucketArgs, SetBucketArgs};
 pub(crate) use chunkserver::{
     ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, DEVICE_MEMORY_MIB_MIN, InspectDeviceArgs,
     RebuildIndexArgs, ReplaceDeviceArgs, VerifyDeviceArgs,
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     /// Makes a cluster of nodes that trust each other, and lets nodes in and out.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Makes buckets with a redundancy of their own, and changes settings that S3 does not know.
+    #[command(subcommand)]
+    Bucket(BucketCommand),
     /// Tells where the bytes of an object lie, on which devices, and what may fail without loss.
     Explain(ExplainArgs),
     /// Runs a whole cluster of local processes, for trying out and for tests, and injects faults into it.

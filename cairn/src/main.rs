@@ -2,6 +2,7 @@
 
 mod admin;
 mod bootstrap;
+mod bucket;
 mod chunkserver;
 mod cli;
 mod cluster;
@@ -54,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Env(args) => env::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Cluster(command) => cluster::run(command),
+        Command::Bucket(command) => bucket::run(command),
         Command::Explain(args) => cluster::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Key(command) => key::run(command),
         Command::Metadata(args) => metadata::run(*args),

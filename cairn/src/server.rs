@@ -12,20 +12,20 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig};
+use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig, Whereabouts};
 use cairn_client::{Client, ClientConfig};
 use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
-use cairn_transport::{InProcess, LocalServer, NoAddresses, Services, Transport};
+use cairn_transport::{Addresses, InProcess, LocalServer, NoAddresses, Services, Transport};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     admin::Admin,
     bootstrap,
     cli::ServerArgs,
-    cluster::{ClusterDir, ClusterListener, ClusterNode},
+    cluster::{ClusterDir, ClusterListener, ClusterNode, ReportWay, Reports, host_name},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
@@ -79,10 +79,13 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         shards = shards.with_others(node.transport());
     }
     let metadata = start_metadata(&config, &data, node.as_ref(), shards.clone()).await?;
-    let all = shards.with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX);
+    let all = shards
+        .with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
+        .with_service(SERVER, GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX);
     let transport: Arc<dyn Transport> = Arc::new(all);
+    let addresses = addresses(node.as_ref());
     let repair_metrics = cairn_datapath::Metrics::default();
-    chunkserver.start_repairs(Arc::clone(&transport), Arc::new(NoAddresses), repair_metrics);
+    chunkserver.start_repairs(Arc::clone(&transport), Arc::clone(&addresses), repair_metrics);
 
     bootstrap::ensure_feature_level(transport.as_ref(), SERVER).await?;
     let map = bootstrap::ensure_map(transport.as_ref(), SERVER, &devices, redundancy).await?;
@@ -91,8 +94,8 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let datapath_metrics = cairn_datapath::Metrics::default();
     let client = ClientConfig {
         metadata: vec![SERVER],
-        transport,
-        addresses: node.as_ref().map(|node| Arc::new(node.addresses().clone()) as _),
+        transport: Arc::clone(&transport),
+        addresses: node.as_ref().map(|_| Arc::clone(&addresses)),
         default_redundancy: Some(redundancy),
         budget: ChunkBudget::new(config.memory_budget_bytes),
         metrics: datapath_metrics.clone(),
@@ -109,6 +112,11 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let operators = answer_operators(&data, outer.clone())?;
     let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
     let listener = listener.transpose()?;
+    let reports = listener.as_ref().map(|listener| {
+        let way = report_way(transport, addresses);
+        Reports::start(Arc::clone(&chunkserver), whereabouts(listener), way)
+    });
+    let reports = reports.transpose()?;
     let parts = Arc::new(Parts {
         client,
         chunkserver,
@@ -126,10 +134,36 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     wait_for_signal(&mut terminate, &mut interrupt).await;
     drop(operators);
     tokio::select! {
-        stopped = stop(gateway, node.zip(listener), &parts, &admin) => stopped?,
+        stopped = stop(gateway, node.zip(listener).zip(reports), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What learns where other nodes are called.
+fn addresses(node: Option<&ClusterNode>) -> Arc<dyn Addresses> {
+    match node {
+        Some(node) => Arc::new(node.addresses().clone()),
+        None => Arc::new(NoAddresses),
+    }
+}
+
+/// The devices are told of as those of any chunkserver: so the store can grow into a cluster of machines.
+fn report_way(transport: Arc<dyn Transport>, addresses: Arc<dyn Addresses>) -> ReportWay {
+    ReportWay {
+        transport,
+        addresses,
+        metadata: vec![SERVER],
+        learnt: Box::new(|_| {}),
+    }
+}
+
+fn whereabouts(listener: &ClusterListener) -> Whereabouts {
+    Whereabouts {
+        address: listener.address().to_string(),
+        host: host_name(),
+        ..Whereabouts::default()
+    }
 }
 
 async fn connect(config: ClientConfig) -> anyhow::Result<Client> {
@@ -210,13 +244,16 @@ async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
 /// Finishes what is under way, top down.
 async fn stop(
     gateway: Gateway,
-    outward: Option<(ClusterNode, ClusterListener)>,
+    outward: Option<((ClusterNode, ClusterListener), Reports)>,
     parts: &Parts,
     admin: &Admin,
 ) -> anyhow::Result<()> {
     gateway.shutdown(DRAIN_DEADLINE).await;
-    if let Some((_, listener)) = &outward {
+    let mut own = None;
+    if let Some(((node, listener), reports)) = outward {
+        reports.stop().await;
         listener.shutdown(DRAIN_DEADLINE).await;
+        own = Some(node);
     }
     if let Err(error) = parts.client.close().await {
         tracing::warn!(%error, "the session was not ended; its lease will run out");
@@ -228,7 +265,7 @@ async fn stop(
         .shutdown()
         .await
         .context("stopping the metadata service")?;
-    if let Some((node, _)) = outward {
+    if let Some(node) = own {
         node.close().await;
     }
     tracing::info!("stopped");

@@ -19,7 +19,7 @@ impl Client {
     /// Makes a bucket with the store's default redundancy. The access key `owner_key` gets all rights in it; an empty one stands
     /// for nobody.
     pub async fn create_bucket(&self, name: &str, owner_key: &str) -> Result<(), ClientError> {
-        let redundancy = self.shared.default_redundancy.or(self.cluster_map().default_redundancy);
+        let redundancy = self.cluster_map().default_redundancy.or(self.shared.default_redundancy);
         let redundancy = redundancy.ok_or_else(|| {
             ClientError::Unavailable(
                 "the cluster has no devices in use yet: `cairn cluster apply` takes them in".to_owned(),

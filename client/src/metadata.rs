@@ -43,7 +43,7 @@ pub struct ClientConfig {
     pub transport: Arc<dyn Transport>,
     /// Is told where metadata servers are called that the client learns of; none where the transport knows them all.
     pub addresses: Option<Arc<dyn Addresses>>,
-    /// Redundancy of buckets that are made without one of their own; where there is none here, the cluster map says.
+    /// Redundancy of buckets that are made without one of their own, where the cluster map says none.
     pub default_redundancy: Option<Redundancy>,
     /// Memory for chunk buffers, shared by all that this process sends.
     pub budget: ChunkBudget,

@@ -13,20 +13,16 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceSettings, Reporter, Whereabouts};
+use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceSettings, Whereabouts};
 use cairn_common::{ids::NodeId, wire::role::Role};
 use cairn_transport::{LocalServer, Services};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-    task::JoinHandle,
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::device_list;
 use crate::{
     admin::{Admin, Observed},
     cli::ChunkserverServerArgs,
-    cluster::{ClusterDir, ClusterNode, Contacts},
+    cluster::{ClusterDir, ClusterNode, Contacts, ReportWay, Reports, host_name},
     config,
     data_dir::DataDir,
     logging,
@@ -89,12 +85,11 @@ fn settings(args: &ChunkserverServerArgs) -> anyhow::Result<Settings> {
         args.cluster_address.is_some() || !listen.ip().is_unspecified(),
         "others cannot reach {listen}: give --cluster-address HOST:PORT as well"
     );
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let whereabouts = Whereabouts {
         address: args.cluster_address.clone().unwrap_or_default(),
         zone: args.zone.clone(),
         rack: args.rack.clone(),
-        host: args.host.clone().unwrap_or(host),
+        host: args.host.clone().unwrap_or_else(host_name),
     };
     Ok(Settings {
         whereabouts,
@@ -170,22 +165,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What tells the metadata servers of this one.
-struct Reports {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Reports {
-    /// Says that the server ends now, and no more.
-    async fn stop(self) {
-        let told = self.stop.send(());
-        if told.is_err() || self.task.await.is_err() {
-            tracing::error!("telling the metadata servers of this one has ended before");
-        }
-    }
-}
-
+/// Tells the metadata servers of this one.
 fn start_reporter(
     settings: &Settings,
     data: &DataDir,
@@ -198,27 +178,13 @@ fn start_reporter(
     if whereabouts.address.is_empty() {
         whereabouts.address = listens.to_string();
     }
-    let mut run = [0; 8];
-    getrandom::fill(&mut run).map_err(|error| anyhow::anyhow!("random bytes: {error}"))?;
-    let mut reporter = Reporter {
-        server: Arc::clone(chunkserver),
-        whereabouts,
+    let way = ReportWay {
         transport: node.transport(),
         addresses: Arc::new(node.addresses().clone()),
         metadata: contacts.announce(node.addresses()),
         learnt: Box::new(move |group| contacts.learn(group)),
-        run: u64::from_le_bytes(run),
-        is_registered: false,
     };
-    let (stop, stopped) = oneshot::channel();
-    let task = tokio::spawn(async move {
-        tokio::select! {
-            () = reporter.run() => {}
-            _ = stopped => {}
-        }
-        reporter.take_leave().await;
-    });
-    Ok(Reports { stop, task })
+    Reports::start(Arc::clone(chunkserver), whereabouts, way)
 }
 
 /// Closes the devices, so that the next start has less to read again.

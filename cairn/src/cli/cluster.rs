@@ -16,6 +16,9 @@ pub(crate) struct LayoutArgs {
     /// as there are failure domains].
     #[arg(long, value_name = "SCHEME")]
     pub(crate) redundancy: Option<Redundancy>,
+    /// Further redundancies that buckets may have; several with commas.
+    #[arg(long, value_name = "SCHEME", value_delimiter = ',')]
+    pub(crate) also: Vec<Redundancy>,
     /// What shards are kept apart by: device, disk, host, rack or zone [default: as before; at first host].
     #[arg(long, value_name = "LEVEL")]
     pub(crate) domain: Option<DomainLevel>,

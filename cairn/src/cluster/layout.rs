@@ -98,7 +98,10 @@ impl Planned {
         let devices = wanted_devices(&before, &page.servers, level, args)?;
         let redundancy = args.redundancy.or(before.default_redundancy);
         let redundancy = redundancy.unwrap_or_else(|| first_redundancy(&devices));
-        let widths = BTreeSet::from([1, redundancy.as_replicas().width(), redundancy.width()]);
+        let mut widths = BTreeSet::from([1]);
+        for scheme in args.also.iter().chain([&redundancy]) {
+            widths.extend([scheme.as_replicas().width(), scheme.width()]);
+        }
         let mut after = change_map(&before, devices, &widths)?;
         after.domain_level = level;
         after.default_redundancy = Some(redundancy);

@@ -10,6 +10,8 @@ mod keeper;
 mod layout;
 mod member;
 mod node;
+mod operator;
+mod reports;
 mod state;
 mod upkeep;
 mod verify;
@@ -24,6 +26,8 @@ pub(crate) use directory::ClusterDir;
 pub(crate) use explain::explain;
 pub(crate) use member::alone;
 pub(crate) use node::{ClusterListener, ClusterNode};
+pub(crate) use operator::Operator;
+pub(crate) use reports::{ReportWay, Reports, host_name};
 pub(crate) use way::{Refused, Way};
 
 pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {

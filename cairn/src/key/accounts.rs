@@ -1,10 +1,10 @@
 //! Users, keys and rights as the metadata service keeps them, over an operator's way to it.
 //!
-//! Invariant: changes are numbered under a session of their own, so each happens once however often it is sent.
+//! Invariant: what it says of a name was true at one moment; it keeps nothing.
 
 use std::path::Path;
 
-use anyhow::{anyhow, bail, ensure};
+use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use cairn_common::{
     limits,
@@ -13,21 +13,16 @@ use cairn_common::{
             AccountChange, AccountCommand, AccountQuery, AccountQuestion, AccountReply, CreateKey, CreateUser,
             DeleteKey, DeleteUser, Grant, KeyAnswer, KeyInfo, Revoke, Rights, UserInfo, UsersQuery,
         },
-        command::{Command, EndSession, ErrorCode, OpenSession, Outcome, WriteRequest},
+        command::{Command, ErrorCode},
         query::{Answer, BucketQuery, Query},
     },
 };
 
 use super::code;
-use crate::cluster::Way;
+use crate::cluster::Operator;
 
 /// The way to the accounts.
-pub(super) struct Accounts {
-    way: Way,
-    /// Opened for the first change.
-    session: Option<u64>,
-    sequence: u64,
-}
+pub(super) struct Accounts(Operator);
 
 /// What a name or an access key id stands for.
 pub(super) struct Found {
@@ -59,11 +54,7 @@ impl Found {
 impl Accounts {
     /// Those of the store or cluster that the directory `data` is of.
     pub(super) async fn reach(data: &Path) -> anyhow::Result<Self> {
-        Ok(Self {
-            way: Way::to_service(data).await?,
-            session: None,
-            sequence: 0,
-        })
+        Ok(Self(Operator::reach(data).await?))
     }
 
     pub(super) async fn create_user(&mut self, name: &str, admin: bool, create_buckets: bool) -> anyhow::Result<()> {
@@ -118,10 +109,7 @@ impl Accounts {
 
     /// The bucket must be there.
     pub(super) async fn require_bucket(&mut self, name: &str) -> anyhow::Result<()> {
-        let asked = self
-            .way
-            .query(Query::Bucket(BucketQuery { name: name.to_owned() }))
-            .await;
+        let asked = self.0.query(Query::Bucket(BucketQuery { name: name.to_owned() })).await;
         asked.map(|_| ()).map_err(|error| match code(&error) {
             Some(ErrorCode::NoSuchBucket) => anyhow!("there is no bucket {name:?}: make it first, with the root key"),
             _ => error,
@@ -182,16 +170,8 @@ impl Accounts {
         }
     }
 
-    /// Ends the session, if one was opened; one that is not ended ends with its lease.
-    pub(super) async fn close(mut self) {
-        if let Some(session) = self.session {
-            let end = Command::EndSession(EndSession { session });
-            let ended = self.way.command(&unnumbered(end)).await;
-            if let Err(error) = ended {
-                tracing::debug!(%error, "the session was not ended");
-            }
-        }
-        self.way.close().await;
+    pub(super) async fn close(self) {
+        self.0.close().await;
     }
 
     async fn keys_of(&mut self, user: &str) -> anyhow::Result<Vec<KeyInfo>> {
@@ -205,47 +185,15 @@ impl Accounts {
         let query = AccountQuery {
             question: Some(question),
         };
-        match self.way.query(Query::Account(query)).await? {
+        match self.0.query(Query::Account(query)).await? {
             Answer::Account(answer) => answer.reply.ok_or_else(unexpected),
             _ => Err(unexpected()),
         }
     }
 
     async fn change(&mut self, change: AccountChange) -> anyhow::Result<()> {
-        let session = self.session().await?;
-        self.sequence += 1;
-        let request = WriteRequest {
-            session,
-            sequence: self.sequence,
-            answered_below: self.sequence,
-            command: Some(Command::Account(AccountCommand { change: Some(change) })),
-            ..WriteRequest::default()
-        };
-        let outcome = self.way.command(&request).await?;
-        ensure!(
-            matches!(outcome, Outcome::Done(_)),
-            "the metadata service answered something else than that it is done"
-        );
-        Ok(())
-    }
-
-    async fn session(&mut self) -> anyhow::Result<u64> {
-        if let Some(session) = self.session {
-            return Ok(session);
-        }
-        let open = Command::OpenSession(OpenSession { mounts: false });
-        let Outcome::Session(session) = self.way.command(&unnumbered(open)).await? else {
-            bail!("the metadata service opened no session");
-        };
-        self.session = Some(session);
-        Ok(session)
-    }
-}
-
-fn unnumbered(command: Command) -> WriteRequest {
-    WriteRequest {
-        command: Some(command),
-        ..WriteRequest::default()
+        let change = Some(change);
+        self.0.change(Command::Account(AccountCommand { change })).await
     }
 }
 
