@@ -145,6 +145,8 @@ fn an_old_copy_of_a_device_and_a_copy_of_a_server_are_refused() -> Result<()> {
     run(Command::new("cp").arg("-a").arg(&folder).arg(&copy))?;
     let own = machines.device(1);
     let is_up = |status: &Value, up: bool| device(status, own).is_ok_and(|device| device["up"] == up);
+    // Otherwise what was heard of it before the kill would be taken for what is heard after the start.
+    machines.await_status("the device is down", |status| is_up(status, false))?;
     machines.start_again(1)?;
     machines.await_status("the device is served again", |status| is_up(status, true))?;
     put_all(&machines, 2)?;
