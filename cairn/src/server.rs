@@ -74,15 +74,9 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
     let chunkserver = start_chunkserver(&config, &devices, &mut metrics).await;
-    let mut shards = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
-    if let Some(node) = &node {
-        shards = shards.with_others(node.transport());
-    }
+    let shards = way_to_shards(&chunkserver, node.as_ref());
     let metadata = start_metadata(&config, &data, node.as_ref(), shards.clone()).await?;
-    let all = shards
-        .with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
-        .with_service(SERVER, GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX);
-    let transport: Arc<dyn Transport> = Arc::new(all);
+    let transport = way_to_all(shards, &metadata);
     let addresses = addresses(node.as_ref());
     let repair_metrics = cairn_datapath::Metrics::default();
     chunkserver.start_repairs(Arc::clone(&transport), Arc::clone(&addresses), repair_metrics);
@@ -112,11 +106,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let operators = answer_operators(&data, outer.clone())?;
     let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
     let listener = listener.transpose()?;
-    let reports = listener.as_ref().map(|listener| {
-        let way = report_way(transport, addresses);
-        Reports::start(Arc::clone(&chunkserver), whereabouts(listener), way)
-    });
-    let reports = reports.transpose()?;
+    let reports = start_reports(listener.as_ref(), &chunkserver, transport, addresses)?;
     let parts = Arc::new(Parts {
         client,
         chunkserver,
@@ -148,22 +138,44 @@ fn addresses(node: Option<&ClusterNode>) -> Arc<dyn Addresses> {
     }
 }
 
+/// The way to the shards of this process, and to those of other nodes where it is one.
+fn way_to_shards(chunkserver: &Arc<ChunkServer>, node: Option<&ClusterNode>) -> InProcess {
+    let own = InProcess::new().with_service(SERVER, ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX);
+    match node {
+        Some(node) => own.with_others(node.transport()),
+        None => own,
+    }
+}
+
+fn way_to_all(shards: InProcess, metadata: &Arc<MetadataServer>) -> Arc<dyn Transport> {
+    let all = shards
+        .with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
+        .with_service(SERVER, GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX);
+    Arc::new(all)
+}
+
 /// The devices are told of as those of any chunkserver: so the store can grow into a cluster of machines.
-fn report_way(transport: Arc<dyn Transport>, addresses: Arc<dyn Addresses>) -> ReportWay {
-    ReportWay {
+fn start_reports(
+    listener: Option<&ClusterListener>,
+    chunkserver: &Arc<ChunkServer>,
+    transport: Arc<dyn Transport>,
+    addresses: Arc<dyn Addresses>,
+) -> anyhow::Result<Option<Reports>> {
+    let Some(listener) = listener else {
+        return Ok(None);
+    };
+    let whereabouts = Whereabouts {
+        address: listener.address().to_string(),
+        host: host_name(),
+        ..Whereabouts::default()
+    };
+    let way = ReportWay {
         transport,
         addresses,
         metadata: vec![SERVER],
         learnt: Box::new(|_| {}),
-    }
-}
-
-fn whereabouts(listener: &ClusterListener) -> Whereabouts {
-    Whereabouts {
-        address: listener.address().to_string(),
-        host: host_name(),
-        ..Whereabouts::default()
-    }
+    };
+    Reports::start(Arc::clone(chunkserver), whereabouts, way).map(Some)
 }
 
 async fn connect(config: ClientConfig) -> anyhow::Result<Client> {

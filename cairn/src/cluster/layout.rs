@@ -128,7 +128,7 @@ impl Planned {
     }
 
     fn print(&self) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
+        let out = &mut io::stdout().lock();
         let (before, after) = (&self.before, &self.after);
         writeln!(out, "epoch       {} → {}", before.epoch, after.epoch)?;
         writeln!(
@@ -161,6 +161,15 @@ impl Planned {
             fullest.0 * 100.0,
             fullest.1 * 100.0
         )?;
+        self.print_devices(out)?;
+        if !self.changes_anything() {
+            writeln!(out, "nothing     is to change")?;
+        }
+        Ok(())
+    }
+
+    fn print_devices(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let (before, after) = (&self.before, &self.after);
         writeln!(
             out,
             "{:<8} {:<8} {:<24} {:>16} {:>8} {:>8} {:>8}  change",
@@ -198,9 +207,6 @@ impl Planned {
                 change.given,
                 change.taken()
             )?;
-        }
-        if !self.changes_anything() {
-            writeln!(out, "nothing     is to change")?;
         }
         Ok(())
     }

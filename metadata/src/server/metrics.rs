@@ -93,6 +93,7 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("metadata");
         self.register_group(registry);
+        self.register_shards(registry);
         registry.register("proposals", "Commands proposed", self.proposals.clone());
         registry.register(
             "batch_commands",
@@ -136,6 +137,9 @@ impl Metrics {
             "Chunks waiting to be deleted",
             self.garbage_pending.clone(),
         );
+    }
+
+    fn register_shards(&self, registry: &mut Registry) {
         registry.register(
             "chunks_deleted",
             "Chunks whose shards were all deleted",
