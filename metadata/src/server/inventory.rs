@@ -27,7 +27,10 @@ use cairn_common::{
 use cairn_transport::{Body, CallError, Transport, call};
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout_at},
+};
 
 use super::{
     config::InventorySchedule,
@@ -42,6 +45,8 @@ use crate::core::{ShardId, Verdict};
 const LIST_DEADLINE: Duration = Duration::from_secs(30);
 /// Devices asked at once.
 const DEVICES_IN_PARALLEL: usize = 8;
+/// Wait before a device is asked again whose inventory is wanted and could not be taken.
+const WANTED_AGAIN: Duration = Duration::from_secs(5);
 /// Orphans of one page deleted at once.
 const DELETES_IN_PARALLEL: usize = 8;
 /// Records looked at in one read of the state.
@@ -110,17 +115,19 @@ struct Counts {
 impl InventoryWorker {
     /// Makes passes for as long as it is polled.
     pub(super) async fn run(self) {
-        let mut wait = self.schedule.first_after;
+        let mut next_over_all = Instant::now() + self.schedule.first_after;
         loop {
-            let wanted = timeout(wait, self.inner.inventories.news.notified()).await.is_ok();
-            let wanted = wanted.then(|| self.inner.inventories.take());
+            let wanted = timeout_at(next_over_all, self.inner.inventories.news.notified()).await;
+            let wanted = wanted.is_ok().then(|| self.inner.inventories.take());
             match self.inner.local_map().await {
                 Ok(Some(map)) => self.pass(&map, wanted.as_ref()).await,
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "the cluster map cannot be read; no inventory is taken"),
             }
-            // A pass over some devices puts off the next over all at most once more.
-            wait = self.schedule.every;
+            // A pass over some devices puts off none over all.
+            if wanted.is_none() {
+                next_over_all = Instant::now() + self.schedule.every;
+            }
         }
     }
 
@@ -136,7 +143,7 @@ impl InventoryWorker {
         let mut total = Counts::default();
         while !walks.is_empty() {
             let pages = stream::iter(walks)
-                .map(|walk| self.step(walk, map))
+                .map(|walk| self.step(walk, map, wanted.is_some()))
                 .buffer_unordered(DEVICES_IN_PARALLEL);
             let outcomes: Vec<(Counts, Option<Walk>)> = pages.collect().await;
             walks = Vec::new();
@@ -145,7 +152,7 @@ impl InventoryWorker {
                 walks.extend(walk);
             }
             if !walks.is_empty() {
-                tokio::time::sleep(self.schedule.page_every).await;
+                sleep(self.schedule.page_every).await;
             }
         }
         tracing::info!(
@@ -157,8 +164,9 @@ impl InventoryWorker {
         );
     }
 
-    /// One page of one device; the walk to go on with, unless it is at its end or cannot go on.
-    async fn step(&self, walk: Walk, map: &ClusterMap) -> (Counts, Option<Walk>) {
+    /// One page of one device; the walk to go on with, unless it is at its end or cannot go on. A device that is wanted is asked
+    /// again a moment later: what it lost is made again only once it is known.
+    async fn step(&self, walk: Walk, map: &ClusterMap, is_wanted: bool) -> (Counts, Option<Walk>) {
         match self.page(&walk, map).await {
             Ok((counts, next)) => (counts, next),
             Err(PageError::Round(RoundError::View(error))) => {
@@ -167,6 +175,10 @@ impl InventoryWorker {
             }
             Err(error) => {
                 tracing::debug!(device = %walk.device.id, %error, "the device's inventory waits for the next pass");
+                if is_wanted {
+                    sleep(WANTED_AGAIN).await;
+                    self.inner.inventories.want(walk.device.id);
+                }
                 (Counts::default(), None)
             }
         }

@@ -82,7 +82,9 @@ pub(super) async fn delete_strays(
         });
     let deleted = stream::iter(strays)
         .map(|(shard, stray_epoch, home)| async move {
-            if !has(&**transport, map, home, shard).await {
+            // Nobody waits for a device that is known to be down: what is urgent comes behind.
+            let serves = |id| map.devices.get(&id).is_some_and(|known| inner.servers.may_serve(known));
+            if !serves(device) || !serves(home) || !has(&**transport, map, home, shard).await {
                 return false;
             }
             let doomed = Doomed {
