@@ -98,7 +98,7 @@ fn describe(server: NodeId, devices: &[DeviceConfig]) -> anyhow::Result<BTreeMap
 
 async fn current_map(transport: &dyn Transport, server: NodeId) -> anyhow::Result<ClusterMap> {
     let query = ReadRequest {
-        query: Some(Query::Map(MapQuery {})),
+        query: Some(Query::Map(MapQuery::default())),
         group: 0,
     };
     let reply: ReadReply = request(transport, server, RequestKind::MetadataRead, &query).await?;

@@ -131,7 +131,7 @@ fn listed(info: BucketInfo) -> Listed {
 
 /// The redundancy of buckets that are made without one of their own.
 async fn usual(operator: &mut Operator) -> anyhow::Result<Redundancy> {
-    let Answer::Map(map) = operator.query(Query::Map(MapQuery {})).await? else {
+    let Answer::Map(map) = operator.query(Query::Map(MapQuery::default())).await? else {
         bail!("the metadata service gave no map");
     };
     let map = ClusterMap::try_from(map)?;

@@ -238,9 +238,13 @@ impl Shared {
     }
 
     async fn refresh_map(&self) -> Result<(), ClientError> {
-        let Answer::Map(message) = self.read(Query::Map(MapQuery {})).await? else {
+        let known_epoch = self.map.read().epoch.value();
+        let Answer::Map(message) = self.read(Query::Map(MapQuery { known_epoch })).await? else {
             return Err(unexpected());
         };
+        if message.epoch == known_epoch && known_epoch > 0 {
+            return Ok(());
+        }
         let map = ClusterMap::try_from(message).map_err(|error| ClientError::Internal(error.to_string()))?;
         let mut current = self.map.write();
         if map.epoch >= current.epoch {

@@ -237,7 +237,8 @@ pub fn device(status: &Value, id: u64) -> Result<&Value> {
 /// Whether a status says that nothing is to be moved or repaired.
 #[must_use]
 pub fn nothing_waits(status: &Value) -> bool {
-    status["moving_groups"] == 0 && status["repairs"].as_object().is_some_and(serde_json::Map::is_empty)
+    let is_known = status["unsurveyed"].as_array().is_some_and(Vec::is_empty);
+    is_known && status["moving_groups"] == 0 && status["repairs"].as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// All devices in a status.

@@ -148,7 +148,7 @@ async fn gather(way: &mut Way, bucket: &str, key: &str) -> anyhow::Result<Explai
 
 impl Ground {
     async fn of(way: &mut Way) -> anyhow::Result<Self> {
-        let Answer::Map(map) = way.query(Query::Map(MapQuery {})).await? else {
+        let Answer::Map(map) = way.query(Query::Map(MapQuery::default())).await? else {
             bail!("the metadata service gave no map");
         };
         let Answer::Servers(page) = way.query(Query::Servers(ServersQuery {})).await? else {

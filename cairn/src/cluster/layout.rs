@@ -17,12 +17,12 @@ use cairn_common::{
     wire::{
         command::{Command, InstallMap, WriteRequest},
         map::MapMessage,
-        query::{Answer, MapQuery, Query, SummaryQuery},
+        query::{Answer, MapQuery, Query},
         server::{HeldDevice, ServerInfo, ServerState, ServersQuery},
     },
 };
 
-use super::{Way, alone, state::moving_groups};
+use super::{Way, alone, state::waiting};
 use crate::cli::{LayoutArgs, OutAfter};
 
 /// `cairn cluster plan`
@@ -78,7 +78,7 @@ struct Planned {
 
 impl Planned {
     async fn of(way: &mut Way, args: &LayoutArgs) -> anyhow::Result<Self> {
-        let Answer::Map(map) = way.query(Query::Map(MapQuery {})).await? else {
+        let Answer::Map(map) = way.query(Query::Map(MapQuery::default())).await? else {
             bail!("the metadata service gave no map");
         };
         let Answer::Servers(page) = way.query(Query::Servers(ServersQuery {})).await? else {
@@ -240,12 +240,8 @@ impl Planned {
 
 /// Every shard lies on the row in force, so that a device that stands in none holds nothing.
 async fn ensure_nothing_moves(way: &mut Way) -> anyhow::Result<()> {
-    let moving = moving_groups(way).await?;
-    let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
-        bail!("the metadata service gave no summary");
-    };
     ensure!(
-        moving == 0 && summary.repair_pending == 0,
+        waiting(way).await? == 0,
         "devices can be removed once nothing is left to be repaired or moved: `cairn cluster wait` shows how far that is"
     );
     Ok(())

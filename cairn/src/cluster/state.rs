@@ -11,6 +11,7 @@ use cairn_common::{
     ids::DeviceId,
     wire::{
         chunk::{ChunkQuery, ChunkQuestion, ChunkReply, PageQuery},
+        inventory::LossesQuery,
         query::{Answer, MapQuery, Query, Summary, SummaryQuery},
         server::{ServerInfo, ServerState, ServersQuery},
         shard::DeviceStatus,
@@ -40,6 +41,8 @@ struct ClusterState {
     repairs: BTreeMap<String, u64>,
     /// Groups whose row has changed and that may have chunks on a former one.
     moving_groups: u64,
+    /// Devices that lost what they held, as long as it is not known what is missing.
+    unsurveyed: Vec<u32>,
     /// Whether moves are held up by an operator.
     moves_paused: bool,
     /// Seconds after which a device that stays down is put out; 0 is never.
@@ -93,7 +96,7 @@ pub(super) fn status(args: &ClusterStatusArgs) -> anyhow::Result<()> {
 }
 
 async fn gather(way: &mut Way) -> anyhow::Result<ClusterState> {
-    let Answer::Map(map) = way.query(Query::Map(MapQuery {})).await? else {
+    let Answer::Map(map) = way.query(Query::Map(MapQuery::default())).await? else {
         bail!("the metadata service gave no map");
     };
     let Answer::Servers(page) = way.query(Query::Servers(ServersQuery {})).await? else {
@@ -103,9 +106,11 @@ async fn gather(way: &mut Way) -> anyhow::Result<ClusterState> {
         bail!("the metadata service gave no summary");
     };
     let map = ClusterMap::try_from(map)?;
-    // In this order: what leaves a group on the move enters the queue.
+    // In this order: what leaves a group on the move, or is found lost, enters the queue.
+    let unsurveyed = unsurveyed(way).await?;
     let moving_groups = moving_groups(way).await?;
     Ok(ClusterState {
+        unsurveyed,
         repairs: repairs(way).await?,
         moving_groups,
         ..state(&map, &page.servers, &summary)
@@ -126,6 +131,7 @@ fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> Cluste
         object_bytes: summary.object_bytes,
         repairs: BTreeMap::new(),
         moving_groups: 0,
+        unsurveyed: Vec::new(),
         moves_paused: map.upkeep.moves_paused,
         out_after_s: map.upkeep.out_after_s,
         servers: servers.iter().filter_map(row).collect(),
@@ -195,7 +201,26 @@ async fn repairs(way: &mut Way) -> anyhow::Result<BTreeMap<String, u64>> {
     }
 }
 
-pub(super) async fn moving_groups(way: &mut Way) -> anyhow::Result<u64> {
+/// Devices to be looked through, groups and chunks, of which something is to be moved or repaired.
+pub(super) async fn waiting(way: &mut Way) -> anyhow::Result<u64> {
+    // In this order: what leaves a group on the move, or is found lost, enters the queue.
+    let lost = unsurveyed(way).await?.len() as u64;
+    let moving = moving_groups(way).await?;
+    let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
+        bail!("the metadata service gave no summary");
+    };
+    Ok(lost + moving + summary.repair_pending)
+}
+
+/// Devices of which it is not known yet what they lost.
+async fn unsurveyed(way: &mut Way) -> anyhow::Result<Vec<u32>> {
+    match ask(way, ChunkQuestion::Losses(LossesQuery {})).await? {
+        ChunkReply::Losses(losses) => Ok(losses.losses.iter().map(|loss| loss.device).collect()),
+        _ => bail!("the metadata service did not tell which devices lost what they held"),
+    }
+}
+
+async fn moving_groups(way: &mut Way) -> anyhow::Result<u64> {
     let mut count = 0;
     let mut page = PageQuery {
         limit: PAGE,
@@ -235,7 +260,13 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
         "content     {} buckets, {} objects, {} bytes",
         state.buckets, state.objects, state.object_bytes
     )?;
-    if state.repairs.is_empty() {
+    for device in &state.unsurveyed {
+        writeln!(
+            out,
+            "lost        device {device} begins anew: what it held is being looked up"
+        )?;
+    }
+    if state.repairs.is_empty() && state.unsurveyed.is_empty() {
         writeln!(out, "repair      nothing waits")?;
     }
     for (kind, count) in &state.repairs {

@@ -12,10 +12,10 @@ use anyhow::bail;
 use cairn_common::{
     cluster_map::{ClusterMap, Upkeep},
     ids::Epoch,
-    wire::query::{Answer, MapQuery, Query, SummaryQuery},
+    wire::query::{Answer, MapQuery, Query},
 };
 
-use super::{Way, alone, layout::install, state::moving_groups};
+use super::{Way, alone, layout::install, state::waiting};
 use crate::{
     cli::{ClusterWaitArgs, DataArgs},
     progress::Progress,
@@ -40,7 +40,7 @@ pub(super) fn pause(args: &DataArgs, is_paused: bool) -> anyhow::Result<()> {
 
 /// Whether that was news.
 async fn set_paused(way: &mut Way, is_paused: bool) -> anyhow::Result<bool> {
-    let Answer::Map(map) = way.query(Query::Map(MapQuery {})).await? else {
+    let Answer::Map(map) = way.query(Query::Map(MapQuery::default())).await? else {
         bail!("the metadata service gave no map");
     };
     let map = ClusterMap::try_from(map)?;
@@ -77,23 +77,18 @@ pub(super) fn wait(args: &ClusterWaitArgs) -> anyhow::Result<ExitCode> {
     }
     writeln!(
         out,
-        "repair      {left} chunks and groups are left: `cairn cluster status` tells more"
+        "repair      {left} chunks, groups and devices are left: `cairn cluster status` tells more"
     )?;
     Ok(ExitCode::FAILURE)
 }
 
-/// Chunks to be repaired or moved, and groups whose chunks are to be looked at, that are left at the end.
+/// Chunks to be repaired or moved, and groups and devices to be looked at, that are left at the end.
 async fn wait_until_done(way: &mut Way, at_most: Duration) -> anyhow::Result<u64> {
     let started = Instant::now();
     let progress = Progress::new("repairs and moves");
     let mut most = 0;
     loop {
-        // In this order: what leaves a group on the move enters the queue.
-        let moving = moving_groups(way).await?;
-        let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
-            bail!("the metadata service gave no summary");
-        };
-        let left = moving + summary.repair_pending;
+        let left = waiting(way).await?;
         most = left.max(most);
         if left == 0 || started.elapsed() >= at_most {
             return Ok(left);

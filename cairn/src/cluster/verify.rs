@@ -25,7 +25,7 @@ use cairn_common::{
     },
 };
 
-use super::{Way, alone, state::moving_groups};
+use super::{Way, alone, state::waiting};
 use crate::{cli::ClusterVerifyArgs, progress::Progress};
 
 /// What was found.
@@ -62,7 +62,7 @@ pub(super) fn verify(args: &ClusterVerifyArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn gather(way: &mut Way, show: u64) -> anyhow::Result<Findings> {
-    let Answer::Map(map) = way.query(Query::Map(MapQuery {})).await? else {
+    let Answer::Map(map) = way.query(Query::Map(MapQuery::default())).await? else {
         bail!("the metadata service gave no map");
     };
     let map = ClusterMap::try_from(map)?;
@@ -82,7 +82,7 @@ async fn gather(way: &mut Way, show: u64) -> anyhow::Result<Findings> {
     let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
         bail!("the metadata service gave no summary");
     };
-    findings.waiting = summary.repair_pending + moving_groups(way).await?;
+    findings.waiting = waiting(way).await?;
     findings.releasing = summary.release_pending;
     Ok(findings)
 }

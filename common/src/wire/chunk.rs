@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::{Message, Oneof};
 
 use super::{
-    inventory::{ExpectedPage, ExpectedQuery, JudgeQuery, Verdicts},
+    inventory::{ExpectedPage, ExpectedQuery, JudgeQuery, Losses, LossesQuery, SurveyDone, Verdicts},
     object::Chunk,
 };
 
@@ -15,7 +15,7 @@ use super::{
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkCommand {
     /// What is to change.
-    #[prost(oneof = "ChunkChange", tags = "1, 2, 3")]
+    #[prost(oneof = "ChunkChange", tags = "1, 2, 3, 4")]
     pub change: Option<ChunkChange>,
 }
 
@@ -31,13 +31,16 @@ pub enum ChunkChange {
     /// Looks for chunks that still lie where a group lay before its row changed. Only the metadata server gives it.
     #[prost(message, tag = "3")]
     MoveStep(MoveStep),
+    /// A device in a new life was looked through. Only the metadata server gives it.
+    #[prost(message, tag = "4")]
+    Surveyed(SurveyDone),
 }
 
 impl ChunkCommand {
     /// Whether only the metadata server itself may give the command.
     pub const fn is_internal(&self) -> bool {
         match &self.change {
-            Some(ChunkChange::MoveStep(_) | ChunkChange::Repaired(_)) => true,
+            Some(ChunkChange::MoveStep(_) | ChunkChange::Repaired(_) | ChunkChange::Surveyed(_)) => true,
             None | Some(ChunkChange::Report(_)) => false,
         }
     }
@@ -108,7 +111,7 @@ pub struct ChunkOutcome {
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkQuery {
     /// What is asked.
-    #[prost(oneof = "ChunkQuestion", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "ChunkQuestion", tags = "1, 2, 3, 4, 5, 6")]
     pub question: Option<ChunkQuestion>,
 }
 
@@ -130,6 +133,9 @@ pub enum ChunkQuestion {
     /// Which shards a device should have.
     #[prost(message, tag = "5")]
     Expected(ExpectedQuery),
+    /// Devices that lost what they held and were not looked through since.
+    #[prost(message, tag = "6")]
+    Losses(LossesQuery),
 }
 
 /// A page of a queue.
@@ -147,7 +153,7 @@ pub struct PageQuery {
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkAnswer {
     /// The answer, of the kind of the question.
-    #[prost(oneof = "ChunkReply", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "ChunkReply", tags = "1, 2, 3, 4, 5, 6")]
     pub reply: Option<ChunkReply>,
 }
 
@@ -169,6 +175,9 @@ pub enum ChunkReply {
     /// Shards that a device should have.
     #[prost(message, tag = "5")]
     Expected(ExpectedPage),
+    /// Devices that lost what they held.
+    #[prost(message, tag = "6")]
+    Losses(Losses),
 }
 
 /// A page of the repair queue.

@@ -1,9 +1,10 @@
-//! Questions of an operator's tools about what devices hold: what is to become of a shard that is there, and what should be there.
+//! What devices hold, and what they should hold: questions of an operator's tools, and devices that lost everything.
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::shard::ShardName;
+use crate::envelope::Record;
 
 /// Asks what is to become of shards on a device.
 #[derive(Clone, PartialEq, Message)]
@@ -62,4 +63,48 @@ pub struct ExpectedPage {
     /// Behind which chunk to go on; empty at the end.
     #[prost(bytes = "bytes", tag = "2")]
     pub next_after: Bytes,
+}
+
+/// A device that lost all it held: the life that it began then. It is stored as it is sent.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct DeviceLoss {
+    /// The device.
+    #[prost(uint32, tag = "1")]
+    pub device: u32,
+    /// Its life.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
+    /// The first map that knew it. What was written under an earlier one is not on the device any more.
+    #[prost(uint64, tag = "3")]
+    pub epoch: u64,
+    /// Whether all that was lost is noted as missing.
+    #[prost(bool, tag = "4")]
+    pub surveyed: bool,
+}
+
+impl Record for DeviceLoss {
+    const VERSION: u8 = 1;
+}
+
+/// Asks which devices lost what they held and were not looked through since.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct LossesQuery {}
+
+/// The answer to a [`LossesQuery`].
+#[derive(Clone, PartialEq, Message)]
+pub struct Losses {
+    /// Those devices.
+    #[prost(message, repeated, tag = "1")]
+    pub losses: Vec<DeviceLoss>,
+}
+
+/// Says that whatever a device lost is noted as missing. It changes nothing where the device is in another life by now.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct SurveyDone {
+    /// The device.
+    #[prost(uint32, tag = "1")]
+    pub device: u32,
+    /// The life that was looked through.
+    #[prost(uint64, tag = "2")]
+    pub incarnation: u64,
 }

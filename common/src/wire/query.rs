@@ -92,9 +92,13 @@ pub enum Query {
     Servers(ServersQuery),
 }
 
-/// The cluster map.
+/// The cluster map. Where the one that the asker knows is still in force, the answer is its epoch alone.
 #[derive(Clone, PartialEq, Message)]
-pub struct MapQuery {}
+pub struct MapQuery {
+    /// Epoch of the map that the asker knows; 0 for none.
+    #[prost(uint64, tag = "1")]
+    pub known_epoch: u64,
+}
 
 /// One bucket by name.
 #[derive(Clone, PartialEq, Message)]

@@ -17,7 +17,7 @@ use cairn_common::{
 
 use super::{
     bucket::Bucket,
-    map, repair, session,
+    loss, map, repair, session,
     tx::{ApplyError, Tx, missing, open_record, read_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -60,7 +60,8 @@ pub(crate) fn commit_body(
         }
         committer.newest_chunk = committer.newest_chunk.max(id.counter);
         check_shards(bucket, chunk)?;
-        let record = placed(tx, &map, id, chunk)?;
+        let mut record = placed(tx, &map, id, chunk)?;
+        note_lost(tx, bucket, &map, id, chunk.epoch, &mut record)?;
         put(tx, id, None, &record)?;
         records.push(ExtentRecord {
             file_offset: extent.file_offset,
@@ -135,6 +136,26 @@ fn check_shards(bucket: &Bucket, chunk: &Chunk) -> Result<(), ApplyError> {
         return Err(refuse(ErrorCode::LimitExceeded, detail));
     }
     Ok(())
+}
+
+/// Notes the shards of a new chunk that its devices lost between its writing, under the map of `epoch`, and now.
+fn note_lost(
+    view: &dyn View,
+    bucket: &Bucket,
+    map: &MapHead,
+    id: ChunkId,
+    epoch: u64,
+    record: &mut ChunkRecord,
+) -> Result<(), ApplyError> {
+    let lost = loss::lost_shards(view, map, id, record, epoch)?;
+    let Some(chunk) = record.chunk.as_mut().filter(|chunk| lost & !chunk.missing != 0) else {
+        return Ok(());
+    };
+    chunk.missing |= lost;
+    check_shards(bucket, chunk).map_err(|_| {
+        let detail = format!("a device has lost what it held of chunk {id}: fetch the map and send the data again");
+        refuse(ErrorCode::EpochMismatch, detail)
+    })
 }
 
 /// The record of a new chunk: it says where the shards lie also where the row has changed since they were written.

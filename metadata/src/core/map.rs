@@ -7,12 +7,13 @@ use cairn_common::{
     wire::{
         command::{ErrorCode, InstallMap, Outcome},
         map::MapMessage,
+        query::MapQuery,
     },
 };
 
 use super::{
     apply::done,
-    repair, session,
+    loss, repair, session,
     tx::{ApplyError, Tx, read_record, refuse},
     view::{Family, View, ViewError},
 };
@@ -24,6 +25,18 @@ use crate::record::{
 /// The map in force; epoch 0 and empty before the first.
 pub(crate) fn current(view: &dyn View) -> Result<MapMessage, ViewError> {
     Ok(read_record(view, Family::System, MAP_KEY)?.unwrap_or_default())
+}
+
+/// Answers with the map in force, or with its epoch alone where the asker knows it.
+pub(crate) fn answer(view: &dyn View, query: &MapQuery) -> Result<MapMessage, ViewError> {
+    let epoch = session::store(view)?.map.map_or(0, |head| head.epoch);
+    if epoch == 0 || epoch != query.known_epoch {
+        return current(view);
+    }
+    Ok(MapMessage {
+        epoch,
+        ..MapMessage::default()
+    })
 }
 
 /// The map in force, checked.
@@ -46,17 +59,24 @@ pub(crate) fn install(tx: &mut Tx<'_>, install: &InstallMap) -> Result<Outcome, 
         return Err(refuse(ErrorCode::EpochMismatch, detail));
     }
     let before = checked(tx)?;
+    let mut has_losses = false;
     if before.epoch > Epoch::new(0) {
         keep_former_rows(tx, &before, &map)?;
+        has_losses = loss::note(tx, &before, &map)?;
     }
     tx.put(Family::System, MAP_KEY.to_vec(), message);
     let mut store = session::store(tx)?;
-    let first_epoch = store.map.map_or(0, |map| map.first_epoch);
+    let former = store.map.unwrap_or_default();
     store.map = Some(MapHead {
         epoch: map.epoch.value(),
         group_bits: message.group_bits,
         widths: message.widths.iter().map(|rows| rows.width).collect(),
-        first_epoch,
+        first_epoch: former.first_epoch,
+        last_loss_epoch: if has_losses {
+            map.epoch.value()
+        } else {
+            former.last_loss_epoch
+        },
     });
     session::put_store(tx, &store);
     Ok(done())

@@ -18,6 +18,7 @@ mod inventory;
 mod links;
 mod list;
 mod lock;
+mod loss;
 mod map;
 mod object;
 mod open_records;

@@ -27,7 +27,7 @@ pub fn answer(view: &dyn View, log_index: u64, query: &Query) -> Result<ReadRepl
 
 fn answer_or_refuse(view: &dyn View, query: &Query) -> Result<Answer, ApplyError> {
     match query {
-        Query::Map(_) => Ok(Answer::Map(map::current(view)?)),
+        Query::Map(query) => Ok(Answer::Map(map::answer(view, query)?)),
         Query::Bucket(query) => Ok(Answer::Bucket(bucket::require(view, &query.name)?.info())),
         Query::Buckets(_) => {
             let buckets = bucket::all(view)?.iter().map(bucket::Bucket::info).collect();

@@ -19,7 +19,7 @@ use cairn_common::{
 
 use super::{
     chunk::{self, malformed},
-    inventory, map, session,
+    inventory, loss, map, session,
     tx::{ApplyError, Tx, missing, open_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -88,6 +88,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, command: &ChunkCommand) -> Result<Outcome, 
             each(tx, &done.shards, repaired_shard)?
         }
         Some(ChunkChange::MoveStep(step)) => move_step(tx, step)?,
+        Some(ChunkChange::Surveyed(done)) => loss::surveyed(tx, *done)?,
         None => return Err(malformed("no change")),
     };
     Ok(Outcome::Chunk(outcome))
@@ -306,6 +307,7 @@ pub(crate) fn answer(view: &dyn View, query: &ChunkQuery) -> Result<ChunkAnswer,
         }
         Some(ChunkQuestion::Judge(query)) => ChunkReply::Verdicts(inventory::verdicts(view, query)?),
         Some(ChunkQuestion::Expected(query)) => ChunkReply::Expected(inventory::expected_page(view, query)?),
+        Some(ChunkQuestion::Losses(_)) => ChunkReply::Losses(loss::unsurveyed(view)?),
         None => return Err(malformed("no question")),
     };
     Ok(ChunkAnswer { reply: Some(reply) })

@@ -14,6 +14,7 @@ pub(crate) mod hold;
 pub(crate) mod inode;
 pub(crate) mod key;
 pub(crate) mod lock;
+pub(crate) mod loss;
 pub(crate) mod part;
 pub(crate) mod repair;
 pub(crate) mod reply;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cairn_common::{
     envelope::{Record, open, seal},
-    ids::{BucketId, ChunkId, InodeId, NodeId, SessionId, UploadId},
+    ids::{BucketId, ChunkId, DeviceId, InodeId, NodeId, SessionId, UploadId},
     wire::{
         account::Rights,
         command::{Outcome, WriteReply},
@@ -15,8 +15,8 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, chunk, dentry, extent, feed, garbage, hold, inode, lock, part, repair, reply, row, server, session, system,
-    upload, user, xattr,
+    bucket, chunk, dentry, extent, feed, garbage, hold, inode, lock, loss, part, repair, reply, row, server, session,
+    system, upload, user, xattr,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -326,10 +326,11 @@ fn settings_and_rows_are_stored_as_version_1_wrote_them() {
             group_bits: 10,
             widths: vec![1, 6],
             first_epoch: 1,
+            last_loss_epoch: 2,
         }),
         ..system::StoreRecord::default()
     };
-    check(&store, "014e88f0f1480850015809620a0802100a1a0201062001");
+    check(&store, "010870ca53480850015809620c0802100a1a02010620012802");
     let settings = BucketSettings {
         quota_bytes: 1,
         quota_objects: 2,
@@ -464,6 +465,7 @@ fn keys_of_settings_users_locks_and_changes_are_stored_as_version_1_wrote_them()
         ),
         (row::key(6, 7, 8), "726f7700000006000000070000000000000008"),
         (server::key(NodeId::new(6)), "7365727665720000000000000006"),
+        (loss::key(DeviceId::new(7)), "6c6f737300000007"),
         (
             repair::key(64, chunk_id()),
             "409b385ed9fc8a56c200000000000000020000000000000003",

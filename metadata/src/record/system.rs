@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! family system   key "store" → StoreRecord   key "map" → MapMessage   key "row" … → FormerRow, see there
-//!                 key "server" … → ServerInfo, see there
+//!                 key "server" … → ServerInfo, see there   key "loss" … → DeviceLoss, see there
 //! ```
 
 use cairn_common::{
@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     description::{Description, KeyReader, Unreadable},
-    row, server,
+    loss, row, server,
 };
 
 /// Key of [`StoreRecord`].
@@ -80,6 +80,9 @@ pub(crate) struct MapHead {
     /// knows, and is refused.
     #[prost(uint64, tag = "4")]
     pub(crate) first_epoch: u64,
+    /// The map that last knew a device in a new life: what was written under an earlier one may be lost in part.
+    #[prost(uint64, tag = "5")]
+    pub(crate) last_loss_epoch: u64,
 }
 
 impl Record for StoreRecord {
@@ -105,6 +108,7 @@ pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadab
             ))
         }
         _ if key.starts_with(row::PREFIX) => row::describe(key, value),
+        _ if key.starts_with(loss::PREFIX) => loss::describe(key, value),
         _ if key.starts_with(server::PREFIX) => server::describe(key, value),
         _ => Err(Unreadable(
             "a record of the store that this program does not know".to_owned(),

@@ -39,8 +39,6 @@ struct Change {
     map: ClusterMap,
     /// In words, for the log.
     what: Vec<String>,
-    /// Devices of which nothing is left of what they held.
-    reborn: Vec<DeviceId>,
 }
 
 /// How devices are, as far as this leader knows.
@@ -87,7 +85,6 @@ impl KeeperWorker {
         for what in &change.what {
             tracing::warn!(epoch = %change.map.epoch, "{what}");
         }
-        change.reborn.iter().for_each(|id| self.inner.inventories.want(*id));
         Ok(())
     }
 
@@ -134,7 +131,6 @@ fn reborn_devices(map: &ClusterMap, servers: &[ServerInfo]) -> Option<Change> {
     let mut change = Change {
         map: following(map),
         what: Vec::new(),
-        reborn: Vec::new(),
     };
     for (server, held) in held_devices(servers) {
         let id = DeviceId::new(held.id);
@@ -145,12 +141,11 @@ fn reborn_devices(map: &ClusterMap, servers: &[ServerInfo]) -> Option<Change> {
             continue;
         }
         device.incarnation = Incarnation::new(held.incarnation);
-        change.reborn.push(id);
         change
             .what
             .push(format!("device {id} is back in life {}, empty", held.incarnation));
     }
-    (!change.reborn.is_empty()).then_some(change)
+    (!change.what.is_empty()).then_some(change)
 }
 
 /// Puts out what has been down for too long.
@@ -186,7 +181,6 @@ fn lasting_losses(map: &ClusterMap, health: &Health) -> Option<Change> {
     Some(Change {
         what: lost.iter().map(what).collect(),
         map: next,
-        reborn: Vec::new(),
     })
 }
 
@@ -211,7 +205,6 @@ fn returned_devices(map: &ClusterMap, servers: &[ServerInfo], health: &Health) -
     Some(Change {
         what: returned.iter().map(what).collect(),
         map: next,
-        reborn: Vec::new(),
     })
 }
 
@@ -289,14 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn a_device_in_a_new_life_keeps_its_rows_and_is_looked_into() {
+    fn a_device_in_a_new_life_keeps_its_rows() {
         let map = map();
         let mut servers = servers(&map);
         assert!(next_map(&map, &servers, &Health::default()).is_none());
         servers[1].devices[0].incarnation = 4;
         let change = next_map(&map, &servers, &Health::default()).expect("news");
         let id = DeviceId::new(21);
-        assert_eq!(change.reborn, [id]);
         assert_eq!(change.map.devices[&id].incarnation, Incarnation::new(4));
         assert_eq!((change.map.epoch, &change.map.rows), (Epoch::new(2), &map.rows));
     }

@@ -8,6 +8,7 @@ use cairn_common::{
     cluster_map::ClusterMap,
     wire::{
         chunk::{ChunkQuery, ChunkQuestion, ChunkReply},
+        inventory::{DeviceLoss, LossesQuery},
         query::{Answer, MapQuery, Query},
         server::{ServerInfo, ServersQuery},
     },
@@ -47,16 +48,31 @@ impl Inner {
         Ok(reply.await?.answer)
     }
 
-    /// The cluster map, where there is one.
-    pub(super) async fn local_map(&self) -> Result<Option<ClusterMap>, ViewError> {
-        let Some(Answer::Map(message)) = self.ask_state(Query::Map(MapQuery {})).await? else {
+    /// The cluster map, where there is one. It is read again only when another is in force.
+    pub(super) async fn local_map(&self) -> Result<Option<Arc<ClusterMap>>, ViewError> {
+        let known = Arc::clone(&self.map.lock());
+        let known_epoch = known.epoch.value();
+        let Some(Answer::Map(message)) = self.ask_state(Query::Map(MapQuery { known_epoch })).await? else {
             return Ok(None);
         };
+        if message.epoch == known_epoch {
+            return Ok((known_epoch > 0).then_some(known));
+        }
         let map = ClusterMap::try_from(message).map_err(|error| ViewError::Corrupt {
             family: "system",
             detail: error.to_string(),
         })?;
-        Ok((map.epoch.value() > 0).then_some(map))
+        let map = Arc::new(map);
+        *self.map.lock() = Arc::clone(&map);
+        Ok(Some(map))
+    }
+
+    /// The devices that lost what they held and are to be looked through.
+    pub(super) async fn losses(&self) -> Result<Vec<DeviceLoss>, ViewError> {
+        match self.ask_about_chunks(ChunkQuestion::Losses(LossesQuery {})).await? {
+            ChunkReply::Losses(losses) => Ok(losses.losses),
+            _ => Err(ViewError::Storage("the state named no losses".to_owned())),
+        }
     }
 
     /// The chunkservers that the state knows.

@@ -13,6 +13,7 @@ mod barrier;
 mod change;
 mod checkpoints;
 mod clock;
+mod compare;
 mod config;
 mod deletion;
 mod garbage;

@@ -13,6 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use cairn_common::{
+    cluster_map::ClusterMap,
     ids::SessionId,
     limits::{FEATURE_LEVEL, METADATA_DEADLINE_MS},
     wire::{
@@ -41,7 +42,6 @@ use super::{
     clock::Clock,
     config::{MetadataConfig, Surroundings},
     health::Health,
-    inventory::Wanted,
     leader,
     members::Members,
     metrics::Metrics,
@@ -104,7 +104,8 @@ pub(super) struct Inner {
     pub(super) sessions: Sessions,
     pub(super) members: Members,
     pub(super) servers: Servers,
-    pub(super) inventories: Wanted,
+    /// The cluster map as it was last read; of epoch 0 before.
+    pub(super) map: Mutex<Arc<ClusterMap>>,
     pub(super) health: Arc<Health>,
     pub(super) ready: watch::Sender<bool>,
     pub(super) space: Space,
@@ -213,7 +214,7 @@ impl MetadataServer {
             sessions: Sessions::new(config.session_lease),
             members: Members::default(),
             servers: Servers::default(),
-            inventories: Wanted::default(),
+            map: Mutex::default(),
             health: Arc::default(),
             ready: watch::Sender::new(false),
             space: Space::new(config.dir.clone()),

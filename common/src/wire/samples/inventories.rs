@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::{Sample, sample};
 use crate::wire::{
-    chunk::{ChunkAnswer, ChunkQuery, ChunkQuestion, ChunkReply},
-    inventory::{ExpectedPage, ExpectedQuery, JudgeQuery, Verdicts},
+    chunk::{ChunkAnswer, ChunkChange, ChunkCommand, ChunkQuery, ChunkQuestion, ChunkReply},
+    inventory::{DeviceLoss, ExpectedPage, ExpectedQuery, JudgeQuery, Losses, LossesQuery, SurveyDone, Verdicts},
     shard::ShardName,
 };
 
@@ -33,6 +33,18 @@ pub(super) fn samples() -> Vec<Sample> {
         shards: vec![named],
         next_after: chunk_id,
     };
+    let loss = DeviceLoss {
+        device: 2,
+        incarnation: 3,
+        epoch: 4,
+        surveyed: true,
+    };
+    let losses = Losses { losses: vec![loss] };
+    let surveyed = SurveyDone {
+        device: 2,
+        incarnation: 3,
+    };
+    let change = |change| ChunkCommand { change: Some(change) };
     let ask = |question| ChunkQuery {
         question: Some(question),
     };
@@ -46,5 +58,12 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ChunkQuery/Expected", ask(ChunkQuestion::Expected(expected))),
         sample("ChunkAnswer/Verdicts", tell(ChunkReply::Verdicts(verdicts))),
         sample("ChunkAnswer/Expected", tell(ChunkReply::Expected(page))),
+        sample("SurveyDone", surveyed),
+        sample("ChunkCommand/Surveyed", change(ChunkChange::Surveyed(surveyed))),
+        sample("LossesQuery", LossesQuery {}),
+        sample("DeviceLoss", loss),
+        sample("Losses", losses.clone()),
+        sample("ChunkQuery/Losses", ask(ChunkQuestion::Losses(LossesQuery {}))),
+        sample("ChunkAnswer/Losses", tell(ChunkReply::Losses(losses))),
     ]
 }

@@ -23,10 +23,10 @@ pub(super) fn samples() -> Vec<Sample> {
     };
     let in_group = ReadRequest {
         group: 3,
-        ..ask(Query::Map(MapQuery {}))
+        ..ask(Query::Map(MapQuery::default()))
     };
     vec![
-        sample("MapQuery", MapQuery {}),
+        sample("MapQuery", MapQuery { known_epoch: 3 }),
         sample("BucketQuery", bucket_query()),
         sample("BucketsQuery", BucketsQuery {}),
         sample("ObjectQuery", object_query()),
@@ -44,7 +44,7 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("SummaryQuery", SummaryQuery {}),
         sample("ReadRequest/group", in_group),
         sample("ReadRequest/Groups", ask(Query::Groups(GroupTableQuery {}))),
-        sample("ReadRequest/Map", ask(Query::Map(MapQuery {}))),
+        sample("ReadRequest/Map", ask(Query::Map(MapQuery::default()))),
         sample("ReadRequest/Bucket", ask(Query::Bucket(bucket_query()))),
         sample("ReadRequest/Buckets", ask(Query::Buckets(BucketsQuery {}))),
         sample("ReadRequest/Object", ask(Query::Object(object_query()))),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::ClusterMap,
-    ids::{ChunkId, DeviceId, Epoch, SessionId},
+    ids::{ChunkId, DeviceId, Epoch, Incarnation, SessionId},
     wire::{
         chunk::{
             ChunkAnswer, ChunkChange, ChunkCommand, ChunkInfo, ChunkOutcome, ChunkQuery, ChunkQuestion, ChunkReply,
@@ -13,6 +13,7 @@ use cairn_common::{
             Command, EndSession, ErrorCode, ForgetChunks, HoldDeletion, InstallMap, OpenSession, Outcome, ReleaseStep,
             UpdateBucket, WriteCondition,
         },
+        inventory::{LossesQuery, SurveyDone},
         map::MapMessage,
         object::Chunk,
         query::{Answer, MapQuery, Query},
@@ -52,7 +53,7 @@ impl Machine {
     }
 
     fn repaired(&mut self, id: ChunkId, shard_index: u32, device: u32) -> u32 {
-        let Answer::Map(map) = self.ask(Query::Map(MapQuery {})) else {
+        let Answer::Map(map) = self.ask(Query::Map(MapQuery::default())) else {
             panic!("no map")
         };
         let (shards, epoch) = (vec![place(id, shard_index, device)], map.epoch);
@@ -362,6 +363,64 @@ fn a_commit_under_an_older_map_is_found_where_it_was_written() {
             device(new[0], 0)
         ]
     );
+}
+
+#[test]
+fn what_a_device_lost_is_looked_up_and_missing_in_late_commits() {
+    let mut machine = Machine::new();
+    let settings = UpdateBucket {
+        missing_shards_max: Some(1),
+        ..UpdateBucket::default()
+    };
+    machine.update(settings).expect("an update");
+    let losses = |machine: &Machine| match machine.chunk_answer(ChunkQuestion::Losses(LossesQuery {})) {
+        ChunkReply::Losses(losses) => losses.losses,
+        other => panic!("no losses: {other:?}"),
+    };
+    let reborn = |devices: &[u32], epoch: u64| {
+        let mut map = map();
+        map.epoch = Epoch::new(epoch);
+        for device in devices {
+            map.devices
+                .get_mut(&DeviceId::new(*device))
+                .expect("a device")
+                .incarnation = Incarnation::new(epoch);
+        }
+        map
+    };
+    let done = Some(Outcome::Done(cairn_common::wire::command::Done {}));
+    assert_eq!((machine.install(&reborn(&[2], 2)), losses(&machine).len()), (done, 1));
+    assert!(
+        matches!(machine.install(&reborn(&[], 3)), Some(Outcome::Refused(_))),
+        "a life does not go back"
+    );
+    let mut late = Vec::new();
+    for number in 0..20_u8 {
+        late.push(
+            machine
+                .put_chunk(&[b'k', number], |chunk| chunk.epoch = 1)
+                .expect("a put"),
+        );
+        machine
+            .put_chunk(&[b'n', number], |chunk| chunk.epoch = 2)
+            .expect("a put");
+    }
+    let on_device = |id: &&ChunkId| row(&map(), **id).contains(&2);
+    let lost: Vec<(u32, ChunkId)> = late.iter().filter(on_device).map(|id| (1, *id)).collect();
+    let mut queued = machine.repairs();
+    queued.sort_by_key(|(_, id)| late.iter().position(|other| other == id));
+    assert!(!lost.is_empty() && queued == lost, "{queued:?}");
+    let survey = |machine: &mut Machine, incarnation| {
+        let done = SurveyDone { device: 2, incarnation };
+        machine.chunk_command(ChunkChange::Surveyed(done)).changed
+    };
+    assert_eq!((survey(&mut machine, 1), survey(&mut machine, 2)), (0, 1));
+    assert_eq!((survey(&mut machine, 2), losses(&machine)), (0, vec![]));
+    // A second loss leaves late commits fewer shards than the bucket asks for.
+    machine.install(&reborn(&[2, 1, 3, 4, 5, 6], 3));
+    assert_eq!(losses(&machine).len(), 6);
+    let refused = machine.put_chunk(b"late", |chunk| chunk.epoch = 1);
+    assert_eq!(refused, Err(ErrorCode::EpochMismatch));
 }
 
 #[test]

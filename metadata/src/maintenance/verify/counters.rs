@@ -14,7 +14,7 @@ use crate::{
     record::{
         bucket::{self, BucketName, BucketRecord, DocumentRecord},
         key::u64_at,
-        row,
+        loss, row,
         system::{STORE_KEY, StoreRecord},
     },
 };
@@ -97,6 +97,8 @@ pub(super) fn totals(check: &mut Check<'_>, gathered: &Gathered) -> Result<(), M
             check.damaged(Family::System, &key, &error.to_string());
         } else if key.starts_with(row::PREFIX) {
             rows::former(check, &key, &value)?;
+        } else if key.starts_with(loss::PREFIX) {
+            rows::loss(check, &key, &value)?;
         } else if key == STORE_KEY {
             store = envelope::open::<StoreRecord>(&value).ok();
         }

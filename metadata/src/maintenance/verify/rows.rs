@@ -1,11 +1,16 @@
 //! The cluster map in the state: what commits need of it, and the former rows of its groups, agree with it.
 
-use cairn_common::{envelope, wire::map::MapMessage};
+use cairn_common::{
+    envelope,
+    ids::DeviceId,
+    wire::{inventory::DeviceLoss, map::MapMessage},
+};
 
 use super::{super::error::MaintenanceError, check::Check};
 use crate::{
     core::view::Family,
     record::{
+        loss,
         row::{self, FormerRow},
         system::{MAP_KEY, MapHead, STORE_KEY, StoreRecord},
     },
@@ -21,6 +26,7 @@ pub(super) fn head(check: &mut Check<'_>, store: &StoreRecord) -> Result<(), Mai
         group_bits: map.group_bits,
         widths: map.widths.iter().map(|rows| rows.width).collect(),
         first_epoch: store.map.as_ref().map_or(0, |head| head.first_epoch),
+        last_loss_epoch: store.map.as_ref().map_or(0, |head| head.last_loss_epoch),
     });
     if store.map != expected {
         check.wrong(
@@ -52,6 +58,20 @@ pub(super) fn former(check: &mut Check<'_>, key: &[u8], value: &[u8]) -> Result<
     if !record.devices.is_empty() && record.devices.len() as u64 != u64::from(width) {
         let what = format!("the former row names {} devices, not {width}", record.devices.len());
         check.wrong(FAMILY, key, what);
+    }
+    Ok(())
+}
+
+/// Checks a device's loss beside the map.
+pub(super) fn loss(check: &mut Check<'_>, key: &[u8], value: &[u8]) -> Result<(), MaintenanceError> {
+    let Some(loss) = check.open::<DeviceLoss>(FAMILY, key, value) else {
+        return Ok(());
+    };
+    let map = map(check)?.unwrap_or_default();
+    let device = map.devices.iter().find(|device| device.id == loss.device);
+    let is_known = device.is_none_or(|device| loss.incarnation <= device.incarnation);
+    if key != loss::key(DeviceId::new(loss.device)) || loss.epoch > map.epoch || !is_known {
+        check.wrong(FAMILY, key, "the cluster map knows of no such loss of a device");
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use cairn_common::wire::{
         WriteRequest,
     },
     file::{FileId, FileKind},
+    inventory::SurveyDone,
     lock::{LockAction, LockCommand, LockRange},
 };
 
@@ -217,7 +218,7 @@ impl Generator<'_> {
         })
     }
 
-    /// A map with the rows of one width turned, or none changed.
+    /// A map with the rows of one width turned, or none changed, and some devices in a new life.
     fn install_map(&mut self) -> InstallMap {
         let mut map = self.world.map.clone();
         map.epoch += *self.rng.pick(&[1, 1, 1, 1, 2, 0]);
@@ -229,6 +230,9 @@ impl Generator<'_> {
                     row[0] = row[0] % 6 + 1;
                 }
             }
+        }
+        if let Some(device) = map.devices.iter_mut().find(|_| self.rng.percent(4)) {
+            device.incarnation += u64::from(!self.rng.percent(10));
         }
         InstallMap {
             map: Some(map).filter(|_| !self.rng.percent(5)),
@@ -289,6 +293,10 @@ impl Generator<'_> {
                 let epoch = self.world.map.epoch.saturating_sub(stale);
                 Some(ChunkChange::Repaired(RepairDone { shards, epoch }))
             }
+            60..65 => Some(ChunkChange::Surveyed(SurveyDone {
+                device: self.rng.below(7) as u32,
+                incarnation: 1 + self.rng.below(3),
+            })),
             _ => Some(ChunkChange::MoveStep(MoveStep {
                 width: *self.rng.pick(&[1, 3, 3, 6, 6]),
                 group: self.rng.below(16) as u32,

@@ -2,7 +2,7 @@
 //!
 //! A shard lies where it was written or repaired to; a new map moves nothing.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use bytes::Bytes;
 use cairn_common::{
@@ -34,6 +34,8 @@ pub(crate) struct Rows {
     former: BTreeMap<(u32, u32), Vec<u64>>,
     /// For (width, group): nothing that was written up to this epoch may be committed any more.
     given_up: BTreeMap<(u32, u32), u64>,
+    /// For a device: the map that first knew its present life.
+    reborn: BTreeMap<u32, u64>,
 }
 
 /// Width and placement group of a chunk.
@@ -74,8 +76,20 @@ impl World {
         if changed.iter().any(|place| formers(place) >= limits::FORMER_ROWS_MAX) {
             codes.push(ErrorCode::LimitExceeded);
         }
+        let mut reborn = Vec::new();
+        for known in &self.map.devices {
+            let device = map.devices.iter().find(|device| device.id == known.id);
+            match device.map(|device| device.incarnation.cmp(&known.incarnation)) {
+                Some(Ordering::Less) => codes.push(ErrorCode::Malformed),
+                Some(Ordering::Greater) => reborn.push(known.id),
+                Some(Ordering::Equal) | None => {}
+            }
+        }
         if !codes.is_empty() {
             return Err(codes);
+        }
+        for device in reborn {
+            self.rows.reborn.insert(device, map.epoch);
         }
         for place in changed {
             self.rows.former.entry(place).or_default().push(self.map.epoch);
@@ -108,6 +122,21 @@ impl World {
 
     /// Notes where the shards of a chunk lie that is committed.
     pub(crate) fn place(&mut self, chunk: &Chunk) {
+        let devices = self.written_to(chunk);
+        let missing = chunk.missing | self.lost_shards(chunk);
+        self.places.insert(chunk.id.clone(), Place { devices, missing });
+    }
+
+    /// Shards of a chunk that is to be committed whose devices have begun a new life since it was written.
+    pub(crate) fn lost_shards(&self, chunk: &Chunk) -> u32 {
+        let is_lost = |device: &u32| self.rows.reborn.get(device).is_some_and(|epoch| *epoch > chunk.epoch);
+        let devices = self.written_to(chunk);
+        let lost = devices.iter().zip(0..).filter(|(device, _)| is_lost(device));
+        lost.fold(0, |bits, (_, index)| bits | 1 << index)
+    }
+
+    /// The devices that a chunk that is to be committed was written to.
+    fn written_to(&self, chunk: &Chunk) -> Vec<u32> {
         // An epoch before the first map is that of the first: its rows were never others.
         let map = self
             .rows
@@ -115,15 +144,12 @@ impl World {
             .range(chunk.epoch..)
             .next()
             .map_or(&self.map, |(_, map)| map);
-        let devices = if chunk.explicit_devices.is_empty() {
-            group_of(map, chunk)
-                .and_then(|group| row(map, group))
-                .unwrap_or_default()
-        } else {
-            chunk.explicit_devices.clone()
-        };
-        let missing = chunk.missing;
-        self.places.insert(chunk.id.clone(), Place { devices, missing });
+        if !chunk.explicit_devices.is_empty() {
+            return chunk.explicit_devices.clone();
+        }
+        group_of(map, chunk)
+            .and_then(|group| row(map, group))
+            .unwrap_or_default()
     }
 
     /// The devices that the map wants a chunk's shards on.
@@ -154,6 +180,7 @@ impl World {
                 })
             }
             Some(ChunkChange::MoveStep(step)) => self.move_step(step),
+            Some(ChunkChange::Surveyed(_)) => Ok(Outcome::Chunk(ChunkOutcome::default())),
             None => no(ErrorCode::Malformed),
         }
     }

@@ -83,6 +83,13 @@ impl World {
                 codes.push(ErrorCode::LimitExceeded);
             }
         }
+        let lost = self.lost_shards(chunk) & !chunk.missing;
+        let left = width.saturating_sub((chunk.missing | lost).count_ones() as usize);
+        let least = (redundancy.data_shards() + 1).min(width);
+        let allowed = bucket.settings.missing_shards_max as usize;
+        if lost != 0 && left < least.max(width.saturating_sub(allowed)) {
+            codes.push(ErrorCode::EpochMismatch);
+        }
         codes.extend(self.place_codes(chunk));
         codes
     }
