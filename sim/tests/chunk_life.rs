@@ -138,3 +138,15 @@ fn losses_and_move() {
         holds(scenario, 3_388_617);
     }
 }
+
+/// Two moves, by which shards of a chunk could meet on a device.
+#[test]
+fn loss_and_moves() {
+    if is_long() {
+        let scenario = Scenario {
+            moves: 2,
+            ..LOSS_AND_MOVE
+        };
+        holds(scenario, 7_612_026);
+    }
+}
