@@ -9,7 +9,8 @@ use cairn_sim::{
     chunk_life::{
         ChunkLife, Scenario,
         scenario::{
-            MOVE_AND_OVERWRITE, MOVES, OVERWRITE, RESTORE, RESTORE_AND_MOVE, THREE_MOVES, TWO_SESSIONS, TWO_SHARDS,
+            LOSS_AND_DELETE, LOSS_AND_MOVE, LOSS_AND_OVERWRITE, LOSS_AND_RESTORE, LOSSES, MOVE_AND_OVERWRITE, MOVES,
+            OVERWRITE, RESTORE, RESTORE_AND_MOVE, THREE_MOVES, THREE_SHARDS_LOST, TWO_SESSIONS, TWO_SHARDS,
             TWO_SHARDS_MOVE,
         },
     },
@@ -80,5 +81,72 @@ fn two_shards_move() {
 fn two_sessions() {
     if is_long() {
         holds(TWO_SESSIONS, 5_323_569);
+    }
+}
+
+#[test]
+fn losses() {
+    holds(LOSSES, 115_913);
+}
+
+#[test]
+fn loss_and_delete() {
+    holds(LOSS_AND_DELETE, 350_378);
+}
+
+#[test]
+fn loss_and_move() {
+    holds(LOSS_AND_MOVE, 405_423);
+}
+
+#[test]
+fn three_shards_lost() {
+    holds(THREE_SHARDS_LOST, 207_377);
+}
+
+#[test]
+fn loss_and_restore() {
+    holds(LOSS_AND_RESTORE, 200_943);
+}
+
+#[test]
+fn loss_and_overwrite() {
+    if is_long() {
+        holds(LOSS_AND_OVERWRITE, 685_469);
+    }
+}
+
+/// Everything that was sent may come again.
+#[test]
+fn loss_and_move_with_repetitions() {
+    if is_long() {
+        let scenario = Scenario {
+            deliver_once: false,
+            ..LOSS_AND_MOVE
+        };
+        holds(scenario, 1_118_075);
+    }
+}
+
+#[test]
+fn losses_and_move() {
+    if is_long() {
+        let scenario = Scenario {
+            losses: 2,
+            ..LOSS_AND_MOVE
+        };
+        holds(scenario, 3_388_617);
+    }
+}
+
+/// Two moves, by which shards of a chunk could meet on a device.
+#[test]
+fn loss_and_moves() {
+    if is_long() {
+        let scenario = Scenario {
+            moves: 2,
+            ..LOSS_AND_MOVE
+        };
+        holds(scenario, 7_612_026);
     }
 }

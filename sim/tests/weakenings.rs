@@ -4,7 +4,10 @@ use cairn_sim::{
     checker::{Wrong, check},
     chunk_life::{
         ChunkLife, Scenario, Weakening,
-        scenario::{MOVES, OVERWRITE, RESTORE, RESTORE_AND_MOVE, THREE_MOVES, TWO_SHARDS},
+        scenario::{
+            LOSS_AND_DELETE, LOSS_AND_MOVE, LOSS_AND_RESTORE, LOSSES, MOVES, OVERWRITE, RESTORE, RESTORE_AND_MOVE,
+            THREE_MOVES, TWO_SHARDS,
+        },
     },
 };
 
@@ -21,6 +24,10 @@ use Expected::{Breach, Litter};
 /// As little as shows what is wrong.
 const ONE_MOVE: Scenario = Scenario { moves: 1, ..MOVES };
 const TWO_MOVES: Scenario = Scenario { deletes: 0, ..MOVES };
+const LOSS_AND_MOVES: Scenario = Scenario {
+    moves: 2,
+    ..LOSS_AND_MOVE
+};
 
 #[expect(clippy::print_stdout, reason = "the run is what a reader of the test wants to see")]
 fn goes_wrong(scenario: Scenario, weakenings: &'static [Weakening], expected: &Expected) {
@@ -69,6 +76,14 @@ needed! {
     a_stray_may_be_all_there_is: StraysDeletedUnseen in RESTORE_AND_MOVE, Breach("nowhere where readers look");
     undone_deletes_are_refused: DeletesSurviveRestore in RESTORE, Breach("nowhere where readers look");
     a_device_refuses_overtaken_deletes: StraysUnfenced in TWO_MOVES, Breach("nowhere where readers look");
+    a_commit_asks_what_was_lost_since: LossesUnseenByCommit in LOSSES, Breach("the state says full redundancy");
+    a_commit_asks_how_many_are_left: CommitWithTooFewShards in LOSSES, Breach("nowhere where readers look");
+    a_repair_names_the_life_it_was_made_for: RepairOfAnotherLife in LOSSES, Breach("the state says full redundancy");
+    shards_of_a_chunk_keep_apart: ShardsMeetOnDevices in LOSS_AND_MOVES, Breach("nowhere where readers look");
+    redundancy_is_full_after_the_survey: FullBeforeSurveyed in LOSSES, Breach("the state says full redundancy");
+    a_survey_names_the_life: SurveyedOfAnotherLife in LOSSES, Breach("the state says full redundancy");
+    a_survey_ends_when_all_is_noted: SurveyedBeforeNoted in LOSSES, Breach("the state says full redundancy");
+    a_survey_outlives_its_leader: SurveyKeptByLeader in LOSSES, Breach("the state says full redundancy");
 }
 
 /// Either keeps a late report of a repair from doing harm: that it names its row, or that movers copy what is marked.
@@ -82,12 +97,34 @@ fn a_repair_names_the_row_it_was_made_for() {
     goes_wrong(scenario, rules, &Breach("nowhere where readers look"));
 }
 
+fn is_harmless(scenario: Scenario, weakenings: &'static [Weakening]) {
+    let checked = check(&ChunkLife::new(scenario.without(weakenings)), STATES_MAX);
+    checked.unwrap_or_else(|failure| panic!("{weakenings:?} in {}: {failure}", scenario.name));
+}
+
 /// The barrier before a page is judged saves work, no data: what is an orphan stays one, and the fence holds the rest.
 #[test]
 fn a_page_judged_by_an_older_state_is_harmless() {
     for scenario in [TWO_MOVES, Scenario { reads: 0, ..OVERWRITE }] {
-        let scenario = scenario.without(&[Weakening::JudgedBeforeListed]);
-        let checked = check(&ChunkLife::new(scenario), STATES_MAX);
-        checked.unwrap_or_else(|failure| panic!("{failure}"));
+        is_harmless(scenario, &[Weakening::JudgedBeforeListed]);
+    }
+}
+
+/// Nor does it matter to a survey, as long as the state that is asked knows of the loss: what is committed later was stored
+/// since, or is marked by its commit.
+#[test]
+fn a_survey_by_an_older_state_is_harmless() {
+    is_harmless(LOSSES, &[Weakening::MissingAskedBeforeListed]);
+}
+
+/// A late shard that a device in a new life takes is there, whatever is on record; a late delete was true for ever, or is held
+/// by the fence, which rises again with the first copy.
+#[test]
+fn what_is_meant_for_another_life_is_harmless() {
+    for scenario in [LOSSES, LOSS_AND_DELETE, LOSS_AND_RESTORE] {
+        is_harmless(
+            scenario,
+            &[Weakening::PutsOfAnotherLife, Weakening::DeletesOfAnotherLife],
+        );
     }
 }

@@ -7,8 +7,8 @@ use super::{
     model::{Action, ChunkLife},
     network::Message,
     places::{DEVICES, Place, SLOTS},
-    scenario::Weakening,
     state::{Reader, Session, State, Write},
+    weakening::Weakening,
 };
 
 impl ChunkLife {
@@ -104,7 +104,8 @@ impl ChunkLife {
         let row = state.metadata.groups[usize::from(self.group_of(chunk))].row;
         for slot in self.slots() {
             let place = Place::new(chunk, slot, row[usize::from(slot)]);
-            state.network.send(Message::Put(place));
+            let life = state.metadata.life_of(place.device);
+            state.network.send(Message::Put { place, life });
         }
         state.clients.writes[usize::from(chunk)] = Write::Open {
             row,

@@ -1,16 +1,21 @@
 //! Devices: they store and delete what they are told, and hold back deletes that the map has overtaken.
 //!
-//! Invariant: a device knows no metadata; all that it remembers besides shards is one epoch.
+//! Invariant: a device knows no metadata; all that it remembers besides shards is one epoch, and which life it is in.
 
 use super::{
     model::ChunkLife,
     network::Proof,
     places::Place,
-    scenario::Weakening,
     state::{State, Write},
+    weakening::Weakening,
 };
 
 impl ChunkLife {
+    /// Whether a device heeds what is meant for this life of it. Lives only grow: what it does not heed it never will.
+    pub(super) fn is_meant(&self, state: &State, device: u8, life: u8, weakening: Weakening) -> bool {
+        state.devices.lives[usize::from(device)] == life || self.is_weak(weakening)
+    }
+
     pub(super) fn store(&self, state: &mut State, place: Place) {
         state.devices.stored.insert(place);
         if let Write::Open { row, durable, .. } = &mut state.clients.writes[usize::from(place.chunk)] {

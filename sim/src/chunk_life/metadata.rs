@@ -6,8 +6,8 @@ use super::{
     model::ChunkLife,
     network::{Message, Row},
     places::Place,
-    scenario::Weakening,
     state::{Metadata, Record, Restored, Session, State, Workers},
+    weakening::Weakening,
 };
 
 impl ChunkLife {
@@ -63,6 +63,9 @@ impl ChunkLife {
         if !self.can_ever_commit(&state.metadata, chunk) || record.references.is_some() {
             return;
         }
+        if self.has_lost_too_many(&state.metadata, row, epoch) {
+            return;
+        }
         if record.committed {
             state.breach = Some("a chunk is committed a second time");
         }
@@ -72,9 +75,13 @@ impl ChunkLife {
         for slot in self.slots().map(usize::from).filter(|_| changed) {
             misplaced[slot] = Some(row[slot]).filter(|device| *device != group.row[slot]);
         }
+        let missing = self.lost_since(&state.metadata, row, epoch);
+        self.note_lost_before_commit(state, row, missing);
+        self.note_written_home(state, chunk, row, missing);
         state.metadata.records[usize::from(chunk)] = Record {
             references: Some(1),
             misplaced,
+            missing,
             committed: true,
         };
         let key = self.scenario.chunks[usize::from(chunk)].key;
@@ -185,7 +192,9 @@ impl ChunkLife {
         let messages: Vec<Message> = state.network.iter().collect();
         for message in messages {
             let is_delete = matches!(message, Message::Delete { .. });
-            if is_delete && !self.is_weak(Weakening::DeletesSurviveRestore) {
+            // What a leader was told to have noted goes no further than the log that ends here.
+            let is_survey = matches!(message, Message::Missing(_) | Message::Surveyed { .. });
+            if is_survey || is_delete && !self.is_weak(Weakening::DeletesSurviveRestore) {
                 state.network.drop_message(message);
             }
         }
@@ -237,16 +246,18 @@ impl ChunkLife {
     }
 
     pub(super) fn is_present_repair(&self, state: &State, place: Place, since: u8) -> bool {
-        let placed = state.metadata.groups[usize::from(self.group_of(place.chunk))];
-        let misplaced = state.metadata.records[usize::from(place.chunk)].misplaced[usize::from(place.slot)];
-        misplaced.is_some() && (placed.since == since || self.is_weak(Weakening::RepairOfAnotherRow))
+        let is_present = self.unchanged_since(&state.metadata, place) == since;
+        let is_marked = state.metadata.is_marked(place.chunk, place.slot);
+        is_marked && (is_present || self.is_weak(Weakening::RepairOfAnotherRow))
     }
 
-    /// Clears the mark of a misplaced shard: a copy lies where the row wants it.
+    /// Clears the marks of a shard: a copy lies where the row wants it.
     pub(super) fn replace(&self, state: &mut State, place: Place, since: u8) {
         let placed = state.metadata.groups[usize::from(self.group_of(place.chunk))];
         if self.is_present_repair(state, place, since) && placed.row[usize::from(place.slot)] == place.device {
-            state.metadata.records[usize::from(place.chunk)].misplaced[usize::from(place.slot)] = None;
+            let record = &mut state.metadata.records[usize::from(place.chunk)];
+            record.misplaced[usize::from(place.slot)] = None;
+            record.missing[usize::from(place.slot)] = false;
         }
     }
 }

@@ -7,8 +7,9 @@ use std::ops::Range;
 use super::{
     network::{Message, Proof},
     places::Place,
-    scenario::{Scenario, Weakening},
+    scenario::Scenario,
     state::{Reader, Session, State, Write},
+    weakening::Weakening,
 };
 use crate::checker::Model;
 
@@ -45,6 +46,18 @@ pub enum Action {
     EndSession(u8),
     /// The planner's next change: one slot of a group moves to another device.
     StartMove { group: u8, slot: u8, to: u8 },
+    /// A device loses all that it holds.
+    LoseDevice(u8),
+    /// The leader installs a map with the new life of a device, as its server tells it.
+    NoteLoss(u8),
+    /// The survey receives what a device in a new life has.
+    Survey(u8),
+    /// The survey asks what the device should have, and reports what it lacks.
+    ReportMissing,
+    /// The survey has everything noted.
+    SendSurveyed,
+    /// A leader follows another, which stops in the midst of a survey.
+    NewLeader,
     /// An operator keeps a backup of the metadata.
     BackUp,
     /// An operator restores it.
@@ -104,9 +117,9 @@ impl ChunkLife {
 
     fn deliver(&self, state: &mut State, message: Message) {
         match message {
-            Message::Put(place) => self.store(state, place),
-            Message::Copy { place, epoch } => self.store_copy(state, place, epoch),
-            Message::Delete { place, proof } => self.delete(state, place, proof),
+            Message::Put { place, .. } => self.store(state, place),
+            Message::Copy { place, epoch, .. } => self.store_copy(state, place, epoch),
+            Message::Delete { place, proof, .. } => self.delete(state, place, proof),
             Message::Commit { chunk, row, epoch } => self.commit(state, chunk, row, epoch),
             Message::Heartbeat {
                 session,
@@ -115,6 +128,11 @@ impl ChunkLife {
             } => Self::heartbeat(state, session, settled_below, reads_from),
             Message::MoveDone { group, since } => self.finish_move(state, group, since),
             Message::Replaced { place, since } => self.replace(state, place, since),
+            Message::Missing(place) => {
+                self.note_missing(state, place);
+                Self::confirm_missing(state, place);
+            }
+            Message::Surveyed { device, life } => self.note_surveyed(state, device, life),
         }
         if self.scenario.deliver_once {
             state.network.drop_message(message);
@@ -134,19 +152,29 @@ impl ChunkLife {
         state.workers.copied.retain(|place| {
             let moving = metadata.groups[usize::from(self.group_of(place.chunk))].moving_from;
             let moves = moving.is_some_and(|(slot, _)| slot == place.slot);
-            let misplaced = metadata.records[usize::from(place.chunk)].misplaced[usize::from(place.slot)].is_some();
-            metadata.is_referenced(place.chunk) && (moves || misplaced)
+            metadata.is_referenced(place.chunk) && (moves || metadata.is_marked(place.chunk, place.slot))
         });
+        if state.ailing.is_some() && self.is_full(state) {
+            state.ailing = None;
+        }
     }
 
     fn may_matter(&self, state: &State, message: Message) -> bool {
         match message {
-            Message::Put(_) | Message::Copy { .. } => true,
-            Message::Delete { place, proof } => match proof {
-                Proof::Unreferenced | Proof::Orphan => true,
-                Proof::Stray { epoch } => self.passes_fence(state, place.device, epoch),
-            },
-            Message::Commit { chunk, .. } => self.can_ever_commit(&state.metadata, chunk),
+            Message::Put { place, life } | Message::Copy { place, life, .. } => {
+                self.is_meant(state, place.device, life, Weakening::PutsOfAnotherLife)
+            }
+            Message::Delete { place, proof, life } => {
+                let is_meant = self.is_meant(state, place.device, life, Weakening::DeletesOfAnotherLife);
+                is_meant
+                    && match proof {
+                        Proof::Unreferenced | Proof::Orphan => true,
+                        Proof::Stray { epoch } => self.passes_fence(state, place.device, epoch),
+                    }
+            }
+            Message::Commit { chunk, row, epoch } => {
+                self.can_ever_commit(&state.metadata, chunk) && !self.has_lost_too_many(&state.metadata, row, epoch)
+            }
             Message::Heartbeat {
                 session,
                 settled_below,
@@ -154,6 +182,8 @@ impl ChunkLife {
             } => Self::tells_news(state, session, settled_below, reads_from),
             Message::MoveDone { group, since } => self.is_present_move(state, group, since),
             Message::Replaced { place, since } => self.is_present_repair(state, place, since),
+            Message::Missing(place) => state.metadata.is_referenced(place.chunk),
+            Message::Surveyed { device, life } => self.is_news_of_survey(&state.metadata, device, life),
         }
     }
 }
@@ -182,6 +212,12 @@ impl Model for ChunkLife {
         self.client_actions(state, actions);
         self.operator_actions(state, actions);
         self.worker_actions(state, actions);
+        if self.scenario.losses > 0 {
+            let devices = 0..self.scenario.devices;
+            let may_go = |device: &u8| Self::may_lose(state, *device);
+            actions.extend(devices.filter(may_go).map(Action::LoseDevice));
+            self.survey_actions(state, actions);
+        }
     }
 
     fn after(&self, state: &State, action: &Action) -> State {
@@ -206,10 +242,13 @@ impl Model for ChunkLife {
             Action::Deliver(message) => self.deliver(state, message),
             Action::Lose(message) => state.network.drop_message(message),
             Action::Release => self.release(state),
-            Action::DeleteGarbage(place) => state.network.send(Message::Delete {
-                place,
-                proof: Proof::Unreferenced,
-            }),
+            Action::LoseDevice(device) => Self::lose_device(state, device),
+            Action::NoteLoss(device) => self.note_loss(state, device, state.devices.lives[usize::from(device)]),
+            Action::Survey(device) => self.survey(state, device),
+            Action::ReportMissing => self.report_missing(state),
+            Action::SendSurveyed => Self::send_surveyed(state),
+            Action::NewLeader => self.new_leader(state),
+            Action::DeleteGarbage(place) => Self::send_delete(state, place, Proof::Unreferenced),
             Action::Forget(chunk) => Self::forget(state, chunk),
             Action::List(device) => self.list(state, device),
             Action::Judge => self.judge(state),
@@ -233,6 +272,7 @@ impl Model for ChunkLife {
             | Action::DeleteKey(_)
             | Action::CopyKey { .. }
             | Action::StartMove { .. }
+            | Action::LoseDevice(_)
             | Action::BackUp
             | Action::Restore => false,
             Action::EndRead
@@ -247,7 +287,12 @@ impl Model for ChunkLife {
             | Action::Judge
             | Action::SendCopy(_)
             | Action::SendMoveDone(_)
-            | Action::SendReplaced(_) => true,
+            | Action::SendReplaced(_)
+            | Action::NoteLoss(_)
+            | Action::Survey(_)
+            | Action::ReportMissing
+            | Action::SendSurveyed
+            | Action::NewLeader => true,
         }
     }
 

@@ -15,12 +15,12 @@ pub(super) type Row = [u8; SLOTS];
 /// A message, or a command on its way to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Message {
-    /// Writer to device: store this shard.
-    Put(Place),
-    /// Mover or repair to device: store this copy, which the map of `epoch` wants there.
-    Copy { place: Place, epoch: u8 },
-    /// Worker to device: delete this shard.
-    Delete { place: Place, proof: Proof },
+    /// Writer to device in this life: store this shard.
+    Put { place: Place, life: u8 },
+    /// Mover or repair to device in this life: store this copy, which the map of `epoch` wants there.
+    Copy { place: Place, epoch: u8, life: u8 },
+    /// Worker to device in this life: delete this shard.
+    Delete { place: Place, proof: Proof, life: u8 },
     /// Client: make the chunk visible; its shards went to `row`, the row of `epoch`.
     Commit { chunk: u8, row: Row, epoch: u8 },
     /// Client: what is settled and what is still read.
@@ -31,8 +31,13 @@ pub enum Message {
     },
     /// Mover: the move that began at `since` has copied everything.
     MoveDone { group: u8, since: u8 },
-    /// Repair: a copy lies where the row that began at `since` wants it.
+    /// Repair: a copy lies where the row wants it; row and life of the device are what they are since `since`. (The code asks
+    /// for the present epoch, which refuses more.)
     Replaced { place: Place, since: u8 },
+    /// Survey: the device does not list a shard that it should have.
+    Missing(Place),
+    /// Survey: what the device lost before this life is reported.
+    Surveyed { device: u8, life: u8 },
 }
 
 /// Why a shard may be deleted.

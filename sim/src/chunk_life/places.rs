@@ -9,7 +9,7 @@ pub(super) const DEVICES: usize = 3;
 /// Chunks at most; each is one write under one id.
 pub(super) const CHUNKS: usize = 3;
 /// Shards of a chunk at most.
-pub(super) const SLOTS: usize = 2;
+pub(super) const SLOTS: usize = 3;
 
 const PLACES: usize = CHUNKS * SLOTS * DEVICES;
 

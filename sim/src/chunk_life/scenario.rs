@@ -1,4 +1,4 @@
-//! How large a run is, what happens in it, and which rules are switched off.
+//! How large a run is, and what happens in it.
 //!
 //! Owns the scenarios that tests check. Invariant: the bounds of a scenario cut off behaviour by counting only (so many
 //! writes, so many messages at once); within them every order is visited.
@@ -7,8 +7,10 @@ use super::{
     network::Network,
     places::{CHUNKS, DEVICES, Places, SLOTS},
     state::{
-        Budget, Clients, Devices, GROUPS, Group, KEYS, Metadata, Record, Restored, SESSIONS, Session, State, Workers,
+        Budget, Clients, Devices, GROUPS, Group, KEYS, Life, Metadata, Record, Restored, SESSIONS, Session, State,
+        Workers,
     },
+    weakening::Weakening,
 };
 
 /// A run's bounds.
@@ -18,7 +20,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// Devices, up to 3.
     pub devices: u8,
-    /// Shards of each chunk, up to 2.
+    /// Shards of each chunk, up to 3: copies, any of which is enough to read.
     pub width: u8,
     /// Sessions, up to 2.
     pub sessions: u8,
@@ -36,6 +38,8 @@ pub struct Scenario {
     pub moves: u8,
     /// Restores of a backup.
     pub restores: u8,
+    /// Devices that lose all they hold, one at a time.
+    pub losses: u8,
     /// Messages under way at once.
     pub in_flight: usize,
     /// Whether a message comes at most once. Then the garbage worker must do without the inventory.
@@ -55,57 +59,6 @@ pub struct OneWrite {
     pub key: u8,
     /// What the id's hash comes to.
     pub group: u8,
-}
-
-/// A rule left out. Each says what goes wrong then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weakening {
-    /// A commit is accepted before all shards are acknowledged.
-    CommitBeforeDurable,
-    /// A commit is accepted though its session has ended: the inventory may have taken its shards.
-    CommitAfterSessionEnd,
-    /// A commit is accepted though its counter was reported settled.
-    CommitBelowSettled,
-    /// A repeated command is carried out again: its chunk may have been deleted and forgotten.
-    CommitTwice,
-    /// The queue is released without asking who reads.
-    ReleaseUnderReaders,
-    /// A heartbeat reports what is known, whatever reads are running.
-    HeartbeatWithoutReads,
-    /// A chunk is forgotten before every shard is confirmed deleted.
-    ForgetUnconfirmed,
-    /// A shard without a record is deleted though its session may yet commit it: by its age, say.
-    OrphansByGuess,
-    /// The inventory leaves orphans alone.
-    OrphansKept,
-    /// The inventory leaves shards of known chunks alone, wherever they lie.
-    StraysKept,
-    /// The old device of a moving slot counts as left.
-    OldShardsDeletedWhileMoving,
-    /// A move is over before everything was copied.
-    DoneBeforeCopied,
-    /// "The move is done" ends whatever move it meets.
-    DoneOfAnotherMove,
-    /// A commit by an older row is taken as if it were by the present one.
-    MisplacedNotMarked,
-    /// A repair's report is taken though the row has changed since its copy was made.
-    RepairOfAnotherRow,
-    /// A device deletes a stray by a judgement older than the copy it was given since.
-    StraysUnfenced,
-    /// The inventory judges by a state that may be older than the page.
-    JudgedBeforeListed,
-    /// Sessions of the backup live on after its restore, and with them commits that happened in the time that is undone.
-    SessionsSurviveRestore,
-    /// Sessions opened in the time that is undone count as never opened.
-    UndoneSessionsUnknown,
-    /// Epochs go on from the backup's, so that two maps have the same.
-    EpochsReusedAfterRestore,
-    /// A mover leaves out chunks that are marked misplaced, as the repair's business.
-    MarksTrustedByMover,
-    /// A stray is deleted without asking whether the shard is where the map wants it.
-    StraysDeletedUnseen,
-    /// Deletes sent in the time that is undone still count.
-    DeletesSurviveRestore,
 }
 
 /// One session writes twice under one name and reads.
@@ -134,6 +87,7 @@ pub const OVERWRITE: Scenario = Scenario {
     reads: 1,
     moves: 0,
     restores: 0,
+    losses: 0,
     in_flight: 3,
     deliver_once: false,
     weakenings: &[],
@@ -234,6 +188,65 @@ pub const RESTORE_AND_MOVE: Scenario = Scenario {
     ..MOVES
 };
 
+/// A chunk of two shards whose devices are lost, the second when all is said to be made again.
+pub const LOSSES: Scenario = Scenario {
+    name: "losses",
+    devices: 2,
+    width: 2,
+    deletes: 0,
+    reads: 0,
+    moves: 0,
+    losses: 2,
+    in_flight: 2,
+    ..MOVES
+};
+
+/// One device is lost, and the chunk is read and deleted.
+pub const LOSS_AND_DELETE: Scenario = Scenario {
+    name: "loss and delete",
+    deletes: 1,
+    reads: 1,
+    losses: 1,
+    ..LOSSES
+};
+
+/// The same where a second chunk takes the name.
+pub const LOSS_AND_OVERWRITE: Scenario = Scenario {
+    name: "loss and overwrite",
+    chunks: OVERWRITE.chunks,
+    losses: 1,
+    deliver_once: true,
+    ..LOSSES
+};
+
+/// Three copies, two of which a commit may do with.
+pub const THREE_SHARDS_LOST: Scenario = Scenario {
+    name: "three shards lost",
+    devices: 3,
+    width: 3,
+    in_flight: 3,
+    deliver_once: true,
+    ..LOSSES
+};
+
+/// A device is lost around a move of one slot.
+pub const LOSS_AND_MOVE: Scenario = Scenario {
+    name: "loss and move",
+    devices: 3,
+    moves: 1,
+    losses: 1,
+    deliver_once: true,
+    ..LOSSES
+};
+
+/// A device is lost, and a backup is restored.
+pub const LOSS_AND_RESTORE: Scenario = Scenario {
+    name: "loss and restore",
+    restores: 1,
+    losses: 1,
+    ..LOSSES
+};
+
 impl Scenario {
     /// The same with these rules switched off.
     #[must_use]
@@ -260,6 +273,7 @@ impl Scenario {
                 deletion_held: false,
                 epoch: 0,
                 groups,
+                lives: [Life::FIRST; DEVICES],
                 sessions: [Session::NotOpened; SESSIONS],
                 records: [Record::default(); CHUNKS],
                 keys: [None; KEYS],
@@ -270,6 +284,7 @@ impl Scenario {
             devices: Devices {
                 stored: Places::default(),
                 fences: [0; DEVICES],
+                lives: [0; DEVICES],
             },
             workers: Workers::default(),
             network: Network::default(),
@@ -279,9 +294,11 @@ impl Scenario {
                 reads: self.reads,
                 moves: self.moves,
                 restores: self.restores,
+                losses: self.losses,
             },
             backup: None,
             restored: [Restored::default(); CHUNKS],
+            ailing: None,
             breach: None,
         }
     }

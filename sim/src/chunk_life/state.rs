@@ -31,6 +31,8 @@ pub struct State {
     pub(super) backup: Option<Metadata>,
     /// By chunk: what the restore of a backup has met.
     pub(super) restored: [Restored; CHUNKS],
+    /// The device that was lost and of which the state has not said yet that all is made again. Another is not lost meanwhile.
+    pub(super) ailing: Option<u8>,
     /// A rule that a step has broken and that cannot be seen in the state behind it.
     pub(super) breach: Option<&'static str>,
 }
@@ -43,6 +45,8 @@ pub(super) struct Metadata {
     /// The cluster map's version.
     pub(super) epoch: u8,
     pub(super) groups: [Group; GROUPS],
+    /// By device.
+    pub(super) lives: [Life; DEVICES],
     pub(super) sessions: [Session; SESSIONS],
     pub(super) records: [Record; CHUNKS],
     /// The chunk that is the body under each name.
@@ -62,6 +66,17 @@ pub(super) struct Group {
     pub(super) moving_from: Option<(u8, u8)>,
     /// The epoch in which `row` last changed.
     pub(super) since: u8,
+}
+
+/// The life of a device that the map names. A device that loses all comes back in the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Life {
+    /// The incarnation.
+    pub(super) number: u8,
+    /// The epoch of the first map with this life.
+    pub(super) since: u8,
+    /// Whether all that was lost with the life before is marked missing.
+    pub(super) surveyed: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -86,6 +101,8 @@ pub(super) struct Record {
     pub(super) references: Option<u8>,
     /// Devices of shards that lie outside of the row, by slot, until repaired.
     pub(super) misplaced: [Option<u8>; SLOTS],
+    /// Shards that were lost with their device, by slot, until repaired.
+    pub(super) missing: [bool; SLOTS],
     /// The commit was carried out once. Its (session, sequence) is answered from then on.
     pub(super) committed: bool,
 }
@@ -140,6 +157,8 @@ pub(super) struct Devices {
     pub(super) stored: Places,
     /// By device: strays judged under an older epoch are not deleted.
     pub(super) fences: [u8; DEVICES],
+    /// By device: how often it has lost all that it held.
+    pub(super) lives: [u8; DEVICES],
 }
 
 /// What workers remember. All of it may be lost and gathered again.
@@ -150,6 +169,18 @@ pub(super) struct Workers {
     /// Copies that were acknowledged while their group's row is what it is.
     pub(super) copied: Places,
     pub(super) page: Option<Page>,
+    pub(super) survey: Option<Survey>,
+}
+
+/// A device in a new life that is looked through for what it lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Survey {
+    pub(super) device: u8,
+    pub(super) life: u8,
+    /// What it has listed.
+    pub(super) listed: Places,
+    /// What is missing and was not yet noted, once the state was asked.
+    pub(super) unreported: Option<Places>,
 }
 
 /// A page of a device's inventory on its way to being judged.
@@ -169,6 +200,16 @@ pub(super) struct Budget {
     pub(super) reads: u8,
     pub(super) moves: u8,
     pub(super) restores: u8,
+    pub(super) losses: u8,
+}
+
+impl Life {
+    /// The one that every device begins with: nothing was lost before it.
+    pub(super) const FIRST: Self = Self {
+        number: 0,
+        since: 0,
+        surveyed: true,
+    };
 }
 
 impl Metadata {
@@ -189,6 +230,17 @@ impl Metadata {
         self.records[usize::from(chunk)]
             .references
             .is_some_and(|references| references > 0)
+    }
+
+    /// The life of a device that the map names.
+    pub(super) fn life_of(&self, device: u8) -> u8 {
+        self.lives[usize::from(device)].number
+    }
+
+    /// Whether a shard is on record as lost or as lying outside of its row.
+    pub(super) fn is_marked(&self, chunk: u8, slot: u8) -> bool {
+        let (record, slot) = (self.records[usize::from(chunk)], usize::from(slot));
+        record.missing[slot] || record.misplaced[slot].is_some()
     }
 
     pub(super) fn is_garbage(&self, chunk: u8) -> bool {

@@ -7,8 +7,8 @@ use super::{
     model::{Action, ChunkLife},
     network::{Message, Proof},
     places::{Place, Places},
-    scenario::Weakening,
-    state::{Page, State},
+    state::{Page, Restored, State},
+    weakening::Weakening,
 };
 
 impl ChunkLife {
@@ -34,8 +34,9 @@ impl ChunkLife {
             Some(_) if room > 0 => actions.push(Action::Judge),
             Some(_) => {}
             None if state.metadata.deletion_held => {}
+            None if state.workers.survey.is_some() => {}
             None => {
-                let devices = 0..self.scenario.devices;
+                let devices = (0..self.scenario.devices).filter(|device| Self::is_known_life(state, *device));
                 let holds_any = |device: &u8| state.devices.stored.iter().any(|place| place.device == *device);
                 actions.extend(devices.filter(holds_any).map(Action::List));
             }
@@ -49,8 +50,11 @@ impl ChunkLife {
                 continue;
             }
             all_confirmed = false;
-            let proof = Proof::Unreferenced;
-            if room > 0 && !state.network.contains(Message::Delete { place, proof }) {
+            if room > 0
+                && !state
+                    .network
+                    .contains(Self::delete_of(state, place, Proof::Unreferenced))
+            {
                 actions.push(Action::DeleteGarbage(place));
             }
         }
@@ -117,43 +121,79 @@ impl ChunkLife {
         let stored = state.devices.stored;
         for place in places.iter().filter(|place| stored.contains(*place)) {
             if state.network.room(self.scenario.in_flight) > 0 {
-                state.network.send(Message::Delete { place, proof });
+                Self::send_delete(state, place, proof);
             }
         }
     }
 
-    /// Copies of `chunk` that the map wants: to where a slot moves, or in place of a misplaced shard.
+    fn delete_of(state: &State, place: Place, proof: Proof) -> Message {
+        let life = state.metadata.life_of(place.device);
+        Message::Delete { place, proof, life }
+    }
+
+    pub(super) fn send_delete(state: &mut State, place: Place, proof: Proof) {
+        state.network.send(Self::delete_of(state, place, proof));
+    }
+
+    /// Copies of `chunk` that the map wants: to where a slot moves, or in place of a shard that is misplaced or missing.
     fn copy_actions(&self, state: &State, chunk: u8, actions: &mut Vec<Action>) {
         let group = state.metadata.groups[usize::from(self.group_of(chunk))];
         for slot in self.slots() {
-            let misplaced = state.metadata.records[usize::from(chunk)].misplaced[usize::from(slot)].is_some();
+            let is_marked = state.metadata.is_marked(chunk, slot);
             let moves = group.moving_from.is_some_and(|(moving, _)| moving == slot);
             let wanted = Place::new(chunk, slot, group.row[usize::from(slot)]);
-            let is_in_row = state.devices.stored.contains(wanted);
-            if is_in_row && !misplaced && !moves || !state.devices.hold_any(chunk, slot) {
+            // What no mark speaks of is found by the inventory alone.
+            let is_elsewhere = state.restored[usize::from(chunk)] != Restored::Whole;
+            let is_found_elsewhere = is_elsewhere && !state.devices.stored.contains(wanted);
+            let is_wanted = is_marked || moves || is_found_elsewhere;
+            if !is_wanted || !self.can_be_made(state, chunk, slot) {
                 continue;
             }
-            let copy = Message::Copy {
-                place: wanted,
-                epoch: state.metadata.epoch,
-            };
+            let copy = Self::copy_to(state, wanted);
             let copied = state.workers.copied.contains(wanted);
             if !copied && !state.network.contains(copy) {
                 actions.push(Action::SendCopy(wanted));
             }
-            let replaced = Message::Replaced {
-                place: wanted,
-                since: group.since,
-            };
-            if copied && misplaced && !state.network.contains(replaced) {
+            let replaced = self.replaced_by(state, wanted);
+            let may_lie = copied && !self.is_crowded(state, wanted);
+            if may_lie && is_marked && !state.network.contains(replaced) {
                 actions.push(Action::SendReplaced(wanted));
             }
         }
     }
 
+    /// Whether there is something to make the shard from: itself, unless it is called missing, or any other that readers find.
+    fn can_be_made(&self, state: &State, chunk: u8, slot: u8) -> bool {
+        let is_missing = state.metadata.records[usize::from(chunk)].missing[usize::from(slot)];
+        !is_missing && state.devices.hold_any(chunk, slot) || self.has_another(state, chunk, slot)
+    }
+
+    /// Whether another shard of the chunk lies on the device, which is lost with it: that one goes elsewhere first.
+    fn is_crowded(&self, state: &State, wanted: Place) -> bool {
+        let mut others = self.slots().filter(|other| *other != wanted.slot);
+        let is_there = others.any(|other| self.location(state, wanted.chunk, other) == wanted.device);
+        // Where nothing is lost it does no harm.
+        is_there && self.scenario.losses > 0 && !self.is_weak(Weakening::ShardsMeetOnDevices)
+    }
+
+    fn has_another(&self, state: &State, chunk: u8, slot: u8) -> bool {
+        let mut others = self.slots().filter(|other| *other != slot);
+        others.any(|other| {
+            let mut homes = self.homes(state, chunk, other);
+            homes.any(|home| state.devices.stored.contains(home))
+        })
+    }
+
+    fn copy_to(state: &State, place: Place) -> Message {
+        Message::Copy {
+            place,
+            epoch: state.metadata.epoch,
+            life: state.metadata.life_of(place.device),
+        }
+    }
+
     pub(super) fn send_copy(state: &mut State, place: Place) {
-        let epoch = state.metadata.epoch;
-        state.network.send(Message::Copy { place, epoch });
+        state.network.send(Self::copy_to(state, place));
     }
 
     /// Whether every chunk of the group lies at its new place, also one that is marked misplaced: a restored mark may be
@@ -172,9 +212,9 @@ impl ChunkLife {
         let done = chunks.all(|chunk| {
             let wanted = Place::new(chunk, slot, placed.row[usize::from(slot)]);
             !state.metadata.is_referenced(chunk)
-                || !state.devices.hold_any(chunk, slot)
+                || !state.devices.hold_any(chunk, slot) && !self.has_another(state, chunk, slot)
                 || is_left_to_repair(chunk)
-                || state.workers.copied.contains(wanted)
+                || state.workers.copied.contains(wanted) && !self.is_crowded(state, wanted)
                 || self.is_weak(Weakening::DoneBeforeCopied)
         });
         done && !state.network.contains(Message::MoveDone { group, since })
@@ -185,8 +225,12 @@ impl ChunkLife {
         state.network.send(Message::MoveDone { group, since });
     }
 
+    fn replaced_by(&self, state: &State, place: Place) -> Message {
+        let since = self.unchanged_since(&state.metadata, place);
+        Message::Replaced { place, since }
+    }
+
     pub(super) fn send_replaced(&self, state: &mut State, place: Place) {
-        let since = state.metadata.groups[usize::from(self.group_of(place.chunk))].since;
-        state.network.send(Message::Replaced { place, since });
+        state.network.send(self.replaced_by(state, place));
     }
 }
