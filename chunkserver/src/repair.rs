@@ -1,33 +1,40 @@
-//! Making a shard again where it belongs: read from where it lies, or decoded from others, verified, and stored.
+//! Making a shard again where it belongs: read from where it lies, or decoded from others, verified, and stored. And storing a chunk's
+//! bytes as another chunk, of another redundancy.
 //!
-//! The metadata service says which shard, out of which devices; it decides nothing here. Invariant: what is stored is what was
+//! The metadata service says which, out of which devices; it decides nothing here. Invariant: what is stored is what was
 //! committed, byte for byte; repair never takes more than its part of the server's memory, and no more of its devices' time than
 //! its pace lets it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use cairn_common::{
     cluster_map::ClusterMap,
-    ids::{DeviceId, NodeId},
-    limits::REPAIR_RATE_MIB,
+    ids::{ChunkId, DeviceId, Epoch, NodeId},
+    limits::{CHUNK_SIZE_BYTES, REPAIR_RATE_MIB},
+    redundancy::Redundancy,
     wire::{
         failure::{Failure, FailureCode},
-        map::device_entry,
+        map::{DeviceMessage, device_entry},
+        object::Chunk,
+        recode::RecodeChunk,
+        server::ServerAddress,
         shard::{PutShard, RepairShard},
     },
 };
-use cairn_datapath::{ChunkBudget, Datapath, Metrics, ReadError, WholeShard};
+use cairn_datapath::{ChunkBudget, Datapath, Metrics, ReadError, RecodeError, Target, WholeShard};
 use cairn_transport::{Addresses, Body, Transport, failure};
 use parking_lot::Mutex;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep},
 };
 
 use crate::core::pace::Pace;
 
-/// Shards that are made at once: each may have a whole chunk in memory.
+/// Shards and chunks that are made at once: each may have a whole chunk in memory.
 const AT_ONCE: usize = 4;
+/// Memory for chunks that are coded anew: about [`AT_ONCE`] with their parity.
+const RECODE_BYTES: usize = 8 * CHUNK_SIZE_BYTES;
 
 /// The way to the other chunkservers, while repairs are made.
 #[derive(Default)]
@@ -49,7 +56,7 @@ impl Repairs {
             datapath: Datapath::new(
                 transport,
                 Arc::new(move || Arc::clone(&none)),
-                ChunkBudget::new(1),
+                ChunkBudget::new(RECODE_BYTES),
                 metrics,
             ),
             addresses,
@@ -65,22 +72,17 @@ impl Repairs {
         *self.0.lock() = None;
     }
 
+    fn peers(&self) -> Result<Arc<Peers>, Failure> {
+        let peers = self.0.lock().clone();
+        peers.ok_or_else(|| failure(FailureCode::Busy, "the server is not ready for repairs yet"))
+    }
+
     /// The shard that `message` asks for, as it is to be stored, and how many bytes were read for it.
     pub(crate) async fn make(&self, message: &RepairShard) -> Result<(PutShard, Body, u64), Failure> {
-        let peers = self.0.lock().clone();
-        let peers = peers.ok_or_else(|| failure(FailureCode::Busy, "the server is not ready for repairs yet"))?;
-        let chunk = message.chunk.as_ref();
-        let chunk = chunk.ok_or_else(|| failure(FailureCode::Malformed, "no chunk is named"))?;
-        for server in message.servers.iter().filter(|server| !server.address.is_empty()) {
-            peers.addresses.set(NodeId::new(server.node), &server.address);
-        }
-        let devices: BTreeMap<DeviceId, _> = message.holders.iter().cloned().map(device_entry).collect();
-        let map = ClusterMap {
-            devices,
-            ..ClusterMap::default()
-        };
-        let turn = peers.turns.acquire().await;
-        let _turn = turn.map_err(|_| failure(FailureCode::Busy, "the server is being closed"))?;
+        let peers = self.peers()?;
+        let chunk = message.chunk.as_ref().ok_or_else(no_chunk)?;
+        let map = peers.map(&message.holders, &message.servers, message.epoch);
+        let _turn = peers.turn().await?;
         let index = message.shard_index as usize;
         let made = peers.datapath.rebuild_shard(&map, chunk, index).await;
         let WholeShard {
@@ -88,17 +90,8 @@ impl Repairs {
             block_hashes,
             shard_hashes,
             read_bytes,
-        } = made.map_err(|error| not_made(&error))?;
-        let rate_mib = match message.rate_mib {
-            0 => REPAIR_RATE_MIB,
-            rate => rate,
-        };
-        let wait = {
-            let mut pace = peers.pace.lock();
-            pace.change(u64::from(rate_mib) << 20);
-            pace.handle_done(read_bytes, peers.started.elapsed())
-        };
-        sleep(wait).await;
+        } = made.map_err(|error| not_read(&error))?;
+        peers.rest(message.rate_mib, read_bytes).await;
         let put = PutShard {
             device: message.device,
             incarnation: message.incarnation,
@@ -111,9 +104,71 @@ impl Repairs {
         };
         Ok((put, Body::from(bytes), read_bytes))
     }
+
+    /// Stores the bytes of a chunk as another chunk, which is returned.
+    pub(crate) async fn recode(&self, message: &RecodeChunk) -> Result<Chunk, Failure> {
+        let peers = self.peers()?;
+        let source = message.source.as_ref().ok_or_else(no_chunk)?;
+        let malformed = |what: &str| failure(FailureCode::Malformed, what);
+        let id = ChunkId::from_bytes(&message.chunk_id).ok_or_else(|| malformed("the new chunk has no id"))?;
+        let redundancy = Redundancy::erasure_coded(message.data_shards as usize, message.parity_shards as usize)
+            .map_err(|_| malformed("the new chunk's redundancy is none"))?;
+        let map = peers.map(&message.devices, &message.servers, message.epoch);
+        let target = Target {
+            id,
+            redundancy,
+            row: message.row.iter().map(|device| DeviceId::new(*device)).collect(),
+        };
+        let _turn = peers.turn().await?;
+        let recoded = peers.datapath.recode_chunk(&map, source, target).await;
+        let recoded = recoded.map_err(|error| match error {
+            RecodeError::Read(error) => not_read(&error),
+            RecodeError::Write(error) => failure(FailureCode::DeviceDown, error.to_string()),
+            RecodeError::SlowDown(error) => failure(FailureCode::Busy, error.to_string()),
+        })?;
+        peers.rest(message.rate_mib, source.length.into()).await;
+        Ok(recoded)
+    }
 }
 
-fn not_made(error: &ReadError) -> Failure {
+impl Peers {
+    /// The devices that a message names, and where their servers are called.
+    fn map(&self, devices: &[DeviceMessage], servers: &[ServerAddress], epoch: u64) -> ClusterMap {
+        for server in servers.iter().filter(|server| !server.address.is_empty()) {
+            self.addresses.set(NodeId::new(server.node), &server.address);
+        }
+        ClusterMap {
+            epoch: Epoch::new(epoch),
+            devices: devices.iter().cloned().map(device_entry).collect(),
+            ..ClusterMap::default()
+        }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let turn = self.turns.acquire().await;
+        turn.map_err(|_| failure(FailureCode::Busy, "the server is being closed"))
+    }
+
+    /// Waits as the rate wants it after so many bytes.
+    async fn rest(&self, rate_mib: u32, read_bytes: u64) {
+        let rate_mib = match rate_mib {
+            0 => REPAIR_RATE_MIB,
+            rate => rate,
+        };
+        let wait = {
+            let mut pace = self.pace.lock();
+            pace.change(u64::from(rate_mib) << 20);
+            pace.handle_done(read_bytes, self.started.elapsed())
+        };
+        sleep(wait).await;
+    }
+}
+
+fn no_chunk() -> Failure {
+    failure(FailureCode::Malformed, "no chunk is named")
+}
+
+fn not_read(error: &ReadError) -> Failure {
     let code = match error {
         ReadError::TooFewShards { .. } => FailureCode::NotFound,
         ReadError::Corrupt { .. } => FailureCode::Corrupt,

@@ -17,6 +17,7 @@ use cairn_common::{
     wire::{
         failure::{Failure, FailureCode},
         kind::RequestKind,
+        recode::{RecodeChunk, RecodeChunkReply},
         shard::{
             DeleteShard, DeleteShardReply, DeviceStatus, DeviceStatusReply, DeviceStatusRequest, GetShard,
             GetShardReply, ListShards, ListShardsReply, PutShard, PutShardReply, RepairShard, RepairShardReply,
@@ -101,6 +102,7 @@ impl ChunkServer {
         RequestKind::ListShards,
         RequestKind::DeviceStatus,
         RequestKind::RepairShard,
+        RequestKind::RecodeChunk,
     ];
 
     /// Opens the devices, all at once. One that cannot be opened is down, with its reason in the log and the status.
@@ -254,6 +256,12 @@ impl ChunkServer {
         Ok(reply(&RepairShardReply { read_bytes }, Body::empty()))
     }
 
+    async fn handle_recode(&self, request: Request) -> Result<Response, Failure> {
+        let message: RecodeChunk = decode(request.header)?;
+        let chunk = Some(self.repairs.recode(&message).await?);
+        Ok(reply(&RecodeChunkReply { chunk }, Body::empty()))
+    }
+
     async fn handle_list(&self, request: Request) -> Result<Response, Failure> {
         let message: ListShards = decode(request.header)?;
         let device = self.device(message.device, message.incarnation)?;
@@ -315,6 +323,7 @@ impl Service for ChunkServer {
             RequestKind::ListShards => self.handle_list(request).await,
             RequestKind::DeviceStatus => self.handle_status(request).await,
             RequestKind::RepairShard => Box::pin(self.handle_repair(request)).await,
+            RequestKind::RecodeChunk => Box::pin(self.handle_recode(request)).await,
             kind => Err(malformed(format!("a chunkserver does not answer {}", kind.name()))),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::limits::WIDTH_MAX;
+use crate::limits::{SMALL_CHUNK_SIZE_BYTES, WIDTH_MAX};
 
 /// The scheme of a chunk, or the setting of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +76,15 @@ impl Redundancy {
         Self {
             data: 1,
             parity: self.parity,
+        }
+    }
+
+    /// The scheme of a chunk of `chunk_len` bytes in a bucket of this one: small chunks are copied.
+    pub const fn for_chunk(self, chunk_len: usize) -> Self {
+        if chunk_len <= SMALL_CHUNK_SIZE_BYTES {
+            self.as_replicas()
+        } else {
+            self
         }
     }
 

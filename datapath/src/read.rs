@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use cairn_common::{
     checksum::{Hash, block_hashes, shard_hash},
+    cluster_map::ClusterMap,
     erasure::Codec,
     wire::object::Chunk,
 };
@@ -35,7 +36,7 @@ impl Datapath {
     pub async fn read_chunk(&self, chunk: &Chunk, range: Range<u32>) -> Result<Vec<Bytes>, ReadError> {
         let started = Instant::now();
         let read = self
-            .read_range(chunk, &(range.start as usize..range.end as usize))
+            .read_range(&self.map(), chunk, &(range.start as usize..range.end as usize))
             .await;
         let metrics = self.metrics();
         match &read {
@@ -49,8 +50,14 @@ impl Datapath {
         read
     }
 
-    async fn read_range(&self, chunk: &Chunk, range: &Range<usize>) -> Result<Vec<Bytes>, ReadError> {
-        let view = ChunkView::new(chunk, &self.map())?;
+    /// The bytes of `range` of a chunk whose devices stand in `map`.
+    pub(crate) async fn read_range(
+        &self,
+        map: &ClusterMap,
+        chunk: &Chunk,
+        range: &Range<usize>,
+    ) -> Result<Vec<Bytes>, ReadError> {
+        let view = ChunkView::new(chunk, map)?;
         let pieces = view.pieces(range)?;
         let shards = if pieces.is_empty() {
             Shards::new()

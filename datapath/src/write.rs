@@ -11,9 +11,7 @@ use cairn_common::{
     cluster_map::ClusterMap,
     erasure::Codec,
     ids::DeviceId,
-    limits::{
-        BUSY_BACKOFF_MS, CHUNK_WRITE_TRIES_MAX, SHARD_WRITE_DEADLINE_MS, SMALL_CHUNK_SIZE_BYTES, WRITE_SETTLE_MS,
-    },
+    limits::{BUSY_BACKOFF_MS, CHUNK_WRITE_TRIES_MAX, SHARD_WRITE_DEADLINE_MS, WRITE_SETTLE_MS},
     redundancy::Redundancy,
     wire::{
         failure::FailureCode,
@@ -135,11 +133,7 @@ impl Datapath {
         if buffer.is_empty() {
             return Err(WriteError::Rejected("a chunk holds at least one byte".to_owned()));
         }
-        let scheme = if buffer.len() <= SMALL_CHUNK_SIZE_BYTES {
-            redundancy.as_replicas()
-        } else {
-            redundancy
-        };
+        let scheme = redundancy.for_chunk(buffer.len());
         let mut pending = Pending::Raw(buffer);
         let mut tries = 0;
         loop {
@@ -169,6 +163,20 @@ impl Datapath {
                 sleep(Duration::from_millis(BUSY_BACKOFF_MS << tries)).await;
             }
             pending = Pending::Frozen(frozen);
+        }
+    }
+
+    /// Encodes, hashes and stores all shards of a chunk durably, on devices of `map` that someone else chose, in one try.
+    pub(crate) async fn write_placed(
+        &self,
+        map: &ClusterMap,
+        placement: &Placement,
+        buffer: ChunkBuffer,
+    ) -> Result<Chunk, WriteError> {
+        let frozen = self.prepare(Pending::Raw(buffer), placement.redundancy).await;
+        match self.send_all(map, placement, &frozen.chunk).await {
+            Ok(()) => Ok(record(map, placement, &frozen.chunk)),
+            Err(Failed { error, .. }) => Err(WriteError::Failed { tries: 1, last: error }),
         }
     }
 

@@ -173,8 +173,20 @@ impl Machines {
     /// # Errors
     /// It ends with a failure.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
+        self.operate("cluster", arguments)
+    }
+
+    /// `cairn bucket …` on the directory of the first metadata server.
+    ///
+    /// # Errors
+    /// It ends with a failure.
+    pub fn bucket(&self, arguments: &[&str]) -> Result<String> {
+        self.operate("bucket", arguments)
+    }
+
+    fn operate(&self, what: &str, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(place::cairn_binary()?);
-        command.arg("cluster").args(arguments);
+        command.arg(what).args(arguments);
         command.arg("--data").arg(self.metadata.members()[0].data());
         Ok(run(&mut command)?.stdout)
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use cairn_tests::content;
 use cairn_tests::machines::{Machines, device, devices};
 use cairn_tests::process::run;
+use cairn_tests::s3::Request;
 use serde_json::Value;
 
 const BUCKET: &str = "cluster";
@@ -213,6 +214,39 @@ fn moves_that_are_paused_wait_and_repairs_do_not() -> Result<()> {
     machines.command(&["resume"])?;
     machines.await_redundancy()?;
     ensure!(used(&machines.status()?, new)? > 1 << 20, "nothing moved");
+    check_all(&machines, 1)
+}
+
+#[test]
+fn a_bucket_that_wants_another_redundancy_is_coded_anew_while_it_is_read() -> Result<()> {
+    let mut machines = Machines::start("recoded", 1, 4, 2, "2+1")?;
+    let mut client = machines.client(0);
+    client.make_bucket(BUCKET)?.success()?;
+    put_all(&machines, 1)?;
+    let parts = [content::bytes(7, 6 << 20), content::bytes(8, 1 << 20)];
+    client.put_parts(BUCKET, "parts", &parts)?.success()?;
+    // It shares the chunks of the largest, and is to share them afterwards.
+    let copy = Request::object("PUT", BUCKET, "copy").header("x-amz-copy-source", format!("/{BUCKET}/1/3"));
+    client.send(&copy)?.success()?;
+    let written = SIZES.iter().chain([&(7 << 20)]).sum::<usize>() as f64;
+    let takes = |status: &Value, least: f64, most: f64| {
+        let held = devices(status).filter_map(|device| device["used_bytes"].as_u64());
+        let times = held.sum::<u64>() as f64 / written;
+        status["recoding"] == serde_json::json!([]) && (least..most).contains(&times)
+    };
+    for (redundancy, least, most) in [("2", 1.9, 2.2), ("2+1", 1.4, 1.7)] {
+        machines.bucket(&["set", BUCKET, "--redundancy", redundancy])?;
+        ensure!(machines.status()?["recoding"] == serde_json::json!([BUCKET]), "it is marked");
+        check_all(&machines, 1)?;
+        machines.command(&["wait", "--at-most", "60s"])?;
+        machines.await_status("the former chunks are gone", |status| takes(status, least, most))?;
+        check_all(&machines, 1)?;
+        let mut client = machines.client(1);
+        ensure!(client.get(BUCKET, "parts")? == parts.concat(), "the parts are others");
+        ensure!(client.get(BUCKET, "copy")? == content::bytes(103, SIZES[3]), "the copy is another");
+    }
+    machines.command(&["verify"])?;
+    machines.kill(3);
     check_all(&machines, 1)
 }
 

@@ -11,7 +11,7 @@ use super::DataArgs;
 pub(crate) enum BucketCommand {
     /// Makes a bucket, with a redundancy of its own.
     Create(CreateBucketArgs),
-    /// Changes a bucket's settings. Redundancy counts for what is written from then on.
+    /// Changes a bucket's settings. Another redundancy counts for what is written from then on; what is there is coded anew by and by.
     Set(SetBucketArgs),
     /// Lists the buckets, with what they hold.
     List(BucketListArgs),
@@ -37,7 +37,7 @@ pub(crate) struct SetBucketArgs {
     /// The bucket.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// A number of copies, or data+parity such as 4+2, of what is written from now on.
+    /// A number of copies, or data+parity such as 4+2.
     #[arg(long, value_name = "SCHEME")]
     pub(crate) redundancy: Option<Redundancy>,
     /// Most bytes of its objects and uploads, redundancy not counted; 0 is no bound.

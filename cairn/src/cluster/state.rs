@@ -12,7 +12,8 @@ use cairn_common::{
     wire::{
         chunk::{ChunkQuery, ChunkQuestion, ChunkReply, PageQuery},
         inventory::LossesQuery,
-        query::{Answer, MapQuery, Query, Summary, SummaryQuery},
+        query::{Answer, BucketInfo, BucketsQuery, MapQuery, Query, Summary, SummaryQuery},
+        recode::MarksQuery,
         server::{ServerInfo, ServerState, ServersQuery},
         shard::DeviceStatus,
     },
@@ -43,6 +44,8 @@ struct ClusterState {
     moving_groups: u64,
     /// Devices that lost what they held, as long as it is not known what is missing.
     unsurveyed: Vec<u32>,
+    /// Buckets that may hold chunks of another redundancy than they want.
+    recoding: Vec<String>,
     /// Whether moves are held up by an operator.
     moves_paused: bool,
     /// Seconds after which a device that stays down is put out; 0 is never.
@@ -110,6 +113,7 @@ async fn gather(way: &mut Way) -> anyhow::Result<ClusterState> {
     let unsurveyed = unsurveyed(way).await?;
     let moving_groups = moving_groups(way).await?;
     Ok(ClusterState {
+        recoding: recoding(way).await?,
         unsurveyed,
         repairs: repairs(way).await?,
         moving_groups,
@@ -132,6 +136,7 @@ fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> Cluste
         repairs: BTreeMap::new(),
         moving_groups: 0,
         unsurveyed: Vec::new(),
+        recoding: Vec::new(),
         moves_paused: map.upkeep.moves_paused,
         out_after_s: map.upkeep.out_after_s,
         servers: servers.iter().filter_map(row).collect(),
@@ -212,6 +217,26 @@ pub(super) async fn waiting(way: &mut Way) -> anyhow::Result<u64> {
     Ok(lost + moving + summary.repair_pending)
 }
 
+/// The names of buckets that may hold chunks of another redundancy than they want.
+pub(super) async fn recoding(way: &mut Way) -> anyhow::Result<Vec<String>> {
+    let ChunkReply::Marks(marks) = ask(way, ChunkQuestion::Marks(MarksQuery {})).await? else {
+        bail!("the metadata service did not tell which buckets are coded anew");
+    };
+    if marks.marks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Answer::Buckets(page) = way.query(Query::Buckets(BucketsQuery {})).await? else {
+        bail!("the metadata service named no buckets");
+    };
+    let is_marked = |bucket: &BucketInfo| marks.marks.iter().any(|mark| mark.bucket == bucket.id);
+    Ok(page
+        .buckets
+        .into_iter()
+        .filter(is_marked)
+        .map(|bucket| bucket.name)
+        .collect())
+}
+
 /// Devices of which it is not known yet what they lost.
 async fn unsurveyed(way: &mut Way) -> anyhow::Result<Vec<u32>> {
     match ask(way, ChunkQuestion::Losses(LossesQuery {})).await? {
@@ -274,6 +299,9 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
     }
     let paused = if state.moves_paused { ", paused" } else { "" };
     writeln!(out, "moving      {} groups{paused}", state.moving_groups)?;
+    for bucket in &state.recoding {
+        writeln!(out, "recoding    bucket {bucket}{paused}")?;
+    }
     for server in &state.servers {
         let up = if server.up {
             "up".to_owned()

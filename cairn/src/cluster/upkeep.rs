@@ -15,7 +15,11 @@ use cairn_common::{
     wire::query::{Answer, MapQuery, Query},
 };
 
-use super::{Way, alone, layout::install, state::waiting};
+use super::{
+    Way, alone,
+    layout::install,
+    state::{recoding, waiting},
+};
 use crate::{
     cli::{ClusterWaitArgs, DataArgs},
     progress::Progress,
@@ -77,18 +81,18 @@ pub(super) fn wait(args: &ClusterWaitArgs) -> anyhow::Result<ExitCode> {
     }
     writeln!(
         out,
-        "repair      {left} chunks, groups and devices are left: `cairn cluster status` tells more"
+        "repair      {left} chunks, groups, devices and buckets are left: `cairn cluster status` tells more"
     )?;
     Ok(ExitCode::FAILURE)
 }
 
-/// Chunks to be repaired or moved, and groups and devices to be looked at, that are left at the end.
+/// Chunks to be repaired or moved, groups and devices to be looked at, and buckets to be coded anew, that are left at the end.
 async fn wait_until_done(way: &mut Way, at_most: Duration) -> anyhow::Result<u64> {
     let started = Instant::now();
     let progress = Progress::new("repairs and moves");
     let mut most = 0;
     loop {
-        let left = waiting(way).await?;
+        let left = waiting(way).await? + recoding(way).await?.len() as u64;
         most = left.max(most);
         if left == 0 || started.elapsed() >= at_most {
             return Ok(left);

@@ -9,13 +9,14 @@ use prost::{Message, Oneof};
 use super::{
     inventory::{ExpectedPage, ExpectedQuery, JudgeQuery, Losses, LossesQuery, SurveyDone, Verdicts},
     object::Chunk,
+    recode::{ChunkRecoded, MarksQuery, RecodeMark, RecodeMarks, RecodesPage, RecodesQuery},
 };
 
 /// A change of chunk records. It takes no sequence: sent again it changes nothing more.
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkCommand {
     /// What is to change.
-    #[prost(oneof = "ChunkChange", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "ChunkChange", tags = "1, 2, 3, 4, 5, 6")]
     pub change: Option<ChunkChange>,
 }
 
@@ -34,13 +35,25 @@ pub enum ChunkChange {
     /// A device in a new life was looked through. Only the metadata server gives it.
     #[prost(message, tag = "4")]
     Surveyed(SurveyDone),
+    /// A chunk was coded anew. Only the metadata server gives it.
+    #[prost(message, tag = "5")]
+    Recoded(ChunkRecoded),
+    /// All chunks of a bucket have the redundancy that it wants, unless it was marked again since. Only the metadata server gives it.
+    #[prost(message, tag = "6")]
+    BucketRecoded(RecodeMark),
 }
 
 impl ChunkCommand {
     /// Whether only the metadata server itself may give the command.
     pub const fn is_internal(&self) -> bool {
         match &self.change {
-            Some(ChunkChange::MoveStep(_) | ChunkChange::Repaired(_) | ChunkChange::Surveyed(_)) => true,
+            Some(
+                ChunkChange::MoveStep(_)
+                | ChunkChange::Repaired(_)
+                | ChunkChange::Surveyed(_)
+                | ChunkChange::Recoded(_)
+                | ChunkChange::BucketRecoded(_),
+            ) => true,
             None | Some(ChunkChange::Report(_)) => false,
         }
     }
@@ -111,7 +124,7 @@ pub struct ChunkOutcome {
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkQuery {
     /// What is asked.
-    #[prost(oneof = "ChunkQuestion", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "ChunkQuestion", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub question: Option<ChunkQuestion>,
 }
 
@@ -136,6 +149,12 @@ pub enum ChunkQuestion {
     /// Devices that lost what they held and were not looked through since.
     #[prost(message, tag = "6")]
     Losses(LossesQuery),
+    /// Buckets that may hold chunks of another redundancy than they want.
+    #[prost(message, tag = "7")]
+    Marks(MarksQuery),
+    /// Chunks of such a bucket.
+    #[prost(message, tag = "8")]
+    Recodes(RecodesQuery),
 }
 
 /// A page of a queue.
@@ -153,7 +172,7 @@ pub struct PageQuery {
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkAnswer {
     /// The answer, of the kind of the question.
-    #[prost(oneof = "ChunkReply", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "ChunkReply", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub reply: Option<ChunkReply>,
 }
 
@@ -178,6 +197,12 @@ pub enum ChunkReply {
     /// Devices that lost what they held.
     #[prost(message, tag = "6")]
     Losses(Losses),
+    /// Marked buckets.
+    #[prost(message, tag = "7")]
+    Marks(RecodeMarks),
+    /// Chunks to be coded anew.
+    #[prost(message, tag = "8")]
+    Recodes(RecodesPage),
 }
 
 /// A page of the repair queue.

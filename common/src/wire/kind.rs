@@ -26,6 +26,8 @@ pub enum RequestKind {
     DeviceStatus = 20,
     /// Has a shard made again ([`super::shard::RepairShard`]).
     RepairShard = 21,
+    /// Has a chunk's bytes stored as another chunk ([`super::recode::RecodeChunk`]).
+    RecodeChunk = 22,
     /// First request of a connection, and later the sign of life ([`super::node::Hello`]).
     Hello = 32,
     /// Asks for a node's first certificate ([`super::node::Join`]).
@@ -63,7 +65,7 @@ pub enum TrafficClass {
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MetadataWrite,
         Self::MetadataRead,
         Self::MetadataWrites,
@@ -74,6 +76,7 @@ impl RequestKind {
         Self::ListShards,
         Self::DeviceStatus,
         Self::RepairShard,
+        Self::RecodeChunk,
         Self::Hello,
         Self::Join,
         Self::RenewCertificate,
@@ -111,6 +114,7 @@ impl RequestKind {
             Self::ListShards => "list_shards",
             Self::DeviceStatus => "device_status",
             Self::RepairShard => "repair_shard",
+            Self::RecodeChunk => "recode_chunk",
             Self::Hello => "hello",
             Self::Join => "join",
             Self::RenewCertificate => "renew_certificate",
@@ -134,7 +138,7 @@ impl RequestKind {
             Self::PutShard => Roles::of(&[Role::Client, Role::Chunkserver]),
             // The metadata service asks whether a shard is there before it has a stray deleted.
             Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver, Role::Metadata]),
-            Self::DeleteShard | Self::RepairShard => Roles::of(&[Role::Metadata]),
+            Self::DeleteShard | Self::RepairShard | Self::RecodeChunk => Roles::of(&[Role::Metadata]),
             Self::ListShards => Roles::of(&[Role::Metadata, Role::Operator]),
             Self::DeviceStatus | Self::Hello | Self::RenewCertificate | Self::Revocations | Self::GroupStatus => {
                 Roles::MEMBER
@@ -157,6 +161,7 @@ impl RequestKind {
             | Self::ListShards
             | Self::DeviceStatus
             | Self::RepairShard
+            | Self::RecodeChunk
             | Self::Hello
             | Self::Join
             | Self::RenewCertificate
@@ -191,6 +196,7 @@ impl RequestKind {
             | Self::ListShards
             | Self::DeviceStatus
             | Self::RepairShard
+            | Self::RecodeChunk
             | Self::ReadCheckpoint
             | Self::BackUp => 0,
         }

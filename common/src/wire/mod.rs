@@ -22,6 +22,7 @@ pub mod node;
 pub mod object;
 pub mod query;
 pub mod raft;
+pub mod recode;
 pub mod role;
 pub mod server;
 pub mod shard;

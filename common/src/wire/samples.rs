@@ -18,6 +18,7 @@ mod nodes;
 mod objects;
 mod queries;
 mod rafts;
+mod recodes;
 mod servers;
 mod shards;
 
@@ -47,6 +48,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("object", include_str!("object.rs")),
     ("query", include_str!("query.rs")),
     ("raft", include_str!("raft.rs")),
+    ("recode", include_str!("recode.rs")),
     ("role", include_str!("role.rs")),
     ("server", include_str!("server.rs")),
     ("shard", include_str!("shard.rs")),
@@ -101,6 +103,7 @@ fn samples() -> Vec<Sample> {
         queries::answers(),
         queries::pages(),
         rafts::samples(),
+        recodes::samples(),
         servers::samples(),
         shards::samples(),
     ]

@@ -18,7 +18,7 @@ use cairn_common::{
 use super::{
     account,
     apply::done,
-    feed, links, lock, map, path, session,
+    feed, links, lock, map, path, recode, session,
     tx::{ApplyError, Tx, missing, open_record, read_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -258,6 +258,7 @@ pub(crate) fn update(tx: &mut Tx<'_>, update: &UpdateBucket) -> Result<Outcome, 
         check_redundancy(tx, redundancy.data_shards, redundancy.parity_shards)?;
         bucket.record.data_shards = redundancy.data_shards;
         bucket.record.parity_shards = redundancy.parity_shards;
+        recode::mark(tx, bucket.id);
     }
     if let Some(size) = update.chunk_size_bytes {
         bucket.record.chunk_size_bytes = chunk_size(size);

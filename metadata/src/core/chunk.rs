@@ -11,13 +11,13 @@ use cairn_common::{
     redundancy::Redundancy,
     wire::{
         command::ErrorCode,
-        object::{Body, Chunk, Extent},
+        object::{Body, Chunk},
     },
 };
 
 use super::{
     bucket::Bucket,
-    loss, map, repair, session,
+    loss, map, recode, repair, session,
     tx::{ApplyError, Tx, missing, open_record, read_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -25,7 +25,7 @@ use crate::record::{
     chunk::{self, ChunkRecord},
     extent::ExtentRecord,
     row::{self, FormerRow},
-    session as session_record,
+    session::{self as session_record, SessionRecord},
     system::{MapHead, StoreRecord},
 };
 
@@ -40,15 +40,63 @@ pub(crate) fn commit_body(
     if body.extents.is_empty() {
         return Ok(Vec::new());
     }
-    let mut committer = session::require(tx, session)?;
-    let map = session::store(tx)?.map.unwrap_or_default();
+    let mut committer = Committer::of(tx, session)?;
     let mut records = Vec::with_capacity(body.extents.len());
     for extent in &body.extents {
         let chunk = extent
             .chunk
             .as_ref()
             .ok_or_else(|| malformed("an extent without a chunk"))?;
-        let id = check_chunk(chunk, extent)?;
+        if u64::from(extent.chunk_offset).saturating_add(extent.length) > u64::from(chunk.length) {
+            return Err(malformed("an extent that its chunk does not hold"));
+        }
+        committer.enter(tx, bucket, chunk, 1)?;
+        recode::mark_for(tx, bucket, chunk);
+        records.push(ExtentRecord {
+            file_offset: extent.file_offset,
+            length: extent.length,
+            chunk_offset: extent.chunk_offset,
+            chunk_id: chunk.id.clone(),
+            ..ExtentRecord::default()
+        });
+    }
+    committer.save(tx);
+    Ok(records)
+}
+
+/// Checks one chunk and enters it with so many references.
+pub(crate) fn commit(
+    tx: &mut Tx<'_>,
+    bucket: &Bucket,
+    session: SessionId,
+    chunk: &Chunk,
+    references: u64,
+) -> Result<(), ApplyError> {
+    let mut committer = Committer::of(tx, session)?;
+    committer.enter(tx, bucket, chunk, references)?;
+    committer.save(tx);
+    Ok(())
+}
+
+/// A session that commits chunks.
+struct Committer {
+    session: SessionId,
+    record: SessionRecord,
+    map: MapHead,
+}
+
+impl Committer {
+    fn of(view: &dyn View, session: SessionId) -> Result<Self, ApplyError> {
+        Ok(Self {
+            session,
+            record: session::require(view, session)?,
+            map: session::store(view)?.map.unwrap_or_default(),
+        })
+    }
+
+    fn enter(&mut self, tx: &mut Tx<'_>, bucket: &Bucket, chunk: &Chunk, references: u64) -> Result<(), ApplyError> {
+        let id = check_chunk(chunk)?;
+        let (session, committer) = (self.session, &mut self.record);
         if id.session != session || id.counter < committer.settled_below {
             let detail = format!("chunk {id} can no longer be committed by session {session}: send the data again");
             return Err(refuse(ErrorCode::SessionEnded, detail));
@@ -60,19 +108,16 @@ pub(crate) fn commit_body(
         }
         committer.newest_chunk = committer.newest_chunk.max(id.counter);
         check_shards(bucket, chunk)?;
-        let mut record = placed(tx, &map, id, chunk)?;
-        note_lost(tx, bucket, &map, id, chunk.epoch, &mut record)?;
+        let mut record = placed(tx, &self.map, id, chunk)?;
+        record.references = references;
+        note_lost(tx, bucket, &self.map, id, chunk.epoch, &mut record)?;
         put(tx, id, None, &record)?;
-        records.push(ExtentRecord {
-            file_offset: extent.file_offset,
-            length: extent.length,
-            chunk_offset: extent.chunk_offset,
-            chunk_id: chunk.id.clone(),
-            ..ExtentRecord::default()
-        });
+        Ok(())
     }
-    tx.put(Family::Session, session_record::key(session), &committer);
-    Ok(records)
+
+    fn save(self, tx: &mut Tx<'_>) {
+        tx.put(Family::Session, session_record::key(self.session), &self.record);
+    }
 }
 
 /// A body is inline, or extents that follow each other without a hole.
@@ -102,16 +147,15 @@ fn check_shape(body: &Body) -> Result<(), ApplyError> {
     }
 }
 
-fn check_chunk(chunk: &Chunk, extent: &Extent) -> Result<ChunkId, ApplyError> {
+fn check_chunk(chunk: &Chunk) -> Result<ChunkId, ApplyError> {
     let id = chunk
         .chunk_id()
         .ok_or_else(|| malformed("a chunk id that is not 16 bytes"))?;
     let redundancy = chunk.redundancy().ok_or_else(|| malformed("a scheme out of range"))?;
     let hashed = chunk.chunk_hash().is_some();
     let sized = (1..=limits::CHUNK_SIZE_BYTES).contains(&(chunk.length as usize));
-    let inside = u64::from(extent.chunk_offset).saturating_add(extent.length) <= u64::from(chunk.length);
     let explicit = chunk.explicit_devices.is_empty() || chunk.explicit_devices.len() == redundancy.width();
-    if hashed && sized && inside && explicit {
+    if hashed && sized && explicit {
         Ok(id)
     } else {
         Err(malformed("a chunk that breaks a rule"))

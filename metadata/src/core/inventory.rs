@@ -16,7 +16,7 @@ use cairn_common::{
 
 use super::{
     chunk::{self, malformed},
-    map,
+    loss, map,
     permit::{self, DeletionPermit},
     session,
     tx::{ApplyError, missing, open_record, read_record, scan_prefix},
@@ -108,7 +108,8 @@ fn can_never_be_committed(view: &dyn View, store: &StoreRecord, id: ChunkId) -> 
 }
 
 /// The shards that `device` should have of chunks behind `after`, up to and with chunk `through`: those of groups whose row it
-/// stands in. What lies on it for other reasons waits for its repair anyway. Looks at `limit` records at most.
+/// stands in. What lies on it for other reasons waits for its repair anyway; only where the device has lost everything, that
+/// is looked for too, for it is more urgent then. Looks at `limit` records at most.
 pub fn expected(
     view: &dyn View,
     device: DeviceId,
@@ -120,9 +121,10 @@ pub fn expected(
     let group_of = |id: ChunkId| id.placement_hash().group(map.group_bits).index();
     let first = after.map_or(0, group_of);
     let last = through.map_or((1 << map.group_bits) - 1, group_of);
+    let has_lost_all = loss::is_unsurveyed(view, device)?;
     let (mut expected, mut looked_at) = (Expected::default(), 0);
     for group in first..=last {
-        if !stands_in(&map, device, group) {
+        if !has_lost_all && !stands_in(&map, device, group) {
             continue;
         }
         let group = PlacementGroup::new(group as u32);

@@ -87,6 +87,12 @@ pub(crate) fn surveyed(tx: &mut Tx<'_>, done: SurveyDone) -> Result<ChunkOutcome
     })
 }
 
+/// Whether a device lost everything, and it was not looked through since.
+pub(crate) fn is_unsurveyed(view: &dyn View, device: DeviceId) -> Result<bool, ViewError> {
+    let loss: Option<DeviceLoss> = read_record(view, Family::System, &key(device))?;
+    Ok(loss.is_some_and(|loss| !loss.surveyed))
+}
+
 /// The devices that are to be looked through.
 pub(crate) fn unsurveyed(view: &dyn View) -> Result<Losses, ViewError> {
     let mut losses = Vec::new();

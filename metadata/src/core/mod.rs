@@ -26,6 +26,7 @@ mod path;
 mod permit;
 mod plan;
 mod query;
+mod recode;
 mod release;
 mod repair;
 mod replies;

@@ -19,7 +19,7 @@ use cairn_common::{
 
 use super::{
     chunk::{self, malformed},
-    inventory, loss, map, session,
+    inventory, loss, map, recode, session,
     tx::{ApplyError, Tx, missing, open_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -89,6 +89,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, command: &ChunkCommand) -> Result<Outcome, 
         }
         Some(ChunkChange::MoveStep(step)) => move_step(tx, step)?,
         Some(ChunkChange::Surveyed(done)) => loss::surveyed(tx, *done)?,
+        Some(ChunkChange::Recoded(done)) => recode::recoded(tx, done)?,
+        Some(ChunkChange::BucketRecoded(done)) => recode::bucket_recoded(tx, *done)?,
         None => return Err(malformed("no change")),
     };
     Ok(Outcome::Chunk(outcome))
@@ -307,6 +309,8 @@ pub(crate) fn answer(view: &dyn View, query: &ChunkQuery) -> Result<ChunkAnswer,
         }
         Some(ChunkQuestion::Judge(query)) => ChunkReply::Verdicts(inventory::verdicts(view, query)?),
         Some(ChunkQuestion::Expected(query)) => ChunkReply::Expected(inventory::expected_page(view, query)?),
+        Some(ChunkQuestion::Marks(_)) => ChunkReply::Marks(recode::marks(view)?),
+        Some(ChunkQuestion::Recodes(query)) => ChunkReply::Recodes(recode::page(view, query)?),
         Some(ChunkQuestion::Losses(_)) => ChunkReply::Losses(loss::unsurveyed(view)?),
         None => return Err(malformed("no question")),
     };
@@ -368,7 +372,8 @@ fn page_keys(view: &dyn View, family: Family, prefix: &[u8], query: &PageQuery) 
     Ok((records, next))
 }
 
-fn info(
+/// A chunk with where its shards are and should be.
+pub(crate) fn info(
     view: &dyn View,
     store: &StoreRecord,
     map: &ClusterMap,

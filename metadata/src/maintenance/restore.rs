@@ -14,8 +14,11 @@ use std::{
 
 use cairn_common::{
     envelope::{Record, open, seal},
-    ids::NodeId,
-    wire::map::MapMessage,
+    ids::{DeviceId, NodeId},
+    wire::{
+        inventory::DeviceLoss,
+        map::{DeviceMessage, MapMessage},
+    },
 };
 
 use super::{
@@ -29,6 +32,7 @@ use crate::{
     },
     record::{
         garbage::{self, HELD_PREFIX},
+        loss,
         system::{MAP_KEY, STORE_KEY, StoreRecord},
     },
     store::{
@@ -130,7 +134,9 @@ fn begin_anew(state: &StateStore, log: &LogStore, server: NodeId, minutes: u32) 
     if let (Some(mut map), Some(head)) = (map, &mut store.map) {
         // Nothing of the time that is undone meets an epoch of the time to come. The rows stay those of the epoch before.
         map.epoch = (map.epoch + 1).max(u64::from(store.generation) << u32::BITS);
-        (head.epoch, head.first_epoch) = (map.epoch, map.epoch);
+        (head.epoch, head.first_epoch, head.last_loss_epoch) = (map.epoch, map.epoch, map.epoch);
+        // What devices hold is that of the time that is undone: each is looked through before anyone calls the redundancy full.
+        writes.extend(map.devices.iter().map(|device| to_be_surveyed(device, map.epoch)));
         writes.push(put(Family::System, MAP_KEY.to_vec(), seal(&map)));
     }
     writes.push(put(Family::System, STORE_KEY.to_vec(), seal(&store)));
@@ -146,6 +152,16 @@ fn begin_anew(state: &StateStore, log: &LogStore, server: NodeId, minutes: u32) 
     log.close()?;
     state.close()?;
     Ok(store.generation)
+}
+
+fn to_be_surveyed(device: &DeviceMessage, epoch: u64) -> Write {
+    let loss = DeviceLoss {
+        device: device.id,
+        incarnation: device.incarnation,
+        epoch,
+        surveyed: false,
+    };
+    put(Family::System, loss::key(DeviceId::new(device.id)), seal(&loss))
 }
 
 /// Minutes since 2026 began, UTC: grows from restore to restore, also of one backup.

@@ -118,9 +118,14 @@ pub(crate) fn manifest_key(bucket: BucketId, inode: InodeId) -> Vec<u8> {
     key(bucket, inode, MANIFEST_END)
 }
 
+/// Whether a key is that of a manifest.
+pub(crate) fn is_manifest_key(key: &[u8]) -> bool {
+    key.ends_with(&MANIFEST_END.to_be_bytes())
+}
+
 /// An extent or manifest for a person.
 pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadable> {
-    let is_manifest = key.ends_with(&MANIFEST_END.to_be_bytes());
+    let is_manifest = is_manifest_key(key);
     let key = KeyReader::new(key).u64("bucket")?.u64("inode")?;
     if is_manifest {
         return key.u64("manifest")?.with::<ManifestRecord>(value);

@@ -16,6 +16,7 @@ pub(crate) mod key;
 pub(crate) mod lock;
 pub(crate) mod loss;
 pub(crate) mod part;
+pub(crate) mod recode;
 pub(crate) mod repair;
 pub(crate) mod reply;
 pub(crate) mod row;

@@ -3,6 +3,7 @@
 //! ```text
 //! family system   key "store" → StoreRecord   key "map" → MapMessage   key "row" … → FormerRow, see there
 //!                 key "server" … → ServerInfo, see there   key "loss" … → DeviceLoss, see there
+//!                 key "recode" … → RecodeMark, see there
 //! ```
 
 use cairn_common::{
@@ -13,7 +14,7 @@ use prost::Message;
 
 use super::{
     description::{Description, KeyReader, Unreadable},
-    loss, row, server,
+    loss, recode, row, server,
 };
 
 /// Key of [`StoreRecord`].
@@ -109,6 +110,7 @@ pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadab
         }
         _ if key.starts_with(row::PREFIX) => row::describe(key, value),
         _ if key.starts_with(loss::PREFIX) => loss::describe(key, value),
+        _ if key.starts_with(recode::PREFIX) => recode::describe(key, value),
         _ if key.starts_with(server::PREFIX) => server::describe(key, value),
         _ => Err(Unreadable(
             "a record of the store that this program does not know".to_owned(),

@@ -15,7 +15,7 @@ use cairn_common::{
     limits::REPAIR_BATCH_MAX,
     wire::{
         chunk::{ChunkChange, ChunkCommand, ReportShards, ShardPlace},
-        command::Command,
+        command::{Command, Outcome},
         kind::RequestKind,
         shard::{ListShards, ListShardsReply},
     },
@@ -53,6 +53,8 @@ pub(super) enum PageError {
     Round(#[from] RoundError),
     #[error("the device's server names a chunk that is none")]
     Malformed,
+    #[error("what is missing was not noted: {0}")]
+    Refused(String),
 }
 
 /// How far a pass is with one device.
@@ -209,7 +211,9 @@ impl Comparison<'_> {
             let change = Some(ChunkChange::Report(ReportShards { shards }));
             let command = Command::Chunk(ChunkCommand { change });
             let submitted = self.inner.proposer.submit_own(command).await;
-            submitted.map_err(RoundError::from)?;
+            if let Some(Outcome::Refused(refusal)) = submitted.map_err(RoundError::from)?.outcome {
+                return Err(PageError::Refused(refusal.detail));
+            }
         }
         Ok(shards.len() as u64)
     }

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, keeper::KeeperWorker, probe,
-    repairs::RepairWorker, service::Inner, uploads::UploadsWorker,
+    recodes::RecodeWorker, repairs::RepairWorker, service::Inner, uploads::UploadsWorker,
 };
 
 /// Time between looks at whether this member may answer, while it may, and while it may not.
@@ -104,6 +104,11 @@ fn start(work: &mut JoinSet<()>, inner: &Arc<Inner>, config: &MetadataConfig, tr
         transport: Arc::clone(transport),
     };
     work.spawn(repairs.run());
+    let recodes = RecodeWorker {
+        inner: Arc::clone(inner),
+        transport: Arc::clone(transport),
+    };
+    work.spawn(recodes.run());
     let keeper = KeeperWorker {
         inner: Arc::clone(inner),
     };

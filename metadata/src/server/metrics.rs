@@ -53,6 +53,8 @@ pub struct Metrics {
     pub shards_missed: Counter<u64, AtomicU64>,
     /// Shards that chunkservers made again or moved.
     pub shards_repaired: Counter<u64, AtomicU64>,
+    /// Chunks that were coded anew, because their bucket wants another redundancy.
+    pub chunks_recoded: Counter<u64, AtomicU64>,
     /// Times that this member became the leader.
     pub elections_won: Counter<u64, AtomicU64>,
     /// Comparisons of other members' chained hashes with this leader's.
@@ -81,6 +83,7 @@ impl Default for Metrics {
             strays_deleted: Counter::default(),
             shards_missed: Counter::default(),
             shards_repaired: Counter::default(),
+            chunks_recoded: Counter::default(),
             elections_won: Counter::default(),
             state_comparisons: Counter::default(),
             state_mismatches: Counter::default(),
@@ -169,6 +172,11 @@ impl Metrics {
             "shards_repaired",
             "Shards that chunkservers made again or moved",
             self.shards_repaired.clone(),
+        );
+        registry.register(
+            "chunks_recoded",
+            "Chunks that were coded anew, because their bucket wants another redundancy",
+            self.chunks_recoded.clone(),
         );
     }
 

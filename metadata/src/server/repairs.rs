@@ -4,7 +4,7 @@
 //! It must never take a shard for repaired on its own word: the chunkserver that stored it says so. Invariant: what is to be done
 //! stands in the replicated state alone, so that another leader goes on where this one ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cairn_common::{
@@ -18,9 +18,8 @@ use cairn_common::{
         },
         command::{Command, Outcome},
         kind::RequestKind,
-        map::MapMessage,
         object::Chunk,
-        server::{ServerAddress, ServerInfo},
+        server::ServerInfo,
         shard::{RepairShard, RepairShardReply},
     },
 };
@@ -33,6 +32,7 @@ use super::{
     places::Places,
     retries::Retries,
     service::Inner,
+    sources::{Sources, location},
     strays::{LeftBehind, delete_strays},
 };
 use crate::core::view::ViewError;
@@ -47,8 +47,8 @@ const GROUPS_PER_ROUND: u32 = 256;
 const PAGE: u32 = 256;
 /// Chunks whose shards are made at once, over all servers.
 const AT_ONCE: usize = 16;
-/// From here on chunks have all their shards, which only lie elsewhere than they should.
-const MOVES_FROM_PRIORITY: u32 = 64;
+/// Chunks that have all their shards, which only lie elsewhere than they should.
+const MOVES: Range<u32> = 64..192;
 /// How long a server may take over a shard, waiting for its turn included.
 const REPAIR_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -226,7 +226,7 @@ impl RepairWorker {
             else {
                 return Ok(jobs);
             };
-            let is_wanted = |repair: &Repair| !map.upkeep.moves_paused || repair.priority < MOVES_FROM_PRIORITY;
+            let is_wanted = |repair: &Repair| !map.upkeep.moves_paused || !MOVES.contains(&repair.priority);
             let wanted = repairs.repairs.into_iter().filter(is_wanted);
             for info in wanted.filter_map(|repair| repair.chunk) {
                 let id = info.chunk.as_ref().and_then(Chunk::chunk_id);
@@ -254,7 +254,6 @@ impl RepairWorker {
     fn job(&self, id: ChunkId, info: &ChunkInfo, map: &ClusterMap, servers: &[ServerInfo]) -> Option<Job> {
         let chunk = info.chunk.as_ref()?;
         let row: Vec<DeviceId> = info.row.iter().map(|device| DeviceId::new(*device)).collect();
-        let location = chunk.explicit_row().unwrap_or_else(|| row.clone());
         let serves = |device: &DeviceId| {
             let device = map.devices.get(device);
             device.is_some_and(|device| self.inner.servers.may_serve(device))
@@ -262,32 +261,18 @@ impl RepairWorker {
         let wrong = chunk.missing | info.misplaced;
         let can_be_made = |index: &usize| wrong & 1 << index != 0 && serves(&row[*index]);
         let candidates: Vec<usize> = (0..row.len()).filter(can_be_made).collect();
-        let places = Places::new(map, &location, &row)?;
-        // Nobody waits for a device that is known to be down.
-        let silent = location.iter().enumerate().filter(|(_, device)| !serves(device));
-        let placed = Chunk {
-            explicit_devices: location.iter().map(|device| device.value()).collect(),
-            missing: silent.fold(chunk.missing, |missing, (index, _)| missing | 1 << index),
-            ..chunk.clone()
-        };
-        let holding = ClusterMap {
-            devices: (location.iter())
-                .filter_map(|device| Some((*device, map.devices.get(device)?.clone())))
-                .collect(),
-            ..ClusterMap::default()
-        };
-        let addresses = addresses(&holding, servers);
-        let holders = MapMessage::from(&holding).devices;
+        let places = Places::new(map, &location(info)?, &row)?;
+        let sources = Sources::of(info, &[], map, servers, &self.inner.servers)?;
         let tasks: Vec<Task> = (places.switchable(&candidates).into_iter())
             .filter_map(|index| {
                 let target = map.devices.get(&row[index])?;
                 let message = RepairShard {
-                    chunk: Some(placed.clone()),
+                    chunk: Some(sources.chunk.clone()),
                     shard_index: index as u32,
                     device: target.id.value(),
                     incarnation: target.incarnation.value(),
-                    holders: holders.clone(),
-                    servers: addresses.clone(),
+                    holders: sources.devices.clone(),
+                    servers: sources.servers.clone(),
                     epoch: map.epoch.value(),
                     rate_mib: map.upkeep.rate_mib,
                 };
@@ -325,17 +310,4 @@ impl RepairWorker {
         });
         join_all(asked).await.into_iter().flatten().collect()
     }
-}
-
-/// Where the servers of these devices are called.
-fn addresses(holding: &ClusterMap, servers: &[ServerInfo]) -> Vec<ServerAddress> {
-    let is_asked = |server: &&ServerInfo| {
-        let mut devices = holding.devices.values();
-        devices.any(|device| device.server.value() == server.node)
-    };
-    let address = |server: &ServerInfo| ServerAddress {
-        node: server.node,
-        address: server.address.clone(),
-    };
-    servers.iter().filter(is_asked).map(address).collect()
 }

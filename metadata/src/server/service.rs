@@ -318,6 +318,7 @@ impl MetadataServer {
             | RequestKind::ListShards
             | RequestKind::DeviceStatus
             | RequestKind::RepairShard
+            | RequestKind::RecodeChunk
             | RequestKind::Hello
             | RequestKind::Join
             | RequestKind::RenewCertificate

@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Machine {
-    fn copy(&mut self, from: &[u8], to: &[u8]) -> Result<Outcome, ErrorCode> {
+    pub(super) fn copy(&mut self, from: &[u8], to: &[u8]) -> Result<Outcome, ErrorCode> {
         self.copy_if(from, to, WriteCondition::default(), 0)
     }
 
@@ -55,12 +55,12 @@ impl Machine {
         }))
     }
 
-    fn extents(&self, key: &[u8]) -> Vec<Extent> {
+    pub(super) fn extents(&self, key: &[u8]) -> Vec<Extent> {
         self.object(key).expect("an object").plan.expect("a plan").extents
     }
 
     /// References by chunk.
-    fn references(&self) -> BTreeMap<Vec<u8>, u64> {
+    pub(super) fn references(&self) -> BTreeMap<Vec<u8>, u64> {
         let mut references = BTreeMap::new();
         let scanned = self.view.scan(Family::Chunk, &[], &mut |_, value| {
             let record: ChunkRecord = cairn_common::envelope::open(value).expect("a record");

@@ -13,6 +13,7 @@ mod harness;
 mod locks;
 mod model;
 mod namespace;
+mod recode;
 mod release;
 mod repair;
 mod sessions;

@@ -39,7 +39,7 @@ impl Machine {
         self.run(Command::PutObject(put)).map(|_| id)
     }
 
-    fn chunk_command(&mut self, change: ChunkChange) -> ChunkOutcome {
+    pub(super) fn chunk_command(&mut self, change: ChunkChange) -> ChunkOutcome {
         let command = Command::Chunk(ChunkCommand { change: Some(change) });
         match self.send(0, 0, 0, command).outcome {
             Some(Outcome::Chunk(outcome)) => outcome,
@@ -65,7 +65,7 @@ impl Machine {
         self.chunk_command(ChunkChange::MoveStep(MoveStep { width: 3, group, steps }))
     }
 
-    fn chunk_answer(&self, question: ChunkQuestion) -> ChunkReply {
+    pub(super) fn chunk_answer(&self, question: ChunkQuestion) -> ChunkReply {
         let question = Some(question);
         match self.ask(Query::Chunk(ChunkQuery { question })) {
             Answer::Chunk(ChunkAnswer { reply: Some(reply) }) => reply,

@@ -180,7 +180,10 @@ impl World {
                 })
             }
             Some(ChunkChange::MoveStep(step)) => self.move_step(step),
-            Some(ChunkChange::Surveyed(_)) => Ok(Outcome::Chunk(ChunkOutcome::default())),
+            // Where nothing refers to a chunk, and nothing is marked, these change nothing.
+            Some(ChunkChange::Surveyed(_) | ChunkChange::Recoded(_) | ChunkChange::BucketRecoded(_)) => {
+                Ok(Outcome::Chunk(ChunkOutcome::default()))
+            }
             None => no(ErrorCode::Malformed),
         }
     }
