@@ -25,7 +25,7 @@ use crate::{
     admin::Admin,
     bootstrap,
     cli::ServerArgs,
-    cluster::{ClusterDir, ClusterListener, ClusterNode, ReportWay, Reports, host_name},
+    cluster::{ClusterDir, ClusterListener, ClusterNode, Contacts, ReportWay, Reports, host_name},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
@@ -106,6 +106,8 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let operators = answer_operators(&data, outer.clone())?;
     let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
     let listener = listener.transpose()?;
+    let contacts = (node.as_ref().zip(listener.as_ref()))
+        .map(|(node, listener)| Contacts::keep_of_member(data.root(), node, listener.address().to_string()));
     let reports = start_reports(listener.as_ref(), &chunkserver, transport, addresses)?;
     let parts = Arc::new(Parts {
         client,
@@ -123,6 +125,9 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
     drop(operators);
+    if let Some(contacts) = contacts {
+        contacts.abort();
+    }
     tokio::select! {
         stopped = stop(gateway, node.zip(listener).zip(reports), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),

@@ -21,8 +21,8 @@ use cairn_common::{
         shard::{PutShard, RepairShard},
     },
 };
-use cairn_datapath::{ChunkBudget, Datapath, Metrics, ReadError, RecodeError, Target, WholeShard};
-use cairn_transport::{Addresses, Body, Transport, failure};
+use cairn_datapath::{ChunkBudget, Datapath, Metrics, ReadError, RecodeError, Target, WholeShard, WriteError};
+use cairn_transport::{Addresses, Body, CallError, Transport, failure};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -31,9 +31,11 @@ use tokio::{
 
 use crate::core::pace::Pace;
 
-/// Shards and chunks that are made at once: each may have a whole chunk in memory.
+/// Shards that are made at once: each may have a whole chunk in memory.
 const AT_ONCE: usize = 4;
-/// Memory for chunks that are coded anew: about [`AT_ONCE`] with their parity.
+/// Chunks that are coded anew at once; nothing is lost while they wait.
+const RECODES_AT_ONCE: usize = 2;
+/// Memory for them and their parity, with what the budget keeps apart for small ones.
 const RECODE_BYTES: usize = 8 * CHUNK_SIZE_BYTES;
 
 /// The way to the other chunkservers, while repairs are made.
@@ -44,6 +46,7 @@ struct Peers {
     datapath: Datapath,
     addresses: Arc<dyn Addresses>,
     turns: Semaphore,
+    recode_turns: Semaphore,
     pace: Mutex<Pace>,
     started: Instant,
 }
@@ -61,6 +64,7 @@ impl Repairs {
             ),
             addresses,
             turns: Semaphore::new(AT_ONCE),
+            recode_turns: Semaphore::new(RECODES_AT_ONCE),
             pace: Mutex::new(Pace::new(u64::from(REPAIR_RATE_MIB) << 20)),
             started: Instant::now(),
         };
@@ -82,7 +86,7 @@ impl Repairs {
         let peers = self.peers()?;
         let chunk = message.chunk.as_ref().ok_or_else(no_chunk)?;
         let map = peers.map(&message.holders, &message.servers, message.epoch);
-        let _turn = peers.turn().await?;
+        let _turn = turn(&peers.turns).await?;
         let index = message.shard_index as usize;
         let made = peers.datapath.rebuild_shard(&map, chunk, index).await;
         let WholeShard {
@@ -119,13 +123,14 @@ impl Repairs {
             redundancy,
             row: message.row.iter().map(|device| DeviceId::new(*device)).collect(),
         };
-        let _turn = peers.turn().await?;
+        let turn = turn(&peers.recode_turns).await?;
         let recoded = peers.datapath.recode_chunk(&map, source, target).await;
         let recoded = recoded.map_err(|error| match error {
             RecodeError::Read(error) => not_read(&error),
-            RecodeError::Write(error) => failure(FailureCode::DeviceDown, error.to_string()),
+            RecodeError::Write(error) => failure(not_stored(&error), error.to_string()),
             RecodeError::SlowDown(error) => failure(FailureCode::Busy, error.to_string()),
         })?;
+        drop(turn);
         peers.rest(message.rate_mib, source.length.into()).await;
         Ok(recoded)
     }
@@ -144,11 +149,6 @@ impl Peers {
         }
     }
 
-    async fn turn(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        let turn = self.turns.acquire().await;
-        turn.map_err(|_| failure(FailureCode::Busy, "the server is being closed"))
-    }
-
     /// Waits as the rate wants it after so many bytes.
     async fn rest(&self, rate_mib: u32, read_bytes: u64) {
         let rate_mib = match rate_mib {
@@ -161,6 +161,21 @@ impl Peers {
             pace.handle_done(read_bytes, self.started.elapsed())
         };
         sleep(wait).await;
+    }
+}
+
+async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
+    let turn = turns.acquire().await;
+    turn.map_err(|_| failure(FailureCode::Busy, "the server is being closed"))
+}
+
+fn not_stored(error: &WriteError) -> FailureCode {
+    match error {
+        WriteError::Failed {
+            last: CallError::Failed(last),
+            ..
+        } if last.code() == FailureCode::DeviceFull => FailureCode::DeviceFull,
+        _ => FailureCode::DeviceDown,
     }
 }
 

@@ -236,14 +236,20 @@ fn a_bucket_that_wants_another_redundancy_is_coded_anew_while_it_is_read() -> Re
     };
     for (redundancy, least, most) in [("2", 1.9, 2.2), ("2+1", 1.4, 1.7)] {
         machines.bucket(&["set", BUCKET, "--redundancy", redundancy])?;
-        ensure!(machines.status()?["recoding"] == serde_json::json!([BUCKET]), "it is marked");
+        ensure!(
+            machines.status()?["recoding"] == serde_json::json!([BUCKET]),
+            "it is marked"
+        );
         check_all(&machines, 1)?;
         machines.command(&["wait", "--at-most", "60s"])?;
         machines.await_status("the former chunks are gone", |status| takes(status, least, most))?;
         check_all(&machines, 1)?;
         let mut client = machines.client(1);
         ensure!(client.get(BUCKET, "parts")? == parts.concat(), "the parts are others");
-        ensure!(client.get(BUCKET, "copy")? == content::bytes(103, SIZES[3]), "the copy is another");
+        ensure!(
+            client.get(BUCKET, "copy")? == content::bytes(103, SIZES[3]),
+            "the copy is another"
+        );
     }
     machines.command(&["verify"])?;
     machines.kill(3);

@@ -1,6 +1,6 @@
 //! The command line of `cairn cluster` that is about devices and where data lies.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use cairn_common::{cluster_map::DomainLevel, redundancy::Redundancy};
 use clap::Args;
@@ -86,6 +86,9 @@ pub(crate) struct ClusterVerifyArgs {
     /// Findings printed at most; all are counted.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) show: u64,
+    /// Directory for a copy of the metadata, removed at the end [default: that for temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

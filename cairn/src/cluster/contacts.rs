@@ -5,7 +5,11 @@
 //! DIR/cluster/metadata.toml   node and address of each member, as the service last told
 //! ```
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use cairn_common::{
@@ -19,9 +23,9 @@ use cairn_common::{
 use cairn_transport::{Addresses, Body, NodeAddresses, Transport, call};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::time::MissedTickBehavior;
+use tokio::{task::AbortHandle, time::MissedTickBehavior};
 
-use super::ClusterDir;
+use super::{ClusterDir, ClusterNode};
 use crate::data_dir::replace_file;
 
 /// How often the service is asked who its members are, by those who do not hear it anyway.
@@ -74,6 +78,21 @@ impl Contacts {
             file,
             known: Mutex::new(known),
         })
+    }
+
+    /// Keeps those that a metadata server knows, itself at first, for as long as its task is not aborted: for commands on its directory
+    /// while it does not run.
+    pub(crate) fn keep_of_member(data: &Path, node: &ClusterNode, address: String) -> AbortHandle {
+        let directory = ClusterDir::of(data);
+        let contacts = Self::of(&directory).unwrap_or_else(|_| {
+            let node = node.peer().node.value();
+            let member = vec![Contact { node, address }];
+            Self {
+                file: directory.contacts_file(),
+                known: Mutex::new(Known { member }),
+            }
+        });
+        tokio::spawn(contacts.keep_fresh(node.transport(), node.addresses().clone())).abort_handle()
     }
 
     /// Who they are; `addresses` is told where they are called.

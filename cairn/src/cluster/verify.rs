@@ -1,4 +1,5 @@
-//! `cairn cluster verify`: what every device holds against what the metadata says, and nothing is changed.
+//! `cairn cluster verify`: what every device holds against what the metadata says, and whether that agrees with itself, every count of
+//! references included. Nothing is changed.
 //!
 //! Invariant: what it finds is so for certain where nothing is written meanwhile; each shard that seems to be missing is looked for
 //! once more after the metadata said that it should be there.
@@ -26,7 +27,7 @@ use cairn_common::{
 };
 
 use super::{Way, alone, state::waiting};
-use crate::{cli::ClusterVerifyArgs, progress::Progress};
+use crate::{cli::ClusterVerifyArgs, metadata::check_metadata, progress::Progress};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -40,18 +41,26 @@ struct Findings {
     silent: Vec<String>,
     /// Chunks that wait for repair and groups on the move.
     waiting: u64,
+    /// Records of the metadata, and those that contradict others.
+    records: u64,
+    inconsistent: u64,
     /// Deletions that are not done yet.
     releasing: u64,
 }
 
 /// `cairn cluster verify`
 pub(super) fn verify(args: &ClusterVerifyArgs) -> anyhow::Result<ExitCode> {
-    let findings = alone(async {
+    let (mut findings, state) = alone(async {
         let mut way = Way::from(&args.data.data).await?;
         let findings = gather(&mut way, args.show).await;
+        let state = way
+            .fetch_state(args.scratch.clone().unwrap_or_else(std::env::temp_dir))
+            .await;
         way.close().await;
-        findings
+        Ok((findings?, state?))
     })?;
+    let verified = check_metadata(&state, args.show)?;
+    (findings.records, findings.inconsistent) = (verified.records, verified.findings);
     let mut out = io::stdout().lock();
     findings.print(&mut out).context("writing to standard output")?;
     Ok(if findings.is_clean() {
@@ -240,7 +249,8 @@ fn names(page: &ListShardsReply) -> HashSet<(&Bytes, u32)> {
 
 impl Findings {
     fn is_clean(&self) -> bool {
-        let found = self.orphans + self.strays + self.missing + self.damaged + self.waiting + self.releasing;
+        let found = self.orphans + self.strays + self.missing + self.damaged + self.waiting;
+        let found = found + self.releasing + self.inconsistent;
         found == 0 && self.silent.is_empty()
     }
 
@@ -256,6 +266,8 @@ impl Findings {
             ("damaged", self.damaged),
             ("waiting", self.waiting),
             ("releasing", self.releasing),
+            ("records", self.records),
+            ("findings", self.inconsistent),
         ];
         for (name, count) in counts {
             writeln!(out, "{name:<11} {count}")?;

@@ -6,12 +6,12 @@
 use std::{
     fmt,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use cairn_common::{
     ids::NodeId,
     limits::METADATA_DEADLINE_MS,
@@ -28,8 +28,8 @@ use cairn_transport::{
 };
 use prost::Message;
 
-use super::ClusterDir;
-use crate::running::Running;
+use super::{ClusterDir, Contacts};
+use crate::{metadata::Place, running::Running};
 
 /// How long one request may take: a learner that is to be promoted is brought up to date first.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(240);
@@ -53,6 +53,8 @@ pub(crate) struct Way {
     quic: Option<Arc<QuicTransport>>,
     addresses: NodeAddresses,
     node: NodeId,
+    /// Members that are asked where that one cannot be reached.
+    others: Vec<NodeId>,
     /// Bounds of one request, and of asking until there is an answer for good.
     request_timeout: Duration,
     deadline: Duration,
@@ -66,28 +68,25 @@ pub(crate) struct Refused {
 }
 
 impl Way {
-    /// From the node of the directory `data`: to the member that runs there, or to the node that let it in.
+    /// From the node of the directory `data`: to the member that runs there, or to one of those that the node has met.
     pub(crate) async fn from(data: &Path) -> anyhow::Result<Self> {
         let directory = ClusterDir::of(data);
         let identity = directory.identity()?;
-        let addresses = NodeAddresses::new();
-        let own = Running::load(data).ok().and_then(|running| running.cluster);
-        let node = match own {
-            Some(address) => {
-                Addresses::set(&addresses, identity.peer().node, &address);
-                identity.peer().node
-            }
-            None => {
-                let admitted_by = directory
-                    .admitted_by()
-                    .context("no server has run here that could be asked")?;
-                let node = NodeId::new(admitted_by.node);
-                for address in &admitted_by.addresses {
-                    Addresses::set(&addresses, node, address);
-                }
-                node
+        let (own, addresses) = (identity.peer().node, NodeAddresses::new());
+        let mut members = match Contacts::of(&directory) {
+            Ok(contacts) => contacts.announce(&addresses),
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "no other metadata servers are known here");
+                Vec::new()
             }
         };
+        members.retain(|member| *member != own);
+        if let Some(address) = Running::load(data).ok().and_then(|running| running.cluster) {
+            Addresses::set(&addresses, own, &address);
+            members.insert(0, own);
+        }
+        ensure!(!members.is_empty(), "no server has run here that could be asked");
+        let node = members.remove(0);
         let (settings, metrics) = (QuicSettings::default(), TransportMetrics::default());
         let transport = Arc::new(QuicTransport::new(&identity, addresses.clone(), settings, metrics)?);
         Ok(Self {
@@ -95,6 +94,7 @@ impl Way {
             quic: Some(transport),
             addresses,
             node,
+            others: members,
             request_timeout: REQUEST_TIMEOUT,
             deadline: CHANGE_DEADLINE,
         })
@@ -117,6 +117,7 @@ impl Way {
                 quic: None,
                 addresses: NodeAddresses::new(),
                 node: LOCAL,
+                others: Vec::new(),
                 request_timeout: REQUEST_TIMEOUT,
                 deadline: CHANGE_DEADLINE,
             }
@@ -155,6 +156,14 @@ impl Way {
             let failure = match self.ask(kind, message, self.request_timeout).await {
                 Ok(reply) => return Ok(reply),
                 Err(CallError::Failed(failure)) => failure,
+                Err(error @ CallError::Unreachable { .. }) => {
+                    let Some(other) = self.others.pop() else {
+                        return Err(error.into());
+                    };
+                    tracing::debug!(%error, %other, "another metadata server is asked");
+                    self.node = other;
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             };
             let turned = failure.code() == FailureCode::NotLeader
@@ -202,6 +211,11 @@ impl Way {
         let transport = self.transport.as_ref();
         let asked = call(transport, node, kind, message, Body::empty(), NODE_TIMEOUT).await;
         asked.map(|(reply, _)| reply)
+    }
+
+    /// The state of the metadata server that the way leads to, fetched into `scratch`.
+    pub(crate) async fn fetch_state(&self, scratch: PathBuf) -> anyhow::Result<Place> {
+        Place::fetched(self.transport.as_ref(), self.node, scratch).await
     }
 
     /// Has a command carried out.

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+pub(crate) use self::{source::Place, verify::check as check_metadata};
+
 use crate::cli::{MetadataArgs, MetadataCommand};
 
 pub(crate) fn run(args: MetadataArgs) -> anyhow::Result<ExitCode> {

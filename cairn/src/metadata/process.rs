@@ -22,7 +22,7 @@ use crate::{
     admin::{Admin, Observed},
     bootstrap,
     cli::MetadataServerArgs,
-    cluster::{ClusterDir, ClusterNode},
+    cluster::{ClusterDir, ClusterNode, Contacts},
     config,
     data_dir::DataDir,
     logging,
@@ -118,6 +118,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let operators = LocalServer::start(data.root(), node.peer().node, services.clone())
         .with_context(|| format!("listening for the operator in {}", data.root().display()))?;
     let listener = node.serve(settings.listen, services)?;
+    let contacts = Contacts::keep_of_member(data.root(), &node, listener.address().to_string());
     let member = Arc::new(Member { server, metrics });
     let admin = Admin::start(settings.admin, Arc::clone(&member) as _).await?;
     let running = Running {
@@ -142,6 +143,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
             .shutdown()
             .await
             .context("stopping the metadata service")?;
+        contacts.abort();
         listener.shutdown(DRAIN_DEADLINE).await;
         node.close().await;
         drop(operators);

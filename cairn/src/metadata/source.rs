@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use cairn_common::ids::NodeId;
 use cairn_metadata::maintenance::{Source, fetch_live};
-use cairn_transport::LocalTransport;
+use cairn_transport::{LocalTransport, Transport};
 
 use super::block_on;
 use crate::{cli::SourceArgs, progress::Progress};
@@ -18,7 +18,7 @@ use crate::{cli::SourceArgs, progress::Progress};
 pub(super) const LOCAL: NodeId = NodeId::new(1);
 
 /// What is looked at, for as long as it lives.
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) source: Source,
     pub(super) scratch: PathBuf,
     /// Held so that no server starts meanwhile.
@@ -44,6 +44,11 @@ impl Place {
     }
 
     fn live(data: &Path, scratch: PathBuf) -> anyhow::Result<Self> {
+        block_on(Self::fetched(&LocalTransport::new(data), LOCAL, scratch))
+    }
+
+    /// The state that the metadata server `node` has now.
+    pub(crate) async fn fetched(transport: &dyn Transport, node: NodeId, scratch: PathBuf) -> anyhow::Result<Self> {
         let fetched = scratch.join(format!("cairn-checkpoint-{}", std::process::id()));
         // Made before it is filled, so that it is removed whatever happens.
         let made = fs::DirBuilder::new().mode(0o700).create(&fetched);
@@ -55,12 +60,8 @@ impl Place {
             fetched: Some(fetched.clone()),
         };
         let progress = Progress::new("fetching");
-        let transport = LocalTransport::new(data);
-        let fetching = async {
-            let show = |now: cairn_metadata::Progress| progress.bytes(now.bytes_done, now.bytes_total);
-            Ok(fetch_live(&transport, LOCAL, &fetched, &show).await?)
-        };
-        place.source = block_on(fetching)?;
+        let show = |now: cairn_metadata::Progress| progress.bytes(now.bytes_done, now.bytes_total);
+        place.source = fetch_live(transport, node, &fetched, &show).await?;
         Ok(place)
     }
 }

@@ -6,26 +6,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cairn_metadata::maintenance::{Finding, verify};
+use cairn_metadata::maintenance::{Finding, Verified, verify};
 
 use super::source::Place;
 use crate::{cli::VerifyArgs, progress::Progress};
 
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let place = Place::of(&args.source)?;
-    let progress = Progress::new("verifying");
-    let mut shown = 0;
-    let mut written = Ok(());
-    let mut report = |finding: &Finding| {
-        if shown < args.show && written.is_ok() {
-            shown += 1;
-            written = print(finding);
-        }
-    };
-    let mut show = |kind: &'static str, count: u64| progress.records(kind, count);
-    let verified = verify(&place.source, &place.scratch, &mut report, &mut show)?;
-    drop(progress);
-    written.context("writing to standard output")?;
+    let verified = check(&Place::of(&args.source)?, args.show)?;
     let mut out = io::stdout().lock();
     let (records, findings) = (verified.records, verified.findings);
     writeln!(out, "applied     entry {}", verified.applied_index)?;
@@ -37,6 +24,23 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Checks all records of a state; prints up to `show` findings.
+pub(crate) fn check(place: &Place, show: u64) -> anyhow::Result<Verified> {
+    let progress = Progress::new("verifying");
+    let mut shown = 0;
+    let mut written = Ok(());
+    let mut report = |finding: &Finding| {
+        if shown < show && written.is_ok() {
+            shown += 1;
+            written = print(finding);
+        }
+    };
+    let mut advance = |kind: &'static str, count: u64| progress.records(kind, count);
+    let verified = verify(&place.source, &place.scratch, &mut report, &mut advance)?;
+    written.context("writing to standard output")?;
+    Ok(verified)
 }
 
 fn print(finding: &Finding) -> io::Result<()> {

@@ -78,16 +78,16 @@ pub struct Recode {
     pub parity_shards: u32,
 }
 
-/// Lets the extents of one record that refer to a chunk refer to another one of the same bytes. It changes nothing where none does.
+/// Lets the extents of some records that refer to a chunk refer to another one of the same bytes. It changes nothing where none does.
 #[derive(Clone, PartialEq, Message)]
 pub struct ChunkRecoded {
     /// The bucket's number.
     #[prost(uint64, tag = "1")]
     pub bucket: u64,
-    /// The record, as the page named it.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub record: Bytes,
-    /// The chunk that it refers to, 16 bytes.
+    /// The records, as the page named them.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub records: Vec<Bytes>,
+    /// The chunk that they refer to, 16 bytes.
     #[prost(bytes = "bytes", tag = "3")]
     pub old_chunk_id: Bytes,
     /// The chunk that takes its place: one of the session that is to be committed, or one that was committed for another record.

@@ -18,7 +18,7 @@ use super::{
     bucket::{self, Bucket},
     chunk::{self, malformed},
     object::{Existing, check_attributes, check_condition, enter, entity_tag, existing},
-    path, plan,
+    path, plan, recode,
     tx::{ApplyError, Tx, missing, refuse},
     upload,
     view::Family,
@@ -46,6 +46,7 @@ pub(crate) fn object(tx: &mut Tx<'_>, copy: &CopyObject) -> Result<Outcome, Appl
     check_condition(copy.condition.as_ref(), old.as_ref())?;
     let size = source.record.size;
     let shared = share(tx, &bucket, &source, (0, size), limits::COPY_EXTENTS_MAX)?;
+    recode::touch(tx, bucket.id, shared.extents.iter().map(|extent| &extent.chunk_id))?;
     let attributes = copy.attributes.clone().or(source.record.attributes);
     let record = InodeRecord {
         kind: InodeKind::File.into(),
@@ -76,6 +77,7 @@ pub(crate) fn part(tx: &mut Tx<'_>, copy: &CopyPart) -> Result<Outcome, ApplyErr
         .filter(|end| *end <= source.record.size);
     let end = end.ok_or_else(|| malformed("a range that is not within the source"))?;
     let shared = share(tx, &bucket, &source, (copy.offset, end), limits::COPY_PART_EXTENTS_MAX)?;
+    recode::touch(tx, bucket.id, shared.extents.iter().map(|extent| &extent.chunk_id))?;
     let record = PartRecord {
         size: copy.length,
         etag: copy.etag.clone(),

@@ -14,7 +14,7 @@ use cairn_common::{
 };
 
 use super::{
-    release,
+    recode, release,
     tx::{ApplyError, Tx, missing, open_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -72,6 +72,8 @@ impl References {
     /// Enters the references that were added, and queues those that were dropped.
     pub(crate) fn settle(self, tx: &mut Tx<'_>, bucket: BucketId) -> Result<(), ViewError> {
         let mut dropped = Vec::new();
+        let kept = self.net.iter().filter(|(_, net)| **net >= 0);
+        recode::touch(tx, bucket, kept.map(|(bytes, _)| bytes))?;
         for (bytes, net) in self.net {
             match u64::try_from(net) {
                 Ok(0) => {}

@@ -5,7 +5,7 @@
 //! the device is to be looked through; a commit under an earlier map notes what it lost by itself.
 
 use cairn_common::{
-    cluster_map::ClusterMap,
+    cluster_map::{ClusterMap, Device},
     ids::{ChunkId, DeviceId},
     wire::{
         chunk::ChunkOutcome,
@@ -25,11 +25,14 @@ use crate::record::{
     system::MapHead,
 };
 
-/// Notes the devices that are in a new life by a map that is to come into force. Whether there are any.
+/// Notes the devices that are new, or in a new life, by a map that is to come into force. Whether there are any.
 pub(crate) fn note(tx: &mut Tx<'_>, before: &ClusterMap, after: &ClusterMap) -> Result<bool, ApplyError> {
     let mut is_news = false;
     for device in after.devices.values() {
         let Some(known) = before.devices.get(&device.id) else {
+            // What was written to it when an earlier map knew it may be lost; nothing of it is referred to.
+            put(tx, device, after, true);
+            is_news = true;
             continue;
         };
         if device.incarnation < known.incarnation {
@@ -40,17 +43,24 @@ pub(crate) fn note(tx: &mut Tx<'_>, before: &ClusterMap, after: &ClusterMap) -> 
             return Err(refuse(ErrorCode::Malformed, detail));
         }
         if device.incarnation > known.incarnation {
-            let loss = DeviceLoss {
-                device: device.id.value(),
-                incarnation: device.incarnation.value(),
-                epoch: after.epoch.value(),
-                surveyed: false,
-            };
-            tx.put(Family::System, key(device.id), &loss);
+            put(tx, device, after, false);
             is_news = true;
         }
     }
+    for gone in before.devices.keys().filter(|id| !after.devices.contains_key(id)) {
+        tx.delete(Family::System, key(*gone));
+    }
     Ok(is_news)
+}
+
+fn put(tx: &mut Tx<'_>, device: &Device, map: &ClusterMap, surveyed: bool) {
+    let loss = DeviceLoss {
+        device: device.id.value(),
+        incarnation: device.incarnation.value(),
+        epoch: map.epoch.value(),
+        surveyed,
+    };
+    tx.put(Family::System, key(device.id), &loss);
 }
 
 /// Bit i: shard i of a chunk that is being committed lay on a device that has lost it since it was written under `epoch`.

@@ -34,6 +34,9 @@ use crate::record::{
     recode::{PREFIX, key},
 };
 
+/// Chunks of a page after which no further record is looked at.
+const RECODES_PER_PAGE: usize = 64;
+
 /// The families whose records hold extents, in the order in which they are walked.
 const FAMILIES: [Family; 3] = [Family::Inode, Family::Extent, Family::Part];
 
@@ -44,6 +47,27 @@ pub(crate) fn mark(tx: &mut Tx<'_>, bucket: BucketId) {
         marked_at: tx.log_index,
     };
     tx.put(Family::System, key(bucket), &mark);
+}
+
+/// Marks a marked bucket anew where one of these chunks, which extents elsewhere than before refer to now, is not as it wants: a walk
+/// may have passed the place already.
+pub(crate) fn touch<'c>(
+    tx: &mut Tx<'_>,
+    bucket: BucketId,
+    chunks: impl Iterator<Item = &'c Bytes>,
+) -> Result<(), ViewError> {
+    if tx.get(Family::System, &key(bucket))?.is_none() {
+        return Ok(());
+    }
+    let Ok(marked) = bucket::require_id(tx, bucket) else {
+        return Ok(());
+    };
+    for id in chunks.filter_map(|bytes| ChunkId::from_bytes(bytes)) {
+        if let Some(chunk) = chunk::find(tx, id)?.and_then(|record| record.chunk) {
+            mark_for(tx, &marked, &chunk);
+        }
+    }
+    Ok(())
 }
 
 /// Marks the bucket where a chunk that is committed to it has not the redundancy that it wants.
@@ -100,7 +124,7 @@ pub(crate) fn page(view: &dyn View, query: &RecodesQuery) -> Result<RecodesPage,
         let from = if number == first { from.as_slice() } else { &[] };
         scan_prefix(view, family, &prefix, from, &mut |key, value| {
             let name = record_name(number, key);
-            if looked_at == limit {
+            if looked_at == limit || page.recodes.len() >= RECODES_PER_PAGE {
                 page.next_from = name;
                 return Ok(false);
             }
@@ -152,7 +176,8 @@ fn chunks_of(family: Family, key: &[u8], value: &[u8]) -> Result<Vec<ChunkId>, V
     Ok(ids)
 }
 
-/// Lets the extents of a record refer to another chunk.
+/// Lets the extents of some records refer to another chunk. All that are known at the time, in one command: were it several, the new
+/// chunk could lose its first references, be deleted and be committed once more by the next.
 pub(crate) fn recoded(tx: &mut Tx<'_>, done: &ChunkRecoded) -> Result<ChunkOutcome, ApplyError> {
     let new = done.chunk.as_ref().ok_or_else(|| malformed("no chunk"))?;
     let id = |bytes: &Bytes| ChunkId::from_bytes(bytes).ok_or_else(|| malformed("a chunk id that is not 16 bytes"));
@@ -162,7 +187,13 @@ pub(crate) fn recoded(tx: &mut Tx<'_>, done: &ChunkRecoded) -> Result<ChunkOutco
     if old.as_ref().is_some_and(|old| old.length != new.length) || old_id == new_id {
         return Err(malformed("a chunk that is not the one whose place it takes"));
     }
-    let count = refer(tx, &bucket, &done.record, &done.old_chunk_id, &new.id)?;
+    if done.records.len() > limits::LIST_PAGE_MAX {
+        return Err(malformed("too many records"));
+    }
+    let mut count = 0;
+    for record in &done.records {
+        count += refer(tx, &bucket, record, &done.old_chunk_id, &new.id)?;
+    }
     if count == 0 {
         return Ok(ChunkOutcome::default());
     }

@@ -36,7 +36,7 @@ const LIST_DEADLINE: Duration = Duration::from_secs(30);
 /// Orphans of one page deleted at once.
 const DELETES_IN_PARALLEL: usize = 8;
 /// Records looked at in one read of the state.
-const RECORDS_AT_ONCE: usize = 4096;
+pub(super) const RECORDS_AT_ONCE: usize = 4096;
 
 /// What a comparison needs.
 pub(super) struct Comparison<'w> {
@@ -66,6 +66,12 @@ pub(super) struct Walk {
     after: Option<ChunkId>,
 }
 
+/// How far what was missed in a page was looked for once more. What is missed later lies behind it: the device may have become so full
+/// meanwhile that what was one page is many.
+struct Again {
+    cursor: Bytes,
+}
+
 /// A page of a device's inventory.
 struct Page {
     shards: Vec<ShardId>,
@@ -85,7 +91,7 @@ pub(super) struct Counts {
 impl Comparison<'_> {
     /// Compares the next page of a device. Gives where to go on, unless it is at its end.
     pub(super) async fn page(&self, walk: &Walk) -> Result<(Counts, Option<Walk>), PageError> {
-        let page = self.list(walk).await?;
+        let page = self.list(&walk.device, &walk.cursor).await?;
         // Only now: the state must be at least as new as the page.
         self.inner.barrier.pass().await.map_err(RoundError::from)?;
         let (orphans, strays) = self.clear(walk, &page).await?;
@@ -108,21 +114,14 @@ impl Comparison<'_> {
         Ok((counts, (!next.cursor.is_empty()).then_some(next)))
     }
 
-    async fn list(&self, walk: &Walk) -> Result<Page, PageError> {
+    async fn list(&self, device: &Device, cursor: &Bytes) -> Result<Page, PageError> {
         let message = ListShards {
-            device: walk.device.id.value(),
-            incarnation: walk.device.incarnation.value(),
-            cursor: walk.cursor.clone(),
+            device: device.id.value(),
+            incarnation: device.incarnation.value(),
+            cursor: cursor.clone(),
         };
         let (transport, kind) = (&**self.transport, RequestKind::ListShards);
-        let listing = call::<ListShardsReply>(
-            transport,
-            walk.device.server,
-            kind,
-            &message,
-            Body::empty(),
-            LIST_DEADLINE,
-        );
+        let listing = call::<ListShardsReply>(transport, device.server, kind, &message, Body::empty(), LIST_DEADLINE);
         let (reply, _) = listing.await?;
         let mut page = Page {
             shards: Vec::with_capacity(reply.shards.len()),
@@ -180,6 +179,7 @@ impl Comparison<'_> {
         let listed: HashSet<ShardId> = page.shards.iter().copied().collect();
         let through = page.last().filter(|_| !page.next_cursor.is_empty());
         let (device, mut after, mut reported) = (walk.device.id, walk.after, 0);
+        let mut again = Again::new(walk.cursor.clone());
         loop {
             let from = after;
             let read = self
@@ -188,15 +188,35 @@ impl Comparison<'_> {
             let expected = read.await.map_err(RoundError::from)?;
             let is_missed = |shard: &ShardId| !listed.contains(shard);
             let missed: Vec<ShardId> = expected.shards.into_iter().filter(is_missed).collect();
-            if !missed.is_empty() {
-                let again = self.list(walk).await?;
-                let missed: Vec<ShardId> = missed.into_iter().filter(|shard| again.lacks(shard)).collect();
-                reported += self.report(device, &missed).await?;
-            }
+            let missed = self.missed_again(&walk.device, missed, &mut again).await?;
+            reported += self.report(device, &missed).await?;
             after = expected.next_after;
             if after.is_none() {
                 return Ok(reported);
             }
+        }
+    }
+
+    /// Those of `missed` that the device does not list now either.
+    async fn missed_again(
+        &self,
+        device: &Device,
+        mut missed: Vec<ShardId>,
+        again: &mut Again,
+    ) -> Result<Vec<ShardId>, PageError> {
+        let Some(last) = missed.iter().map(|shard| place(shard.0)).max() else {
+            return Ok(missed);
+        };
+        loop {
+            let page = self.list(device, &again.cursor).await?;
+            let listed: HashSet<&ShardId> = page.shards.iter().collect();
+            missed.retain(|shard| !listed.contains(shard));
+            // A page may end within the shards of a chunk.
+            let passes = page.last().is_some_and(|chunk| place(chunk) > last);
+            if missed.is_empty() || passes || page.next_cursor.is_empty() {
+                return Ok(missed);
+            }
+            again.cursor = page.next_cursor;
         }
     }
 
@@ -233,13 +253,17 @@ impl Page {
     fn last(&self) -> Option<ChunkId> {
         self.shards.last().map(|(chunk, _)| *chunk)
     }
+}
 
-    /// Whether a shard is not on the device, by a page that would list it.
-    fn lacks(&self, shard: &ShardId) -> bool {
-        let place = |(chunk, _): &ShardId| (chunk.placement_hash().value(), chunk.to_bytes());
-        let reaches = self.next_cursor.is_empty() || self.shards.last().is_some_and(|last| place(shard) < place(last));
-        reaches && !self.shards.contains(shard)
+impl Again {
+    fn new(cursor: Bytes) -> Self {
+        Self { cursor }
     }
+}
+
+/// The place of a chunk in the order of inventories.
+fn place(chunk: ChunkId) -> (u64, [u8; 16]) {
+    (chunk.placement_hash().value(), chunk.to_bytes())
 }
 
 impl Counts {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a device in a new life counts as looked through only after each of its pages was compared in that life.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
@@ -14,11 +14,15 @@ use cairn_common::{
     },
 };
 use cairn_transport::Transport;
-use futures::{StreamExt, future::join, stream};
+use futures::{
+    StreamExt,
+    future::join,
+    stream::{self, FuturesUnordered},
+};
 use tokio::time::sleep;
 
 use super::{
-    compare::{Comparison, Counts, PageError, Walk},
+    compare::{Comparison, Counts, PageError, RECORDS_AT_ONCE, Walk},
     config::InventorySchedule,
     local::RoundError,
     service::Inner,
@@ -54,7 +58,7 @@ impl InventoryWorker {
         loop {
             match self.inner.local_map().await {
                 Ok(Some(map)) => {
-                    self.pass(&map, map.devices.values()).await;
+                    self.pass(&map, map.devices.values(), self.schedule.page_every).await;
                 }
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "the cluster map cannot be read; no inventory is taken"),
@@ -63,46 +67,89 @@ impl InventoryWorker {
         }
     }
 
-    /// Nobody may lose anything else before it is known what is missing: these wait for no pass, and for no device but their own.
+    /// Nobody may lose anything else before it is known what is missing: each waits for no pass, and for no device but its own.
     async fn surveys(&self) {
+        let (mut running, mut under_way) = (FuturesUnordered::new(), BTreeSet::new());
         loop {
-            sleep(SURVEY_EVERY).await;
-            match self.survey().await {
-                Ok(()) => {}
-                Err(RoundError::Submit(error)) => tracing::debug!(%error, "lost devices wait to be looked through"),
-                Err(RoundError::View(error)) => tracing::error!(%error, "it cannot be read what devices have lost"),
+            tokio::select! {
+                Some(device) = running.next() => {
+                    under_way.remove(&device);
+                }
+                () = sleep(SURVEY_EVERY) => match self.inner.losses().await {
+                    Ok(losses) => running.extend(
+                        (losses.into_iter())
+                            .filter(|loss| under_way.insert(loss.device))
+                            .map(|loss| self.survey_in_peace(loss)),
+                    ),
+                    Err(error) => tracing::error!(%error, "it cannot be read which devices have lost what they held"),
+                },
             }
         }
     }
 
-    async fn survey(&self) -> Result<(), RoundError> {
-        let losses = self.inner.losses().await?;
-        if losses.is_empty() {
-            return Ok(());
+    /// Gives the device when its survey has ended, one way or the other.
+    async fn survey_in_peace(&self, loss: DeviceLoss) -> u32 {
+        match self.survey(loss).await {
+            Ok(()) => {}
+            Err(RoundError::Submit(error)) => {
+                tracing::debug!(loss.device, %error, "the device is looked through again");
+            }
+            Err(RoundError::View(error)) => {
+                tracing::error!(loss.device, %error, "what the device has lost cannot be read")
+            }
         }
+        loss.device
+    }
+
+    async fn survey(&self, loss: DeviceLoss) -> Result<(), RoundError> {
         let Some(map) = self.inner.local_map().await? else {
             return Ok(());
         };
-        let of_life = |loss: &DeviceLoss| {
-            let device = map.devices.get(&DeviceId::new(loss.device));
-            device
-                .filter(|device| device.incarnation.value() == loss.incarnation && self.inner.servers.may_serve(device))
+        let device = map.devices.get(&DeviceId::new(loss.device));
+        let Some(device) = device.filter(|device| device.incarnation.value() == loss.incarnation) else {
+            return Ok(());
         };
-        for device in self.pass(&map, losses.iter().filter_map(of_life)).await {
-            let done = SurveyDone {
-                device: device.id.value(),
-                incarnation: device.incarnation.value(),
-            };
-            let change = Some(ChunkChange::Surveyed(done));
-            let command = Command::Chunk(ChunkCommand { change });
-            self.inner.proposer.submit_own(command).await?;
-            tracing::info!(device = %device.id, "what the device lost is known");
+        let is_done = if self.inner.servers.may_serve(device) {
+            !self.pass(&map, [device].into_iter(), Duration::ZERO).await.is_empty()
+        } else {
+            // It may never serve again.
+            self.should_hold_nothing(device.id).await?
+        };
+        if !is_done {
+            return Ok(());
         }
+        let done = SurveyDone {
+            device: loss.device,
+            incarnation: loss.incarnation,
+        };
+        let change = Some(ChunkChange::Surveyed(done));
+        let command = Command::Chunk(ChunkCommand { change });
+        self.inner.proposer.submit_own(command).await?;
+        tracing::info!(loss.device, "what the device lost is known");
         Ok(())
     }
 
+    /// Whether no record says any more that something lies on the device.
+    async fn should_hold_nothing(&self, device: DeviceId) -> Result<bool, RoundError> {
+        let mut after = None;
+        loop {
+            let read = (self.inner)
+                .read_state(move |machine, view, _| machine.expected(view, device, after, None, RECORDS_AT_ONCE));
+            let expected = read.await?;
+            after = expected.next_after;
+            if !expected.shards.is_empty() || after.is_none() {
+                return Ok(expected.shards.is_empty());
+            }
+        }
+    }
+
     /// Compares what these devices hold. Gives those that were looked through to their end.
-    async fn pass<'d>(&self, map: &ClusterMap, devices: impl Iterator<Item = &'d Device>) -> Vec<Device> {
+    async fn pass<'d>(
+        &self,
+        map: &ClusterMap,
+        devices: impl Iterator<Item = &'d Device>,
+        page_every: Duration,
+    ) -> Vec<Device> {
         let (mut walks, mut done): (Vec<Walk>, _) = (devices.map(Walk::begin).collect(), Vec::new());
         let mut total = Counts::default();
         while !walks.is_empty() {
@@ -120,7 +167,7 @@ impl InventoryWorker {
                 }
             }
             if !walks.is_empty() {
-                sleep(self.schedule.page_every).await;
+                sleep(page_every).await;
             }
         }
         tracing::info!(

@@ -30,6 +30,7 @@ mod places;
 mod probe;
 mod proposer;
 mod quarantine;
+mod recode_pass;
 mod recodes;
 mod repairs;
 mod retries;

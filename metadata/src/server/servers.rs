@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use cairn_common::{
     cluster_map::Device,
     ids::NodeId,
-    limits::SERVER_SILENT_MS,
+    limits::{DEVICE_RESERVE_BYTES, SERVER_SILENT_MS},
     wire::{
         command::{Command, Outcome},
         failure::{Failure, FailureCode},
@@ -93,6 +93,14 @@ impl Servers {
     /// Whether a device may serve, by what its server said last; of a server that never reports nothing is known.
     pub(super) fn may_serve(&self, device: &Device) -> bool {
         self.down_for(device).is_none_or(|down| down.is_none())
+    }
+
+    /// Whether a device has room for more than what must be there, by what its server said last.
+    pub(super) fn has_room(&self, device: &Device) -> bool {
+        let heard = self.heard.lock();
+        let told = heard.get(&device.server).map(|heard| &heard.devices);
+        let told = told.and_then(|devices| devices.iter().find(|told| told.device == device.id.value()));
+        told.is_none_or(|told| told.free_bytes > 2 * DEVICE_RESERVE_BYTES)
     }
 
     /// How long a device has not served, as far as it is known here: nothing while it serves. None of a server that was never

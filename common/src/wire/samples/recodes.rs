@@ -37,7 +37,7 @@ pub(super) fn samples() -> Vec<Sample> {
     };
     let recoded = ChunkRecoded {
         bucket: 2,
-        record: Bytes::from_static(b"r"),
+        records: vec![Bytes::from_static(b"r")],
         old_chunk_id: Bytes::from_static(b"0123456789abcdef"),
         chunk: Some(objects::chunk()),
         session: 4,

@@ -83,7 +83,7 @@ impl Machine {
     fn recoded_change(&self, recode: &Recode, new: &Chunk) -> ChunkChange {
         ChunkChange::Recoded(ChunkRecoded {
             bucket: 1,
-            record: recode.record.clone(),
+            records: vec![recode.record.clone()],
             old_chunk_id: old_chunk(recode).id,
             chunk: Some(new.clone()),
             session: self.session,

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use cairn_common::wire::command::{Command, EndSession, RaiseFeatureLevel};
+use cairn_common::{
+    ids::{DeviceId, Epoch, Incarnation},
+    wire::{
+        command::{Command, EndSession, InstallMap, RaiseFeatureLevel},
+        map::MapMessage,
+    },
+};
 
-use super::support::{Rig, is_done};
+use super::support::{Rig, cluster_map, is_done};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_without_a_sign_of_life_is_ended_and_another_is_not() {
@@ -128,4 +134,33 @@ async fn strays_go_where_the_shard_is_at_home_and_stay_where_it_is_not() {
         "it may be all that is left of the shard"
     );
     assert_eq!(rig.server.metrics().strays_deleted.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_device_lost_is_found_also_behind_what_it_was_given_meanwhile() {
+    let rig = Rig::with(|config| config.inventory.first_after = Duration::from_secs(3600)).await;
+    let raise = Command::RaiseFeatureLevel(RaiseFeatureLevel { level: 2 });
+    assert!(is_done(&rig.send(0, 0, raise).await));
+    let mut chunks = Vec::new();
+    for number in 0..12 {
+        chunks.push(rig.put_chunk(&number.to_string()).await);
+    }
+    chunks.retain(|chunk| rig.holders(*chunk).contains(&1));
+    chunks.sort_by_key(|chunk| (chunk.placement_hash().value(), *chunk));
+    assert!(chunks.len() > 4, "several pages");
+    // It was empty when it was first asked; all but the last are there again when it is asked once more.
+    let last = chunks.pop().expect("a chunk");
+    rig.chunkserver
+        .shards
+        .lock()
+        .retain(|(device, chunk, _)| *device != 1 || *chunk != last);
+    rig.chunkserver.empty_once.lock().insert(1);
+    let mut map = cluster_map();
+    map.epoch = Epoch::new(2);
+    map.devices.get_mut(&DeviceId::new(1)).expect("a device").incarnation = Incarnation::new(2);
+    let map = Some(MapMessage::from(&map));
+    assert!(is_done(&rig.send(0, 0, Command::InstallMap(InstallMap { map })).await));
+    rig.eventually("the last is missed", |summary| summary.repair_pending == 1)
+        .await;
+    assert_eq!(rig.server.metrics().shards_missed.get(), 1);
 }

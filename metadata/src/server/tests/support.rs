@@ -54,6 +54,8 @@ pub(super) const GROUP_BITS: u8 = 4;
 pub(super) struct FakeChunkserver {
     pub(super) shards: Mutex<BTreeSet<(u32, ChunkId, u32)>>,
     pub(super) silent: Mutex<BTreeSet<u32>>,
+    /// Devices that are still empty when they are listed next.
+    pub(super) empty_once: Mutex<BTreeSet<u32>>,
     pub(super) deletes: AtomicU64,
 }
 
@@ -96,6 +98,9 @@ impl FakeChunkserver {
 
     /// Pages of two shards; the cursor is the number of shards behind.
     fn list(&self, message: &ListShards) -> Response {
+        if self.empty_once.lock().remove(&message.device) {
+            return reply(&ListShardsReply::default(), Body::empty());
+        }
         let skip = message.cursor.first().map_or(0, |byte| usize::from(*byte));
         let shards = self.shards.lock();
         let mut of_device: Vec<_> = shards.iter().filter(|(device, ..)| *device == message.device).collect();
