@@ -19,8 +19,9 @@ use cairn_common::{
 use serde::Serialize;
 
 use crate::{
+    alone::alone,
     cli::{BucketCommand, BucketListArgs, CreateBucketArgs, DataArgs, SetBucketArgs},
-    cluster::{Operator, Refused, alone},
+    cluster::{Operator, Refused},
 };
 
 /// A bucket as it is listed.

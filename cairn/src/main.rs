@@ -1,6 +1,7 @@
 //! The one binary: subcommands, configuration, and the wiring of all parts in one process; nothing else.
 
 mod admin;
+mod alone;
 mod bootstrap;
 mod bucket;
 mod chunkserver;
@@ -15,6 +16,7 @@ mod gateway;
 mod key;
 mod logging;
 mod metadata;
+mod metadata_state;
 mod metrics;
 mod parts;
 mod progress;

@@ -19,7 +19,10 @@ use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
 use cairn_transport::{Addresses, InProcess, LocalServer, NoAddresses, Services, Transport};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::AbortHandle,
+};
 
 use crate::{
     admin::Admin,
@@ -106,8 +109,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let operators = answer_operators(&data, outer.clone())?;
     let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
     let listener = listener.transpose()?;
-    let contacts = (node.as_ref().zip(listener.as_ref()))
-        .map(|(node, listener)| Contacts::keep_of_member(data.root(), node, listener.address().to_string()));
+    let contacts = (node.as_ref().zip(listener.as_ref())).map(|outward| keep_contacts(&data, outward));
     let reports = start_reports(listener.as_ref(), &chunkserver, transport, addresses)?;
     let parts = Arc::new(Parts {
         client,
@@ -125,14 +127,17 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
 
     wait_for_signal(&mut terminate, &mut interrupt).await;
     drop(operators);
-    if let Some(contacts) = contacts {
-        contacts.abort();
-    }
+    contacts.iter().for_each(AbortHandle::abort);
     tokio::select! {
         stopped = stop(gateway, node.zip(listener).zip(reports), &parts, &admin) => stopped?,
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps whom an operator's command can ask while this process does not run.
+fn keep_contacts(data: &DataDir, (node, listener): (&ClusterNode, &ClusterListener)) -> AbortHandle {
+    Contacts::keep_of_member(data.root(), node, listener.address().to_string())
 }
 
 /// What learns where other nodes are called.

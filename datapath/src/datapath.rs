@@ -25,7 +25,9 @@ use tokio::time::Instant;
 
 use crate::{
     budget::ChunkBudget,
+    hedges::Hedges,
     metrics::Metrics,
+    read_plan::ChunkView,
     suspects::{Avoided, Suspects, Suspicion},
 };
 
@@ -55,6 +57,7 @@ struct Inner {
     read_us: AtomicU64,
     /// The same of a shard write.
     write_us: AtomicU64,
+    hedges: Hedges,
     logged: Mutex<HashSet<(ChunkId, usize)>>,
     findings: Mutex<Vec<Finding>>,
 }
@@ -82,6 +85,7 @@ impl Datapath {
             codecs: Mutex::default(),
             read_us: AtomicU64::new(0),
             write_us: AtomicU64::new(0),
+            hedges: Hedges::new(Instant::now()),
             logged: Mutex::default(),
             findings: Mutex::default(),
         };
@@ -151,7 +155,23 @@ impl Datapath {
         late_after(&self.inner.write_us, (WRITE_LATE_MS_MIN, WRITE_LATE_MS_MAX))
     }
 
+    /// Whether so many shards may be asked for beyond those needed, since others are late: those are then avoided for a moment, so
+    /// that the next reads need no such thing.
+    pub(crate) fn may_hedge(&self, view: &ChunkView, late: &[usize], requests: usize) -> bool {
+        let now = Instant::now();
+        if !self.inner.hedges.take(requests, now) {
+            self.metrics().hedges_refused.inc();
+            return false;
+        }
+        self.metrics().hedged_reads.inc();
+        for device in late.iter().filter_map(|index| view.devices[*index].as_ref()) {
+            self.inner.suspects.mark(device.id, Suspicion::Late, now, true);
+        }
+        true
+    }
+
     pub(crate) fn learn_read_time(&self, taken: Duration) {
+        self.inner.hedges.handle_answer();
         learn(&self.inner.read_us, taken);
     }
 

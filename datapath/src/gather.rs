@@ -77,11 +77,12 @@ impl Datapath {
             mut faults,
         } = gathering;
         let ask = async |index| (index, self.fetch(view, index, blocks).await);
-        let mut running = FuturesUnordered::new();
+        let (mut running, mut asked) = (FuturesUnordered::new(), Vec::new());
         loop {
             while good.len() + running.len() < needed
                 && let Some(index) = candidates.pop_front()
             {
+                asked.push(index);
                 running.push(ask(index));
             }
             if good.len() >= needed {
@@ -94,10 +95,16 @@ impl Datapath {
                     None => return Err(unreadable(view, needed, &faults)),
                 },
                 () = sleep(self.late_after()), if !candidates.is_empty() => {
-                    self.metrics().hedged_reads.inc();
-                    let missing = needed - good.len();
-                    for index in candidates.drain(..missing.min(candidates.len())) {
-                        running.push(ask(index));
+                    let more = (needed - good.len()).min(candidates.len());
+                    let is_late = |index: &usize| {
+                        !faults.contains_key(index) && !good.iter().any(|(answered, _)| answered == index)
+                    };
+                    let late: Vec<usize> = asked.iter().copied().filter(is_late).collect();
+                    if self.may_hedge(view, &late, more) {
+                        for index in candidates.drain(..more) {
+                            asked.push(index);
+                            running.push(ask(index));
+                        }
                     }
                 }
             }

@@ -11,6 +11,7 @@ mod datapath;
 mod encode;
 mod fetch;
 mod gather;
+mod hedges;
 mod metrics;
 mod placement;
 mod read;

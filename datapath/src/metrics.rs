@@ -23,6 +23,7 @@ pub struct Metrics {
     pub(crate) degraded_reads: Counter,
     pub(crate) read_failures: Counter,
     pub(crate) hedged_reads: Counter,
+    pub(crate) hedges_refused: Counter,
     pub(crate) corrupt_shards: Counter,
     pub(crate) missing_shards: Counter,
     pub(crate) read_bytes: Counter,
@@ -44,6 +45,7 @@ impl Default for Metrics {
             degraded_reads: Counter::default(),
             read_failures: Counter::default(),
             hedged_reads: Counter::default(),
+            hedges_refused: Counter::default(),
             corrupt_shards: Counter::default(),
             missing_shards: Counter::default(),
             read_bytes: Counter::default(),
@@ -88,6 +90,11 @@ impl Metrics {
                 "hedged_reads",
                 "Reads that asked others because a shard was late",
                 &self.hedged_reads,
+            ),
+            (
+                "hedges_refused",
+                "Times that others were not asked although a shard was late, since they had been asked too often",
+                &self.hedges_refused,
             ),
             (
                 "corrupt_shards",

@@ -48,7 +48,7 @@ pub(crate) fn place(
     avoided: Avoided,
 ) -> Result<Placement, TooFewDevices> {
     let first = place_without(map, redundancy, by_row, ids, &avoided);
-    if first.is_ok() || avoided.strained.is_empty() {
+    if first.is_ok() || (avoided.strained.is_empty() && avoided.late.is_empty()) {
         return first;
     }
     place_without(map, redundancy, by_row, ids, &avoided.without_strained())

@@ -137,7 +137,7 @@ impl Datapath {
         Ok(shards)
     }
 
-    /// Asks each piece's own shard, but not devices that failed lately. What does not come in time is left out.
+    /// Asks each piece's own shard, but not devices that failed or were late a moment ago. What does not come in time is left out.
     async fn read_direct(
         &self,
         view: &ChunkView,
@@ -145,9 +145,9 @@ impl Datapath {
         avoided: &Avoided,
     ) -> (BTreeMap<usize, Verified>, Faults) {
         let (mut good, mut faults) = (BTreeMap::new(), Faults::new());
-        let mut running: FuturesUnordered<_> = pieces
-            .iter()
-            .filter(|piece| !is_failing(view, avoided, piece.shard))
+        let direct = pieces.iter().filter(|piece| !is_shunned(view, avoided, piece.shard));
+        let asked: Vec<usize> = direct.clone().map(|piece| piece.shard).collect();
+        let mut running: FuturesUnordered<_> = direct
             .map(async |piece| {
                 (
                     piece.shard,
@@ -163,8 +163,11 @@ impl Datapath {
                     None => return (good, faults),
                 },
                 () = sleep(self.late_after()) => {
-                    self.metrics().hedged_reads.inc();
-                    return (good, faults);
+                    let is_late = |shard: &usize| !good.contains_key(shard) && !faults.contains_key(shard);
+                    let late: Vec<usize> = asked.iter().copied().filter(is_late).collect();
+                    if self.may_hedge(view, &late, late.len()) {
+                        return (good, faults);
+                    }
                 }
             }
         }
@@ -239,16 +242,17 @@ fn cut(shards: &Shards, piece: &Piece) -> Bytes {
 fn in_order(view: &ChunkView, avoided: &Avoided, wanted: impl Fn(usize) -> bool) -> VecDeque<usize> {
     let mut order: Vec<usize> = (0..view.redundancy.width()).filter(|index| wanted(*index)).collect();
     order.sort_by_key(|index| match &view.devices[*index] {
-        Some(device) if avoided.failing.contains(&device.id) => 2,
+        Some(device) if avoided.failing.contains(&device.id) => 3,
+        Some(device) if avoided.late.contains(&device.id) => 2,
         Some(device) if avoided.strained.contains(&device.id) => 1,
         Some(_) => 0,
-        None => 3,
+        None => 4,
     });
     order.into()
 }
 
-fn is_failing(view: &ChunkView, avoided: &Avoided, index: usize) -> bool {
+fn is_shunned(view: &ChunkView, avoided: &Avoided, index: usize) -> bool {
     view.devices[index]
         .as_ref()
-        .is_none_or(|device| avoided.failing.contains(&device.id))
+        .is_none_or(|device| avoided.failing.contains(&device.id) || avoided.late.contains(&device.id))
 }

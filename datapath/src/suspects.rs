@@ -20,6 +20,8 @@ use tokio::time::Instant;
 pub(crate) enum Suspicion {
     /// It has much to do, or did not answer in time. Used where there is no other.
     Strained,
+    /// It did not answer a read while others did. Not read where others suffice; written to like a strained one.
+    Late,
     /// It has no room. Read as any other, not written to.
     Full,
     /// It refused: down, unreachable, not the one that was meant.
@@ -36,6 +38,7 @@ pub(crate) struct Suspects {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Avoided {
     pub(crate) strained: BTreeSet<DeviceId>,
+    pub(crate) late: BTreeSet<DeviceId>,
     pub(crate) full: BTreeSet<DeviceId>,
     pub(crate) failing: BTreeSet<DeviceId>,
 }
@@ -63,6 +66,7 @@ impl Suspects {
         for (device, (suspicion, _)) in all.iter() {
             match suspicion {
                 Suspicion::Strained => avoided.strained.insert(*device),
+                Suspicion::Late => avoided.late.insert(*device),
                 Suspicion::Full => avoided.full.insert(*device),
                 Suspicion::Failing => avoided.failing.insert(*device),
             };
@@ -74,13 +78,22 @@ impl Suspects {
 impl Avoided {
     /// Whether `device` is under a suspicion that keeps writers away.
     pub(crate) fn holds(&self, device: DeviceId) -> bool {
-        self.failing.contains(&device) || self.full.contains(&device) || self.strained.contains(&device)
+        let Self {
+            strained,
+            late,
+            full,
+            failing,
+        } = self;
+        [strained, late, full, failing]
+            .iter()
+            .any(|some| some.contains(&device))
     }
 
-    /// The same without those that are only strained.
+    /// The same without those that are only strained or late.
     pub(crate) fn without_strained(self) -> Self {
         Self {
             strained: BTreeSet::new(),
+            late: BTreeSet::new(),
             ..self
         }
     }

@@ -24,8 +24,8 @@ use cairn_common::{
 };
 use serde::Serialize;
 
-use super::{Way, alone};
-use crate::cli::ExplainArgs;
+use super::Way;
+use crate::{alone::alone, cli::ExplainArgs};
 
 /// What is known of an object.
 #[derive(Debug, Serialize)]

@@ -22,8 +22,11 @@ use cairn_common::{
     },
 };
 
-use super::{Way, alone, state::waiting};
-use crate::cli::{LayoutArgs, OutAfter};
+use super::{Way, state::waiting};
+use crate::{
+    alone::alone,
+    cli::{LayoutArgs, OutAfter},
+};
 
 /// `cairn cluster plan`
 pub(super) fn plan(args: &LayoutArgs) -> anyhow::Result<()> {

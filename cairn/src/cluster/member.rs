@@ -23,6 +23,7 @@ use cairn_transport::{
 
 use super::ClusterDir;
 use crate::{
+    alone::alone,
     cli::{DataArgs, JoinArgs, PingArgs},
     data_dir::DataDir,
     running::Running,
@@ -212,13 +213,4 @@ pub(super) fn resolve(addresses: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
         bail!("none of {addresses:?} has an address");
     }
     Ok(found)
-}
-
-/// Does `work` on a runtime of its own.
-pub(crate) fn alone<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(work)
 }

@@ -24,7 +24,6 @@ use crate::cli::ClusterCommand;
 pub(crate) use contacts::Contacts;
 pub(crate) use directory::ClusterDir;
 pub(crate) use explain::explain;
-pub(crate) use member::alone;
 pub(crate) use node::{ClusterListener, ClusterNode};
 pub(crate) use operator::Operator;
 pub(crate) use reports::{ReportWay, Reports, host_name};

@@ -20,8 +20,8 @@ use cairn_common::{
 };
 use serde::Serialize;
 
-use super::{Way, alone};
-use crate::cli::ClusterStatusArgs;
+use super::Way;
+use crate::{alone::alone, cli::ClusterStatusArgs};
 
 /// Entries of a queue that are asked for at a time.
 const PAGE: u32 = 1000;

@@ -16,11 +16,12 @@ use cairn_common::{
 };
 
 use super::{
-    Way, alone,
+    Way,
     layout::install,
     state::{recoding, waiting},
 };
 use crate::{
+    alone::alone,
     cli::{ClusterWaitArgs, DataArgs},
     progress::Progress,
 };

@@ -26,8 +26,8 @@ use cairn_common::{
     },
 };
 
-use super::{Way, alone, state::waiting};
-use crate::{cli::ClusterVerifyArgs, metadata::check_metadata, progress::Progress};
+use super::{Way, state::waiting};
+use crate::{alone::alone, cli::ClusterVerifyArgs, metadata_state, progress::Progress};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ pub(super) fn verify(args: &ClusterVerifyArgs) -> anyhow::Result<ExitCode> {
         way.close().await;
         Ok((findings?, state?))
     })?;
-    let verified = check_metadata(&state, args.show)?;
+    let verified = metadata_state::check(&state, args.show)?;
     (findings.records, findings.inconsistent) = (verified.records, verified.findings);
     let mut out = io::stdout().lock();
     findings.print(&mut out).context("writing to standard output")?;

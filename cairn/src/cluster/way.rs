@@ -29,7 +29,7 @@ use cairn_transport::{
 use prost::Message;
 
 use super::{ClusterDir, Contacts};
-use crate::{metadata::Place, running::Running};
+use crate::{metadata_state::Place, running::Running};
 
 /// How long one request may take: a learner that is to be promoted is brought up to date first.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(240);

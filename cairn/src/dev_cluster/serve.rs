@@ -24,8 +24,8 @@ use super::{
     shape::Shape,
 };
 use crate::{
+    alone::alone,
     cli::RunDevClusterArgs,
-    cluster::alone,
     credentials::{self, RootCredentials},
     data_dir,
 };

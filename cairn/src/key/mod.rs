@@ -16,8 +16,9 @@ use self::{
     output::KeyState,
 };
 use crate::{
+    alone::alone,
     cli::{AllowArgs, BucketRights, CreateKeyArgs, DataArgs, DenyArgs, KeyArgs, KeyCommand, KeyListArgs, ShowKeyArgs},
-    cluster::{Refused, alone},
+    cluster::Refused,
     credentials,
 };
 

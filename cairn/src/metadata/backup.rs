@@ -8,8 +8,7 @@ use std::{
 use cairn_metadata::maintenance::{About, back_up};
 use cairn_transport::LocalTransport;
 
-use super::{block_on, source::LOCAL};
-use crate::{cli::BackupArgs, data_dir::stored_settings, progress::Progress};
+use crate::{alone::alone, cli::BackupArgs, data_dir::stored_settings, metadata_state::LOCAL, progress::Progress};
 
 pub(super) fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     let root = &args.data.data;
@@ -19,7 +18,7 @@ pub(super) fn run(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     });
     let progress = Progress::new("fetching");
     let transport = LocalTransport::new(root);
-    let info = block_on(async {
+    let info = alone(async {
         let show = |now: cairn_metadata::Progress| progress.bytes(now.bytes_done, now.bytes_total);
         Ok(back_up(&transport, LOCAL, &args.file, about, &show).await?)
     })?;

@@ -19,8 +19,9 @@ use cairn_common::wire::{
 use serde::Serialize;
 
 use crate::{
+    alone::alone,
     cli::{AddArgs, GroupStatusArgs, MemberArgs, ReplaceArgs, TransferArgs},
-    cluster::{Way, alone},
+    cluster::Way,
 };
 
 /// How long one question may take.

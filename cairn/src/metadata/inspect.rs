@@ -9,8 +9,7 @@ use anyhow::Context as _;
 use cairn_metadata::maintenance::{Filter, Line, Summary, inspect, summarize};
 use serde_json::json;
 
-use super::source::Place;
-use crate::cli::InspectArgs;
+use crate::{cli::InspectArgs, metadata_state::Place};
 
 pub(super) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let place = Place::of(&args.source)?;

@@ -10,14 +10,9 @@ mod inspect;
 mod process;
 mod release;
 mod restore;
-mod source;
 mod verify;
 
 use std::process::ExitCode;
-
-use anyhow::Context as _;
-
-pub(crate) use self::{source::Place, verify::check as check_metadata};
 
 use crate::cli::{MetadataArgs, MetadataCommand};
 
@@ -39,13 +34,4 @@ pub(crate) fn run(args: MetadataArgs) -> anyhow::Result<ExitCode> {
         MetadataCommand::ReleaseDeletion(args) => return release::run(&args),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs the work of one command.
-fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(work)
 }

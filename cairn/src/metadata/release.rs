@@ -16,8 +16,7 @@ use cairn_common::{
 };
 use cairn_transport::{Body, LocalTransport, call};
 
-use super::{block_on, source::LOCAL};
-use crate::cli::DataArgs;
+use crate::{alone::alone, cli::DataArgs, metadata_state::LOCAL};
 
 pub(super) fn run(args: &DataArgs) -> anyhow::Result<ExitCode> {
     let transport = LocalTransport::new(&args.data);
@@ -30,7 +29,7 @@ pub(super) fn run(args: &DataArgs) -> anyhow::Result<ExitCode> {
         ..WriteRequest::default()
     };
     let timeout = Duration::from_millis(METADATA_DEADLINE_MS);
-    let reply = block_on(async {
+    let reply = alone(async {
         let kind = RequestKind::MetadataWrite;
         let answer = call(&transport, LOCAL, kind, &message, Body::empty(), timeout).await;
         Ok(answer?.0)

@@ -1,33 +1,35 @@
-//! What a command looks at: files that no server uses, or a running server's state, fetched first.
+//! The metadata that a command looks at: files that no server uses, or a running server's state, fetched first.
+//!
+//! Invariant: nothing of it is changed, and no server starts on it meanwhile.
 
 use std::{
     fs::{self, File, TryLockError},
+    io::{self, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, bail};
 use cairn_common::ids::NodeId;
-use cairn_metadata::maintenance::{Source, fetch_live};
+use cairn_metadata::maintenance::{Finding, Source, Verified, fetch_live, verify};
 use cairn_transport::{LocalTransport, Transport};
 
-use super::block_on;
-use crate::{cli::SourceArgs, progress::Progress};
+use crate::{alone::alone, cli::SourceArgs, progress::Progress};
 
 /// All parts of one process are this node to an operator on its machine.
-pub(super) const LOCAL: NodeId = NodeId::new(1);
+pub(crate) const LOCAL: NodeId = NodeId::new(1);
 
 /// What is looked at, for as long as it lives.
 pub(crate) struct Place {
-    pub(super) source: Source,
-    pub(super) scratch: PathBuf,
+    pub(crate) source: Source,
+    pub(crate) scratch: PathBuf,
     /// Held so that no server starts meanwhile.
     _lock: Option<File>,
     fetched: Option<PathBuf>,
 }
 
 impl Place {
-    pub(super) fn of(args: &SourceArgs) -> anyhow::Result<Self> {
+    pub(crate) fn of(args: &SourceArgs) -> anyhow::Result<Self> {
         let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let path = args.path.as_ref().or(args.data.as_ref());
         let path = path.context("name what to look at: --data DIR, or a path")?;
@@ -44,7 +46,7 @@ impl Place {
     }
 
     fn live(data: &Path, scratch: PathBuf) -> anyhow::Result<Self> {
-        block_on(Self::fetched(&LocalTransport::new(data), LOCAL, scratch))
+        alone(Self::fetched(&LocalTransport::new(data), LOCAL, scratch))
     }
 
     /// The state that the metadata server `node` has now.
@@ -91,4 +93,27 @@ fn lock_stopped(data: &Path) -> anyhow::Result<Option<File>> {
         ),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
     }
+}
+
+/// Checks all records of a state; prints up to `show` findings.
+pub(crate) fn check(place: &Place, show: u64) -> anyhow::Result<Verified> {
+    let progress = Progress::new("verifying");
+    let mut shown = 0;
+    let mut written = Ok(());
+    let mut report = |finding: &Finding| {
+        if shown < show && written.is_ok() {
+            shown += 1;
+            written = print(finding);
+        }
+    };
+    let mut advance = |kind: &'static str, count: u64| progress.records(kind, count);
+    let verified = verify(&place.source, &place.scratch, &mut report, &mut advance)?;
+    written.context("writing to standard output")?;
+    Ok(verified)
+}
+
+fn print(finding: &Finding) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{} {}: {}", finding.family, finding.record, finding.what)?;
+    writeln!(out, "    to do: {}", finding.advice)
 }
