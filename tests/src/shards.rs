@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use cairn_common::checksum::{Hash, block_hashes, shard_hash};
+use cairn_common::envelope::{Record, open};
+use prost::Message;
 
 use crate::content::Sequence;
 use crate::server::Server;
@@ -15,6 +18,21 @@ const UNIT: usize = 64;
 
 /// What a shard's record starts with: magic, version, kind.
 const START: &[u8] = b"CRec\x01\x01";
+
+/// Where a record's tag is, and its hashes behind that.
+const TAG: usize = 80;
+const HASHES: usize = 96;
+
+/// What is needed of a segment's header.
+#[derive(Clone, PartialEq, Message)]
+struct SegmentHeader {
+    #[prost(bytes = "vec", tag = "6")]
+    salt: Vec<u8>,
+}
+
+impl Record for SegmentHeader {
+    const VERSION: u8 = 1;
+}
 
 /// A way for a disk to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +121,40 @@ impl Place {
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
         let file = OpenOptions::new().write(true).open(&self.segment)?;
         Ok(file.write_all_at(bytes, self.offset + at)?)
+    }
+
+    /// Changes what it holds, and the hashes with it, so that nothing in the record tells.
+    ///
+    /// # Errors
+    /// It cannot be changed.
+    pub fn lie(&self) -> Result<()> {
+        let mut bytes = self.read()?;
+        let number = |at: usize| -> Result<usize> {
+            let field = bytes.get(at..at + 4).context("a header")?;
+            Ok(usize::try_from(u32::from_le_bytes(field.try_into()?))?)
+        };
+        let (payload, length) = (number(12)?, number(72)?);
+        let (index, width) = (usize::from(bytes[6]), usize::from(bytes[7]));
+        bytes[payload] ^= 1;
+        let blocks = block_hashes(&bytes[payload..payload + length]);
+        let own = HASHES + Hash::LEN * (blocks.len() + index);
+        let end = HASHES + Hash::LEN * (blocks.len() + width);
+        bytes[own..own + Hash::LEN].copy_from_slice(shard_hash(length, &blocks).as_bytes());
+        for (at, hash) in (HASHES..).step_by(Hash::LEN).zip(&blocks) {
+            bytes[at..at + Hash::LEN].copy_from_slice(hash.as_bytes());
+        }
+        let mut tag = blake3::Hasher::new_keyed(&self.salt()?);
+        tag.update(&bytes[..TAG]).update(&bytes[HASHES..end]);
+        bytes[TAG..HASHES].copy_from_slice(&tag.finalize().as_bytes()[..HASHES - TAG]);
+        self.write(0, &bytes)
+    }
+
+    /// That of its segment.
+    fn salt(&self) -> Result<[u8; 32]> {
+        let bytes = fs::read(&self.segment)?;
+        let length = usize::try_from(u32::from_le_bytes(bytes[8..12].try_into()?))?;
+        let header: SegmentHeader = open(&bytes[12..12 + length])?;
+        header.salt.try_into().map_err(|_| anyhow::anyhow!("a salt of another length"))
     }
 
     /// Damages it; the sequence decides where.

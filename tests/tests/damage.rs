@@ -289,6 +289,29 @@ fn shards_in_each_others_place_are_found_out() -> Result<()> {
     assert_readable(&server, &objects)
 }
 
+/// What such devices send is whole by all hashes that come with it, but not what was committed: readers find out, tell of each shard
+/// once, and go around.
+#[test]
+fn devices_that_lie_with_hashes_to_match_are_found_out() -> Result<()> {
+    let (server, objects) = filled("damage-lies")?;
+    let mut lies = 0;
+    for device in [1, 4] {
+        let places = shards::places(&server, device)?;
+        places.iter().try_for_each(shards::Place::lie)?;
+        lies += places.len();
+    }
+    assert_readable(&server, &objects)?;
+    assert_damage_is_told(&server)?;
+    assert_readable(&server, &objects)?;
+    let log = server.log();
+    let told = log.lines().filter(|line| line.contains("a shard is damaged")).count();
+    ensure!(
+        (1..=lies).contains(&told),
+        "{told} lines tell of the {lies} shards that are wrong"
+    );
+    Ok(())
+}
+
 #[test]
 fn segments_that_are_gone_or_cut_short_cost_their_shards_and_no_more() -> Result<()> {
     let (mut server, objects) = filled("damage-segments")?;
