@@ -154,7 +154,10 @@ impl Place {
         let bytes = fs::read(&self.segment)?;
         let length = usize::try_from(u32::from_le_bytes(bytes[8..12].try_into()?))?;
         let header: SegmentHeader = open(&bytes[12..12 + length])?;
-        header.salt.try_into().map_err(|_| anyhow::anyhow!("a salt of another length"))
+        header
+            .salt
+            .try_into()
+            .map_err(|_| anyhow::anyhow!("a salt of another length"))
     }
 
     /// Damages it; the sequence decides where.

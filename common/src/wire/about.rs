@@ -58,8 +58,8 @@ impl Command {
 /// Who changes what concerns the whole store.
 const OPERATORS: Roles = Roles::of(&[Role::Operator, Role::Metadata]);
 
-/// Who checks requests by access keys, and who changes the keys.
-const KEY_READERS: Roles = Roles::of(&[Role::Client, Role::Operator, Role::Metadata]);
+/// Who reads and changes names, checks requests by access keys, and changes the keys.
+const NAMESPACE: Roles = Roles::of(&[Role::Client, Role::Operator, Role::Metadata]);
 
 impl Command {
     /// Who may give the command; where that is nobody, the metadata service gives it by itself.
@@ -71,8 +71,8 @@ impl Command {
             Self::Chunk(command) if command.is_internal() => Roles::NONE,
             Self::InstallMap(_) | Self::RaiseFeatureLevel(_) | Self::HoldDeletion(_) | Self::Account(_) => OPERATORS,
             // Whoever reads or stores shards finds out about them.
-            Self::Chunk(_)
-            | Self::OpenSession(_)
+            Self::Chunk(_) => Roles::MEMBER,
+            Self::OpenSession(_)
             | Self::Heartbeat(_)
             | Self::EndSession(_)
             | Self::CreateBucket(_)
@@ -88,17 +88,17 @@ impl Command {
             | Self::CompleteUpload(_)
             | Self::AbortUpload(_)
             | Self::File(_)
-            | Self::Lock(_) => Roles::MEMBER,
+            | Self::Lock(_) => NAMESPACE,
         }
     }
 }
 
 impl Query {
-    /// Who may ask. Answers about access keys hold their secrets: chunkservers have no use for them.
+    /// Who may ask. Chunkservers have no use for names, and none for access keys, whose secrets stand in the answers.
     pub fn senders(&self) -> Roles {
         match self {
-            Self::Account(_) => KEY_READERS,
-            Self::Object(_)
+            Self::Account(_)
+            | Self::Object(_)
             | Self::List(_)
             | Self::Parts(_)
             | Self::Uploads(_)
@@ -107,8 +107,8 @@ impl Query {
             | Self::Feed(_)
             | Self::Lock(_)
             | Self::Document(_)
-            | Self::Documents(_)
-            | Self::Chunk(_)
+            | Self::Documents(_) => NAMESPACE,
+            Self::Chunk(_)
             | Self::Servers(_)
             | Self::Map(_)
             | Self::Bucket(_)
@@ -146,19 +146,31 @@ impl Query {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{account::AccountQuery, query::BucketsQuery};
+    use crate::wire::{
+        account::AccountQuery,
+        chunk::{ChunkChange, ChunkCommand, ReportShards},
+        command::DeleteObject,
+        query::{BucketsQuery, ListQuery},
+    };
 
     #[test]
-    fn chunkservers_learn_no_secrets_of_keys() {
+    fn chunkservers_neither_read_nor_change_names_and_learn_no_secrets_of_keys() {
         let keys = Query::Account(AccountQuery::default());
+        let list = Query::List(ListQuery::default());
         let buckets = Query::Buckets(BucketsQuery {});
+        let delete = Command::DeleteObject(DeleteObject::default());
+        let change = Some(ChunkChange::Report(ReportShards::default()));
+        let report = Command::Chunk(ChunkCommand { change });
         for (role, may_ask) in [
             (Role::Client, true),
             (Role::Operator, true),
             (Role::Metadata, true),
             (Role::Chunkserver, false),
         ] {
-            assert_eq!(keys.senders().has(role), may_ask, "{role}");
+            for senders in [keys.senders(), list.senders(), delete.senders()] {
+                assert_eq!(senders.has(role), may_ask, "{role}");
+            }
+            assert!(report.senders().has(role), "{role}");
             assert!(buckets.senders().has(role), "{role}");
         }
     }
