@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::ClusterMap,
-    ids::{BucketId, NodeId, SessionId},
+    ids::{BucketId, Epoch, NodeId, SessionId},
     limits,
     redundancy::Redundancy,
     wire::{
@@ -256,8 +256,10 @@ impl Shared {
     /// Reads a range of a chunk, whose shards may move meanwhile: by a map that is no older than what the chunk's record says, and
     /// where they are not found any more, once more by what its record says now.
     pub(crate) async fn read_chunk(&self, chunk: &Chunk, range: Range<u32>) -> Result<Vec<Bytes>, ReadError> {
+        // Before the read: the map may be fetched by another while this one still asks by the old.
+        let known = self.map.read().epoch;
         match self.read_planned(chunk, range.clone()).await {
-            Err(error) => match self.moved_chunk(chunk).await {
+            Err(error) => match self.moved_chunk(chunk, known).await {
                 Some(moved) => self.read_planned(&moved, range).await,
                 None => Err(error),
             },
@@ -265,9 +267,8 @@ impl Shared {
         }
     }
 
-    /// The chunk as its record has it, where that names other places than `chunk` does, or the map has changed.
-    async fn moved_chunk(&self, chunk: &Chunk) -> Option<Chunk> {
-        let known = self.map.read().epoch;
+    /// The chunk as its record has it, where that names other places than `chunk` does, or the map is another than that of `known`.
+    async fn moved_chunk(&self, chunk: &Chunk, known: Epoch) -> Option<Chunk> {
         let question = Some(ChunkQuestion::Chunk(chunk.id.clone()));
         let answer = self.read(Query::Chunk(ChunkQuery { question })).await;
         let answer = answer.inspect_err(|error| {

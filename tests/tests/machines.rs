@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use cairn_tests::content;
 use cairn_tests::machines::{Machines, device, devices};
 use cairn_tests::process::run;
@@ -83,11 +83,7 @@ fn a_new_server_takes_over_its_share_and_the_data_stays_readable() -> Result<()>
     for round in [1, 2] {
         check_all(&machines, round)?;
     }
-    let status = machines.status()?;
-    ensure!(
-        used(&status, new)? > 1 << 20,
-        "the new device holds next to nothing: {status:#}"
-    );
+    await_used(&machines, new, 1 << 20)?;
     // What moved there goes from where it was: all devices together hold what was written, and its parity.
     let written: usize = SIZES.iter().sum::<usize>() * 2;
     machines.await_status("what was moved leaves its old devices", |status| {
@@ -213,7 +209,7 @@ fn moves_that_are_paused_wait_and_repairs_do_not() -> Result<()> {
     );
     machines.command(&["resume"])?;
     machines.await_redundancy()?;
-    ensure!(used(&machines.status()?, new)? > 1 << 20, "nothing moved");
+    await_used(&machines, new, 1 << 20)?;
     check_all(&machines, 1)
 }
 
@@ -256,6 +252,10 @@ fn a_bucket_that_wants_another_redundancy_is_coded_anew_while_it_is_read() -> Re
     check_all(&machines, 1)
 }
 
-fn used(status: &Value, id: u64) -> Result<u64> {
-    device(status, id)?["used_bytes"].as_u64().context("used bytes")
+/// Waits until a device says that it holds more than that: it says so once a second.
+fn await_used(machines: &Machines, id: u64, bytes: u64) -> Result<()> {
+    machines.await_status("the device says what it holds", |status| {
+        device(status, id).is_ok_and(|device| device["used_bytes"].as_u64() > Some(bytes))
+    })?;
+    Ok(())
 }
