@@ -39,7 +39,7 @@ struct Findings {
     damaged: u64,
     /// Devices that could not be asked, each with the reason.
     silent: Vec<String>,
-    /// Chunks that wait for repair and groups on the move.
+    /// Chunks that wait for repair, groups on the move, and devices to be looked through.
     waiting: u64,
     /// Records of the metadata, and those that contradict others.
     records: u64,

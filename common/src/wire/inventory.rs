@@ -65,7 +65,7 @@ pub struct ExpectedPage {
     pub next_after: Bytes,
 }
 
-/// A device that lost all it held: the life that it began then. It is stored as it is sent.
+/// The life that a device began when it came into the map, or when it had lost all it held. It is stored as it is sent.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct DeviceLoss {
     /// The device.

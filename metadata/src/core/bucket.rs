@@ -126,23 +126,20 @@ pub(crate) fn find(view: &dyn View, name: &str) -> Result<Option<Bucket>, ViewEr
     Ok(Some(Bucket::new(id, record)))
 }
 
+/// The bucket of this number.
+pub(crate) fn find_id(view: &dyn View, id: BucketId) -> Result<Option<Bucket>, ViewError> {
+    let record = read_record(view, Family::Bucket, &bucket::key(id))?;
+    Ok(record.map(|record| Bucket::new(id, record)))
+}
+
 /// The bucket of this number, which must be there.
 pub(crate) fn require_id(view: &dyn View, id: BucketId) -> Result<Bucket, ApplyError> {
-    let record = read_record(view, Family::Bucket, &bucket::key(id))?;
-    let record = record.ok_or_else(|| refuse(ErrorCode::NoSuchBucket, format!("there is no bucket of number {id}")))?;
-    Ok(Bucket::new(id, record))
+    find_id(view, id)?.ok_or_else(|| refuse(ErrorCode::NoSuchBucket, format!("there is no bucket of number {id}")))
 }
 
 /// The bucket of this name, which must be there.
 pub(crate) fn require(view: &dyn View, name: &str) -> Result<Bucket, ApplyError> {
     find(view, name)?.ok_or_else(|| refuse(ErrorCode::NoSuchBucket, format!("there is no bucket {name:?}")))
-}
-
-/// The bucket of this number, which must be there.
-pub(crate) fn by_id(view: &dyn View, id: BucketId) -> Result<Bucket, ApplyError> {
-    let record = read_record(view, Family::Bucket, &bucket::key(id))?;
-    let record = record.ok_or_else(|| refuse(ErrorCode::NoSuchBucket, format!("there is no bucket number {id}")))?;
-    Ok(Bucket::new(id, record))
 }
 
 /// Up to `limit` buckets behind the one of number `after`, by number.

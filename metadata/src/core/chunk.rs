@@ -96,8 +96,12 @@ impl Committer {
 
     fn enter(&mut self, tx: &mut Tx<'_>, bucket: &Bucket, chunk: &Chunk, references: u64) -> Result<(), ApplyError> {
         let id = check_chunk(chunk)?;
-        let (session, committer) = (self.session, &mut self.record);
-        if id.session != session || id.counter < committer.settled_below {
+        let Self {
+            session,
+            record: committer,
+            map,
+        } = self;
+        if id.session != *session || id.counter < committer.settled_below {
             let detail = format!("chunk {id} can no longer be committed by session {session}: send the data again");
             return Err(refuse(ErrorCode::SessionEnded, detail));
         }
@@ -108,9 +112,9 @@ impl Committer {
         }
         committer.newest_chunk = committer.newest_chunk.max(id.counter);
         check_shards(bucket, chunk)?;
-        let mut record = placed(tx, &self.map, id, chunk)?;
+        let mut record = placed(tx, map, id, chunk)?;
         record.references = references;
-        note_lost(tx, bucket, &self.map, id, chunk.epoch, &mut record)?;
+        note_lost(tx, bucket, map, id, chunk.epoch, &mut record)?;
         put(tx, id, None, &record)?;
         Ok(())
     }

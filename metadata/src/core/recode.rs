@@ -59,7 +59,7 @@ pub(crate) fn touch<'c>(
     if tx.get(Family::System, &key(bucket))?.is_none() {
         return Ok(());
     }
-    let Ok(marked) = bucket::require_id(tx, bucket) else {
+    let Some(marked) = bucket::find_id(tx, bucket)? else {
         return Ok(());
     };
     for id in chunks.filter_map(|bytes| ChunkId::from_bytes(bytes)) {
@@ -109,7 +109,7 @@ pub(crate) fn bucket_recoded(tx: &mut Tx<'_>, done: RecodeMark) -> Result<ChunkO
 /// A page of the chunks of a bucket that are to be coded anew. Of a bucket that is gone there are none.
 pub(crate) fn page(view: &dyn View, query: &RecodesQuery) -> Result<RecodesPage, ApplyError> {
     let id = BucketId::new(query.bucket);
-    let Ok(bucket) = bucket::require_id(view, id) else {
+    let Some(bucket) = bucket::find_id(view, id)? else {
         return Ok(RecodesPage::default());
     };
     let (first, from) = match query.from.split_first() {

@@ -1,4 +1,4 @@
-//! Devices that lost all they held.
+//! Lives that devices began, empty: what was on them before is lost.
 //!
 //! ```text
 //! family system   key "loss" | device u32 → DeviceLoss

@@ -66,12 +66,6 @@ pub(super) struct Walk {
     after: Option<ChunkId>,
 }
 
-/// How far what was missed in a page was looked for once more. What is missed later lies behind it: the device may have become so full
-/// meanwhile that what was one page is many.
-struct Again {
-    cursor: Bytes,
-}
-
 /// A page of a device's inventory.
 struct Page {
     shards: Vec<ShardId>,
@@ -179,7 +173,8 @@ impl Comparison<'_> {
         let listed: HashSet<ShardId> = page.shards.iter().copied().collect();
         let through = page.last().filter(|_| !page.next_cursor.is_empty());
         let (device, mut after, mut reported) = (walk.device.id, walk.after, 0);
-        let mut again = Again::new(walk.cursor.clone());
+        // How far what was missed was looked for once more: what is missed later lies behind that.
+        let mut again = walk.cursor.clone();
         loop {
             let from = after;
             let read = self
@@ -197,18 +192,19 @@ impl Comparison<'_> {
         }
     }
 
-    /// Those of `missed` that the device does not list now either.
+    /// Those of `missed` that the device does not list now either, from `again` on, which goes along. The device may have become so full
+    /// meanwhile that what was one page is many.
     async fn missed_again(
         &self,
         device: &Device,
         mut missed: Vec<ShardId>,
-        again: &mut Again,
+        again: &mut Bytes,
     ) -> Result<Vec<ShardId>, PageError> {
         let Some(last) = missed.iter().map(|shard| place(shard.0)).max() else {
             return Ok(missed);
         };
         loop {
-            let page = self.list(device, &again.cursor).await?;
+            let page = self.list(device, again).await?;
             let listed: HashSet<&ShardId> = page.shards.iter().collect();
             missed.retain(|shard| !listed.contains(shard));
             // A page may end within the shards of a chunk.
@@ -216,7 +212,7 @@ impl Comparison<'_> {
             if missed.is_empty() || passes || page.next_cursor.is_empty() {
                 return Ok(missed);
             }
-            again.cursor = page.next_cursor;
+            *again = page.next_cursor;
         }
     }
 
@@ -255,17 +251,6 @@ impl Page {
     }
 }
 
-impl Again {
-    fn new(cursor: Bytes) -> Self {
-        Self { cursor }
-    }
-}
-
-/// The place of a chunk in the order of inventories.
-fn place(chunk: ChunkId) -> (u64, [u8; 16]) {
-    (chunk.placement_hash().value(), chunk.to_bytes())
-}
-
 impl Counts {
     pub(super) fn add(&mut self, other: Self) {
         self.shards += other.shards;
@@ -273,4 +258,9 @@ impl Counts {
         self.strays += other.strays;
         self.missed += other.missed;
     }
+}
+
+/// The place of a chunk in the order of inventories.
+fn place(chunk: ChunkId) -> (u64, [u8; 16]) {
+    (chunk.placement_hash().value(), chunk.to_bytes())
 }

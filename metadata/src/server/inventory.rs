@@ -32,6 +32,8 @@ use super::{
 const DEVICES_IN_PARALLEL: usize = 8;
 /// Time between two looks for devices that lost what they held.
 const SURVEY_EVERY: Duration = Duration::from_secs(1);
+/// Wait before a device is looked through again of which that failed: where it does not serve, all records were read for it.
+const SURVEY_AGAIN: Duration = Duration::from_secs(5);
 
 /// What the worker needs.
 pub(super) struct InventoryWorker {
@@ -90,24 +92,27 @@ impl InventoryWorker {
     /// Gives the device when its survey has ended, one way or the other.
     async fn survey_in_peace(&self, loss: DeviceLoss) -> u32 {
         match self.survey(loss).await {
-            Ok(()) => {}
+            Ok(true) => return loss.device,
+            Ok(false) => {}
             Err(RoundError::Submit(error)) => {
                 tracing::debug!(loss.device, %error, "the device is looked through again");
             }
             Err(RoundError::View(error)) => {
-                tracing::error!(loss.device, %error, "what the device has lost cannot be read")
+                tracing::error!(loss.device, %error, "what the device has lost cannot be read");
             }
         }
+        sleep(SURVEY_AGAIN).await;
         loss.device
     }
 
-    async fn survey(&self, loss: DeviceLoss) -> Result<(), RoundError> {
+    /// Whether it is known now what the device has lost.
+    async fn survey(&self, loss: DeviceLoss) -> Result<bool, RoundError> {
         let Some(map) = self.inner.local_map().await? else {
-            return Ok(());
+            return Ok(false);
         };
         let device = map.devices.get(&DeviceId::new(loss.device));
         let Some(device) = device.filter(|device| device.incarnation.value() == loss.incarnation) else {
-            return Ok(());
+            return Ok(false);
         };
         let is_done = if self.inner.servers.may_serve(device) {
             !self.pass(&map, [device].into_iter(), Duration::ZERO).await.is_empty()
@@ -116,7 +121,7 @@ impl InventoryWorker {
             self.should_hold_nothing(device.id).await?
         };
         if !is_done {
-            return Ok(());
+            return Ok(false);
         }
         let done = SurveyDone {
             device: loss.device,
@@ -126,7 +131,7 @@ impl InventoryWorker {
         let command = Command::Chunk(ChunkCommand { change });
         self.inner.proposer.submit_own(command).await?;
         tracing::info!(loss.device, "what the device lost is known");
-        Ok(())
+        Ok(true)
     }
 
     /// Whether no record says any more that something lies on the device.

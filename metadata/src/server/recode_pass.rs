@@ -216,9 +216,9 @@ impl<'w> Pass<'w> {
     /// An id of the pass's session and its row, all of whose devices serve and have room.
     fn draw(&self, redundancy: Redundancy, map: &ClusterMap) -> Option<(ChunkId, Vec<DeviceId>)> {
         let health = &self.worker.inner.servers;
-        let serves = |device: &DeviceId| {
-            let device = map.devices.get(device);
-            device.is_some_and(|device| health.may_serve(device) && health.has_room(device))
+        let takes_more = |id: &DeviceId| {
+            let device = health.serving(map, *id);
+            device.is_some_and(|device| health.has_room(device))
         };
         (0..DRAWS_MAX).find_map(|_| {
             let id = ChunkId {
@@ -226,7 +226,7 @@ impl<'w> Pass<'w> {
                 counter: self.last_counter.fetch_add(1, Ordering::Relaxed) + 1,
             };
             let row = map.row(redundancy.width(), id.placement_hash().group(map.group_bits))?;
-            row.iter().all(serves).then(|| (id, row.to_vec()))
+            row.iter().all(takes_more).then(|| (id, row.to_vec()))
         })
     }
 }

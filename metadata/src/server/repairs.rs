@@ -254,15 +254,12 @@ impl RepairWorker {
     fn job(&self, id: ChunkId, info: &ChunkInfo, map: &ClusterMap, servers: &[ServerInfo]) -> Option<Job> {
         let chunk = info.chunk.as_ref()?;
         let row: Vec<DeviceId> = info.row.iter().map(|device| DeviceId::new(*device)).collect();
-        let serves = |device: &DeviceId| {
-            let device = map.devices.get(device);
-            device.is_some_and(|device| self.inner.servers.may_serve(device))
-        };
+        let health = &self.inner.servers;
         let wrong = chunk.missing | info.misplaced;
-        let can_be_made = |index: &usize| wrong & 1 << index != 0 && serves(&row[*index]);
+        let can_be_made = |index: &usize| wrong & 1 << index != 0 && health.serving(map, row[*index]).is_some();
         let candidates: Vec<usize> = (0..row.len()).filter(can_be_made).collect();
         let places = Places::new(map, &location(info)?, &row)?;
-        let sources = Sources::of(info, &[], map, servers, &self.inner.servers)?;
+        let sources = Sources::of(info, &[], map, servers, health)?;
         let tasks: Vec<Task> = (places.switchable(&candidates).into_iter())
             .filter_map(|index| {
                 let target = map.devices.get(&row[index])?;

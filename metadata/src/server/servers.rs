@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use cairn_common::{
-    cluster_map::Device,
-    ids::NodeId,
+    cluster_map::{ClusterMap, Device},
+    ids::{DeviceId, NodeId},
     limits::{DEVICE_RESERVE_BYTES, SERVER_SILENT_MS},
     wire::{
         command::{Command, Outcome},
@@ -93,6 +93,11 @@ impl Servers {
     /// Whether a device may serve, by what its server said last; of a server that never reports nothing is known.
     pub(super) fn may_serve(&self, device: &Device) -> bool {
         self.down_for(device).is_none_or(|down| down.is_none())
+    }
+
+    /// The device of that number in a map, where it may serve.
+    pub(super) fn serving<'m>(&self, map: &'m ClusterMap, id: DeviceId) -> Option<&'m Device> {
+        map.devices.get(&id).filter(|device| self.may_serve(device))
     }
 
     /// Whether a device has room for more than what must be there, by what its server said last.

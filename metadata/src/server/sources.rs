@@ -41,8 +41,8 @@ impl Sources {
         health: &Servers,
     ) -> Option<Self> {
         let (chunk, location) = (info.chunk.as_ref()?, location(info)?);
-        let serves = |device: &DeviceId| map.devices.get(device).is_some_and(|device| health.may_serve(device));
-        let silent = location.iter().enumerate().filter(|(_, device)| !serves(device));
+        let is_silent = |device: &DeviceId| health.serving(map, *device).is_none();
+        let silent = location.iter().enumerate().filter(|(_, device)| is_silent(device));
         let missing = silent.fold(chunk.missing, |missing, (index, _)| missing | 1 << index);
         let named: BTreeMap<DeviceId, _> = (location.iter().chain(others))
             .filter_map(|device| Some((*device, map.devices.get(device)?.clone())))

@@ -83,7 +83,7 @@ pub(super) async fn delete_strays(
     let deleted = stream::iter(strays)
         .map(|(shard, stray_epoch, home)| async move {
             // Nobody waits for a device that is known to be down: what is urgent comes behind.
-            let serves = |id| map.devices.get(&id).is_some_and(|known| inner.servers.may_serve(known));
+            let serves = |id| inner.servers.serving(map, id).is_some();
             if !serves(device) || !serves(home) || !has(&**transport, map, home, shard).await {
                 return false;
             }

@@ -33,7 +33,7 @@ use crate::record::inode::InodeRecord;
 /// Carries out a command of a mount.
 pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) -> Result<Outcome, ApplyError> {
     let action = command.action.as_ref().ok_or_else(|| malformed("no action"))?;
-    let mut bucket = bucket::by_id(tx, BucketId::new(command.bucket))?;
+    let mut bucket = bucket::require_id(tx, BucketId::new(command.bucket))?;
     let outcome = match action {
         FileAction::Create(create) => create::create(tx, &mut bucket, create),
         FileAction::MakeDirectory(make) => create::make_directory(tx, &mut bucket, make),

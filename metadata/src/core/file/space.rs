@@ -144,7 +144,7 @@ fn too_much() -> ApplyError {
 
 /// What a bucket holds and may hold.
 pub(super) fn space(view: &dyn View, bucket: BucketId) -> Result<Space, ApplyError> {
-    let bucket = bucket::by_id(view, bucket)?;
+    let bucket = bucket::require_id(view, bucket)?;
     let record = &bucket.record;
     Ok(Space {
         used_bytes: record.object_bytes,

@@ -68,8 +68,8 @@ pub(super) fn loss(check: &mut Check<'_>, key: &[u8], value: &[u8]) -> Result<()
         return Ok(());
     };
     let map = map(check)?.unwrap_or_default();
-    let device = map.devices.iter().find(|device| device.id == loss.device);
-    let is_known = device.is_none_or(|device| loss.incarnation <= device.incarnation);
+    let mut devices = map.devices.iter();
+    let is_known = devices.any(|device| (device.id, device.incarnation) == (loss.device, loss.incarnation));
     if key != loss::key(DeviceId::new(loss.device)) || loss.epoch > map.epoch || !is_known {
         check.wrong(FAMILY, key, "the cluster map knows of no such loss of a device");
     }
