@@ -1,6 +1,7 @@
-//! What a PUT and a GET cannot do without, each part measured alone: HTTP, digests, block hashes, coding, disk.
+//! What a PUT and a GET cannot do without, each part measured alone: HTTP, digests, block hashes, coding, disk and, in a
+//! cluster, the network between its servers.
 //!
-//! `scripts/bench` holds the sums against what a whole server uses. Figures are CPU seconds, the kernel's included, per GB
+//! `scripts/bench` holds the sums against what a whole server, or all servers of a cluster, use. Figures are CPU seconds, the kernel's included, per GB
 //! of object bytes: parity is work, not throughput. Invariant: a part does nothing but its part, with the settings and the
 //! crates of the server, from memory that is already there; copies, hand-overs and clearing of memory are the difference
 //! that the comparison is to show.
@@ -9,6 +10,7 @@ mod compute;
 mod cpu;
 mod disk;
 mod http;
+mod transport;
 
 use anyhow::Result;
 use cairn_common::redundancy::Redundancy;
@@ -20,7 +22,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Bytes of an object.
 const OBJECT_SIZE_BYTES: usize = 16 << 20;
 
-const PATHS: [&str; 4] = ["put_1", "put_4+2", "get_1", "get_4+2"];
+/// Operation and scheme; the last two are those of a cluster of processes.
+const PATHS: [&str; 6] = ["put_1", "put_4+2", "get_1", "get_4+2", "put_net_4+2", "get_net_4+2"];
 
 /// One part, with those of [`PATHS`] that it belongs to.
 struct Part {
@@ -44,27 +47,38 @@ fn parts() -> Result<Vec<Part>> {
             paths,
         });
     };
-    add("http_put", http::put()?, &["put_1", "put_4+2"][..]);
-    add("http_get", http::get()?, &["get_1", "get_4+2"]);
-    add("md5", compute::md5()?, &["put_1", "put_4+2"]);
-    add("crc64nvme", compute::crc64nvme()?, &["put_1", "put_4+2"]);
+    let puts = &["put_1", "put_4+2", "put_net_4+2"][..];
+    let (coded_puts, gets) = (
+        &["put_4+2", "put_net_4+2"][..],
+        &["get_1", "get_4+2", "get_net_4+2"][..],
+    );
+    add("http_put", http::put()?, puts);
+    add("http_get", http::get()?, gets);
+    add("md5", compute::md5()?, puts);
+    add("crc64nvme", compute::crc64nvme()?, puts);
     // A reader verifies the blocks of the data shards only, whatever the scheme.
-    add("blake3_1", compute::blake3(one)?, &["put_1", "get_1", "get_4+2"]);
-    add("blake3_4+2", compute::blake3(coded)?, &["put_4+2"]);
-    add("coding_4+2", compute::coding(coded)?, &["put_4+2"]);
+    add(
+        "blake3_1",
+        compute::blake3(one)?,
+        &["put_1", "get_1", "get_4+2", "get_net_4+2"],
+    );
+    add("blake3_4+2", compute::blake3(coded)?, coded_puts);
+    add("coding_4+2", compute::coding(coded)?, coded_puts);
     add("disk_put_1", disk::put(one)?, &["put_1"]);
-    add("disk_put_4+2", disk::put(coded)?, &["put_4+2"]);
-    add("disk_get", disk::get()?, &["get_1", "get_4+2"]);
+    add("disk_put_4+2", disk::put(coded)?, coded_puts);
+    add("disk_get", disk::get()?, gets);
+    add("net_put_4+2", transport::put(coded)?, &["put_net_4+2"]);
+    add("net_get_4+2", transport::get(coded)?, &["get_net_4+2"]);
     Ok(parts)
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is run for")]
 fn report(parts: &[Part]) {
     println!("parts alone: CPU s per GB of object bytes");
-    let [put_1, put_coded, get_1, get_coded] = PATHS;
-    println!("  {:<14}{put_1:>10}{put_coded:>10}{get_1:>10}{get_coded:>10}", "part");
+    let heads: String = PATHS.iter().map(|path| format!("{path:>12}")).collect();
+    println!("  {:<14}{heads}", "part");
     let row = |name, cell: &dyn Fn(&str) -> String| {
-        let cells: String = PATHS.iter().map(|path| format!("{:>10}", cell(path))).collect();
+        let cells: String = PATHS.iter().map(|path| format!("{:>12}", cell(path))).collect();
         println!("  {name:<14}{cells}");
     };
     for part in parts {
