@@ -40,7 +40,7 @@ pub struct MetadataConfig {
     pub snapshot_bytes: u64,
     /// Commands after which a snapshot is taken and the log purged.
     pub snapshot_commands: u64,
-    /// Memory that the server keeps within: three quarters of it are the databases' caches and write buffers.
+    /// Memory that the server keeps within: five eighths of it are the databases' caches and write buffers.
     pub memory_bytes: usize,
 }
 

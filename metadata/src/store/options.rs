@@ -2,9 +2,9 @@
 //!
 //! | memory | share |
 //! |---|---|
-//! | block cache, shared; index and filter blocks and all write buffers count in it | three quarters |
+//! | block cache, shared; index and filter blocks and all write buffers count in it | five eighths |
 //! | of that write buffers, filling and being flushed, of both databases | a quarter of the whole |
-//! | the process around them: queues, messages, what the allocator keeps | the last quarter |
+//! | the process around them: queues, messages, what the allocator keeps | three eighths |
 //!
 //! Invariant: what the databases take stays below that, however large the store grows.
 
@@ -41,7 +41,7 @@ impl SharedCache {
     /// The databases' part of `bytes` for the whole server.
     pub(crate) fn new(bytes: usize) -> Self {
         let bytes = bytes.max(MEMORY_BYTES_MIN);
-        let (cache_bytes, buffer_bytes) = (bytes / 4 * 3, bytes / 4);
+        let (cache_bytes, buffer_bytes) = (bytes / 8 * 5, bytes / 4);
         let cache = Cache::new_lru_cache(cache_bytes);
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(buffer_bytes, false, cache.clone());
         Self {
