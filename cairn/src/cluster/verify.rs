@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
-    ids::ChunkId,
+    ids::{ChunkId, PlacementHash},
     limits::REPAIR_BATCH_MAX,
     wire::{
         chunk::{ChunkQuery, ChunkQuestion, ChunkReply},
@@ -200,21 +200,37 @@ impl<'w> Walk<'w> {
             };
             let is_missed = |shard: &&ShardName| !listed.contains(&(&shard.chunk_id, shard.shard_index));
             let missed: Vec<&ShardName> = expected.shards.iter().filter(is_missed).collect();
-            if !missed.is_empty() {
-                let again = self.list(cursor).await?;
-                let present = names(&again);
-                for shard in missed {
-                    if !present.contains(&(&shard.chunk_id, shard.shard_index)) {
-                        findings.missing += 1;
-                        self.show("missing", shard)?;
-                    }
-                }
+            for shard in self.still_missed(cursor, missed).await? {
+                findings.missing += 1;
+                self.show("missing", shard)?;
             }
             if expected.next_after.is_empty() {
                 return Ok(());
             }
             after = expected.next_after;
         }
+    }
+
+    /// Those of `missed` that a second listing from `cursor` does not show either: what was stored since the first pushes others onto
+    /// further pages.
+    async fn still_missed<'s>(
+        &self,
+        cursor: &Bytes,
+        mut missed: Vec<&'s ShardName>,
+    ) -> anyhow::Result<Vec<&'s ShardName>> {
+        let end = missed.iter().filter_map(|shard| place(shard)).max();
+        let mut cursor = cursor.clone();
+        while !missed.is_empty() {
+            let page = self.list(&cursor).await?;
+            let present = names(&page);
+            missed.retain(|shard| !present.contains(&(&shard.chunk_id, shard.shard_index)));
+            let is_passed = page.shards.last().and_then(place) > end;
+            if is_passed || page.next_cursor.is_empty() {
+                break;
+            }
+            cursor = page.next_cursor;
+        }
+        Ok(missed)
     }
 
     async fn ask(&mut self, question: ChunkQuestion) -> anyhow::Result<ChunkReply> {
@@ -238,6 +254,12 @@ impl<'w> Walk<'w> {
             shard.shard_index
         )
     }
+}
+
+/// Where a shard comes in its device's inventory.
+fn place(shard: &ShardName) -> Option<(PlacementHash, ChunkId)> {
+    let chunk = ChunkId::from_bytes(&shard.chunk_id)?;
+    Some((chunk.placement_hash(), chunk))
 }
 
 fn names(page: &ListShardsReply) -> HashSet<(&Bytes, u32)> {
