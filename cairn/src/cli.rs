@@ -151,6 +151,11 @@ pub(crate) enum ClusterCommand {
     Renew(DataArgs),
     /// Shuts a node out: its certificates no longer hold, also on connections that it has; on the first node.
     Revoke(RevokeArgs),
+    /// Makes a new recovery key of the authority, in place of the one before, and tells it this once; on the first node.
+    RecoveryKey(DataArgs),
+    /// Makes this node, a metadata server, hold the authority in place of one that is gone for good; or, with --from-backup, makes
+    /// the node that held it again in an empty directory.
+    RecoverAuthority(RecoverArgs),
     /// Tells servers, devices, the cluster map in force, and what is still to be repaired or moved.
     Status(ClusterStatusArgs),
     /// Tells what the next cluster map would change: devices, bytes to move and the time that takes, how full they become.
@@ -210,6 +215,18 @@ pub(crate) struct RevokeArgs {
     /// The node, as `cairn cluster members` numbers it.
     #[arg(value_name = "NODE")]
     pub(crate) node: u64,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RecoverArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The recovery key; `-` reads it from standard input, where no other user of this machine sees it.
+    #[arg(long, env = "CAIRN_RECOVERY_KEY", value_name = "KEY", hide_env_values = true)]
+    pub(crate) recovery_key: String,
+    /// A backup of the metadata, where no metadata server is left.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_backup: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -300,6 +300,9 @@ pub const LOCKS_PER_INODE_MAX: usize = 4096;
 /// Locks of one session: what a host with many processes holds, and a bound on what its end leaves to release.
 pub const LOCKS_PER_SESSION_MAX: u64 = 1 << 16;
 
+/// Certificate, sealed key and ledger of the cluster's authority together, so that they fit a request: thousands of nodes.
+pub const AUTHORITY_BYTES_MAX: usize = 512 << 10;
+
 /// Users of a store.
 pub const USERS_MAX: u64 = 10_000;
 

@@ -8,10 +8,10 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use cairn_common::{ids::NodeId, wire::role::Roles};
-use cairn_transport::identity::{AuthorityDir, NodeCredentials, NodeKey, save_credentials};
+use cairn_transport::identity::{AuthorityDir, NodeCredentials, NodeKey, RecoveryKey, save_credentials};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::ClusterDir;
+use super::{ClusterDir, safekeeping};
 use crate::{
     cli::{DataArgs, RevokeArgs, TokenArgs},
     data_dir::{DataDir, new_cluster_id},
@@ -23,8 +23,10 @@ pub(super) fn init(args: &DataArgs) -> anyhow::Result<()> {
     let data = DataDir::open(&args.data)?;
     let directory = ClusterDir::of(data.root());
     let cluster = data.store_id()?.map_or_else(new_cluster_id, Ok)?;
+    let recovery_key = RecoveryKey::make()?;
     directory.create(|new| {
         let authority = AuthorityDir::create(&new.join("authority"), cluster)?;
+        authority.seal(&recovery_key)?;
         let key = NodeKey::make()?;
         let request = key.certificate_request(cluster)?;
         let issued = authority.enrol(Roles::MEMBER, &request, SystemTime::now())?;
@@ -34,12 +36,23 @@ pub(super) fn init(args: &DataArgs) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "cluster     {cluster}")?;
     writeln!(out, "node        {}", identity.peer().node)?;
+    tell_recovery_key(&mut out, &recovery_key)?;
     writeln!(
         out,
         "next        `cairn server --data {} --cluster-listen ADDR`, then `cairn cluster token` for each further node",
         args.data.display()
     )?;
     Ok(())
+}
+
+/// Tells the recovery key, this once.
+pub(super) fn tell_recovery_key(out: &mut impl io::Write, key: &RecoveryKey) -> io::Result<()> {
+    writeln!(out, "recovery    {key}")?;
+    writeln!(
+        out,
+        "note        keep the recovery key in a safe, off these machines, and nowhere else: it is told this once, and with it \
+         another node can go on in place of this one (`cairn cluster recover-authority`)"
+    )
 }
 
 /// `cairn cluster token`
@@ -94,10 +107,12 @@ pub(super) fn revoke(args: &RevokeArgs) -> anyhow::Result<()> {
         directory.identity()?.peer().node != node,
         "node {node} is this one: its certificate is what the others know the authority by"
     );
-    let certificates = directory.authority()?.revoke(node)?;
+    let authority = directory.authority()?;
+    let certificates = authority.revoke(node)?;
     writeln!(
         io::stdout().lock(),
         "node {node} is shut out: {certificates} of its certificates no longer hold"
     )?;
-    Ok(())
+    // Whoever recovers the authority has to know it too. A server that runs here tries again where it fails.
+    safekeeping::keep_now(&args.data.data)
 }

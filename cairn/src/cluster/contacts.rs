@@ -104,6 +104,13 @@ impl Contacts {
         known.member.iter().map(|contact| NodeId::new(contact.node)).collect()
     }
 
+    /// Where a member is called; nothing where it is unknown.
+    pub(super) fn addresses_of(&self, node: NodeId) -> Vec<String> {
+        let known = self.known.lock();
+        let of_node = known.member.iter().filter(|contact| contact.node == node.value());
+        of_node.map(|contact| contact.address.clone()).collect()
+    }
+
     /// Keeps what the service says of itself.
     pub(crate) fn learn(&self, group: &GroupMembers) {
         let members = group.members.iter().filter(|member| !member.address.is_empty());

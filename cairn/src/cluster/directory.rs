@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! DIR/cluster/node.pem, ca.crt, revoked.crl   its credentials
-//! DIR/cluster/authority/                      the authority, on the first node
+//! DIR/cluster/authority/                      the authority, on the node that holds it: the first, or one that took it over
+//! DIR/cluster/authority.taken-over-<term>/    what a node held until another took it over
+//! DIR/cluster/restore-first                   there while a node that was made again has no metadata restored
 //! DIR/cluster/admitted-by.toml                the node that let it in and where that is reached, on all others
 //! DIR/cluster/metadata.toml                   the metadata servers that it has met (contacts.rs)
 //! DIR/joining.pem                             the key of a node that is about to join: a repeated attempt is the same node
@@ -15,11 +17,21 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use cairn_common::ids::{ClusterId, NodeId};
-use cairn_transport::identity::{AuthorityDir, Identity, NodeCredentials, NodeKey, load_credentials, save_credentials};
+use cairn_common::{
+    ids::{ClusterId, NodeId},
+    wire::authority::AuthorityCopy,
+};
+use cairn_transport::identity::{
+    AuthorityDir, Identity, NodeCredentials, NodeKey, RecoveryKey, load_credentials, save_credentials,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::data_dir::{replace_file, replace_secret_file, sync_parent};
+
+/// The node that `cairn cluster init` makes.
+const FIRST_NODE: NodeId = NodeId::new(1);
+
+const RESTORE_FIRST: &str = "restore-first";
 
 /// The cluster's part of a data directory.
 #[derive(Clone, Debug)]
@@ -52,8 +64,9 @@ impl ClusterDir {
             return Ok(None);
         }
         let identity = self.identity()?;
+        self.check_restored()?;
         ensure!(
-            self.has_authority(),
+            self.is_first()?,
             "{} is node {} of cluster {}, and only a cluster's first node can be a whole store: run `cairn metadata`, \
              `cairn chunkserver` or `cairn gateway` on it, as its roles say",
             self.root.display(),
@@ -61,6 +74,11 @@ impl ClusterDir {
             identity.cluster()
         );
         Ok(Some(identity.cluster()))
+    }
+
+    /// Whether the node is the cluster's first, whoever holds the authority now.
+    pub(crate) fn is_first(&self) -> anyhow::Result<bool> {
+        Ok(self.identity()?.peer().node == FIRST_NODE)
     }
 
     /// Whether the authority is here.
@@ -97,11 +115,75 @@ impl ClusterDir {
     pub(crate) fn authority(&self) -> anyhow::Result<AuthorityDir> {
         if !self.has_authority() {
             bail!(
-                "{} does not hold the cluster's authority: run this on the first node",
+                "{} does not hold the cluster's authority: run this on the node that does, the first unless another took it over",
                 self.root.display()
             );
         }
         Ok(AuthorityDir::open(&self.path().join("authority"))?)
+    }
+
+    /// Makes the authority from a copy, aside: [`ClusterDir::take_authority`] puts it into force.
+    pub(super) fn recover_authority(&self, copy: &AuthorityCopy, key: &RecoveryKey) -> anyhow::Result<AuthorityDir> {
+        self.forget_recovered()?;
+        Ok(AuthorityDir::recover(
+            &self.path().join("authority.recovered"),
+            copy,
+            key,
+        )?)
+    }
+
+    /// Removes what [`ClusterDir::recover_authority`] made, which did not come into force.
+    pub(super) fn forget_recovered(&self) -> anyhow::Result<()> {
+        let aside = self.path().join("authority.recovered");
+        match std::fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing the unfinished {}", aside.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts into force what [`ClusterDir::recover_authority`] made.
+    pub(super) fn take_authority(&self) -> anyhow::Result<()> {
+        let (aside, path) = (self.path().join("authority.recovered"), self.path().join("authority"));
+        std::fs::rename(&aside, &path).with_context(|| format!("making {}", path.display()))?;
+        sync_parent(&path)
+    }
+
+    /// Puts the authority aside, since `holder` has it now, in this term. Gives where it lies.
+    pub(super) fn give_up_authority(&self, holder: NodeId, term: u64, addresses: &[String]) -> anyhow::Result<PathBuf> {
+        Self::note_admission(&self.path(), holder, addresses)?;
+        let path = self.path().join("authority");
+        let aside = self.path().join(format!("authority.taken-over-{term}"));
+        std::fs::rename(&path, &aside).with_context(|| format!("putting {} aside", path.display()))?;
+        sync_parent(&aside)?;
+        Ok(aside)
+    }
+
+    /// Notes in the new directory `directory` that no server may start before its metadata is restored.
+    pub(super) fn note_restore_first(directory: &Path) -> anyhow::Result<()> {
+        replace_file(&directory.join(RESTORE_FIRST), "")
+    }
+
+    /// The metadata is restored.
+    pub(crate) fn is_restored(&self) -> anyhow::Result<()> {
+        let path = self.path().join(RESTORE_FIRST);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("removing {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error where the metadata is to be restored first: an empty service would take the lost one's place.
+    pub(crate) fn check_restored(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.path().join(RESTORE_FIRST).exists(),
+            "{} was made again from a backup: run `cairn metadata restore` on it, with the same backup, before a server",
+            self.root.display()
+        );
+        Ok(())
     }
 
     /// Makes the directory as a whole: `fill` is given an empty one, which takes its place when it is done.

@@ -7,16 +7,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use cairn_common::ids::NodeId;
 use cairn_transport::{
     NodeAddresses, QuicTransport,
-    identity::{self, AuthorityDir, Identity, NodeCredentials},
+    identity::{self, AuthorityDir, Identity, JoinError, NodeCredentials},
 };
 use tokio::{task::AbortHandle, time::MissedTickBehavior};
 
 use super::{
-    ClusterDir,
+    ClusterDir, Contacts,
     member::{renew_here, resolve},
 };
 
@@ -33,20 +33,24 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(3600);
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where lists and certificates come from.
-pub(super) enum Source {
+enum Source {
     /// The authority, in the same directory.
     Here(Arc<AuthorityDir>),
-    /// The node that let this one in.
-    Admitting {
-        node: NodeId,
-        transport: Arc<QuicTransport>,
-    },
+    /// The node that let this one in or, where another has taken over the authority, that one.
+    Elsewhere(NodeId),
+}
+
+/// The way to other nodes.
+pub(super) struct Outward {
+    pub(super) addresses: NodeAddresses,
+    pub(super) transport: Arc<QuicTransport>,
 }
 
 /// What is kept fresh.
 pub(super) struct Keeper {
     directory: ClusterDir,
     identity: Identity,
+    outward: Outward,
     source: Source,
     credentials_changed: SystemTime,
     no_renewal_before: SystemTime,
@@ -54,23 +58,19 @@ pub(super) struct Keeper {
 }
 
 impl Source {
-    /// The node that let this one in, as `directory` says.
-    pub(super) fn admitting(
-        directory: &ClusterDir,
-        addresses: &NodeAddresses,
-        transport: Arc<QuicTransport>,
-    ) -> anyhow::Result<Self> {
+    /// The node that let this one in, or took the authority over from it, as `directory` says.
+    fn elsewhere(directory: &ClusterDir, outward: &Outward) -> anyhow::Result<Self> {
         let admitted_by = directory.admitted_by()?;
         let node = NodeId::new(admitted_by.node);
         match resolve(&admitted_by.addresses) {
             Ok(found) => {
                 if let Some(address) = found.first() {
-                    addresses.set(node, *address);
+                    outward.addresses.set(node, *address);
                 }
             }
             Err(error) => tracing::warn!(%error, "the node that let this one in is not found; going on without it"),
         }
-        Ok(Self::Admitting { node, transport })
+        Ok(Self::Elsewhere(node))
     }
 }
 
@@ -79,12 +79,18 @@ impl Keeper {
     pub(super) async fn start(
         directory: ClusterDir,
         identity: Identity,
-        source: Source,
+        authority: Option<Arc<AuthorityDir>>,
+        outward: Outward,
     ) -> anyhow::Result<AbortHandle> {
+        let source = match authority {
+            Some(authority) => Source::Here(authority),
+            None => Source::elsewhere(&directory, &outward)?,
+        };
         let mut keeper = Self {
             credentials_changed: directory.credentials_changed().context("the node's certificate")?,
             directory,
             identity,
+            outward,
             source,
             no_renewal_before: SystemTime::UNIX_EPOCH,
             no_list_before: SystemTime::UNIX_EPOCH,
@@ -113,6 +119,10 @@ impl Keeper {
     }
 
     async fn look(&mut self) -> anyhow::Result<()> {
+        if matches!(self.source, Source::Here(_)) && !self.directory.has_authority() {
+            // Another node has taken it over.
+            self.source = Source::elsewhere(&self.directory, &self.outward)?;
+        }
         let listed = self.refresh_revocations().await;
         let renewed = self.refresh_credentials().await;
         listed.and(renewed)
@@ -124,13 +134,16 @@ impl Keeper {
                 let authority = Arc::clone(authority);
                 blocking(move || Ok(authority.revocations()?)).await?
             }
-            Source::Admitting { node, transport } => {
+            Source::Elsewhere(_) => {
                 let now = SystemTime::now();
                 if now < self.no_list_before {
                     return Ok(());
                 }
                 self.no_list_before = now + ASK_INTERVAL;
-                identity::fetch_revocations(transport.as_ref(), *node, ASK_TIMEOUT).await?
+                self.ask(|transport, node| async move {
+                    identity::fetch_revocations(transport.as_ref(), node, ASK_TIMEOUT).await
+                })
+                .await?
             }
         };
         if self.identity.replace_revocations(&list)? {
@@ -158,16 +171,43 @@ impl Keeper {
         blocking(move || directory.replace_credentials(&renewed)).await
     }
 
-    async fn renew(&self) -> anyhow::Result<NodeCredentials> {
-        match &self.source {
-            Source::Here(_) => {
-                let (directory, identity) = (self.directory.clone(), self.identity.clone());
-                blocking(move || renew_here(&directory, &identity)).await
-            }
-            Source::Admitting { node, transport } => {
-                Ok(identity::renew(transport.as_ref(), *node, &self.identity, ASK_TIMEOUT).await?)
+    async fn renew(&mut self) -> anyhow::Result<NodeCredentials> {
+        let identity = self.identity.clone();
+        if let Source::Here(_) = self.source {
+            let directory = self.directory.clone();
+            return blocking(move || renew_here(&directory, &identity)).await;
+        }
+        self.ask(|transport, node| {
+            let identity = identity.clone();
+            async move { identity::renew(transport.as_ref(), node, &identity, ASK_TIMEOUT).await }
+        })
+        .await
+    }
+
+    /// Asks the node that holds the authority as far as is known; where it does not answer, the metadata servers, one of
+    /// which may have taken it over: that one is asked from then on.
+    async fn ask<T, F>(&mut self, question: impl Fn(Arc<QuicTransport>, NodeId) -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = Result<T, JoinError>>,
+    {
+        let Source::Elsewhere(node) = &mut self.source else {
+            bail!("the authority is in the same directory");
+        };
+        let Outward { addresses, transport } = &self.outward;
+        let first = match question(Arc::clone(transport), *node).await {
+            Ok(answer) => return Ok(answer),
+            Err(error @ JoinError::Refused(_)) => return Err(error.into()),
+            Err(error) => error,
+        };
+        let others = Contacts::of(&self.directory).map_or_else(|_| Vec::new(), |contacts| contacts.announce(addresses));
+        for other in others.into_iter().filter(|other| other != node) {
+            if let Ok(answer) = question(Arc::clone(transport), other).await {
+                tracing::info!(holder = %other, "another node holds the cluster's authority now");
+                *node = other;
+                return Ok(answer);
             }
         }
+        Err(first.into())
     }
 }
 

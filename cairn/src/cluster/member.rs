@@ -21,7 +21,7 @@ use cairn_transport::{
     identity::{self, Identity, JoinError, JoinToken, NodeCredentials, NodeKey},
 };
 
-use super::ClusterDir;
+use super::{ClusterDir, Contacts};
 use crate::{
     alone::alone,
     cli::{DataArgs, JoinArgs, PingArgs},
@@ -35,12 +35,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long telling the other node that we are done may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Longest token read from standard input.
-const TOKEN_BYTES_MAX: u64 = 64 << 10;
+/// Longest token or key read from standard input.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// `cairn cluster join`
 pub(super) fn join(args: &JoinArgs) -> anyhow::Result<()> {
-    let token: JoinToken = read_token(&args.token)?.trim().parse()?;
+    let token: JoinToken = read_secret(&args.token)?.trim().parse()?;
     let data = DataDir::open(&args.data.data)?;
     let directory = ClusterDir::of(data.root());
     ensure!(
@@ -117,15 +117,7 @@ pub(super) fn renew(args: &DataArgs) -> anyhow::Result<()> {
     let credentials = if directory.has_authority() {
         renew_here(&directory, &identity)?
     } else {
-        let admitted_by = directory.admitted_by()?;
-        let node = NodeId::new(admitted_by.node);
-        alone(async {
-            let renewing = |transport: Arc<QuicTransport>| {
-                let identity = identity.clone();
-                async move { identity::renew(transport.as_ref(), node, &identity, TIMEOUT).await }
-            };
-            first_that_answers(&identity, node, &admitted_by.addresses, renewing).await
-        })?
+        alone(renew_elsewhere(&directory, &identity))?
     };
     directory.replace_credentials(&credentials)?;
     writeln!(
@@ -134,6 +126,32 @@ pub(super) fn renew(args: &DataArgs) -> anyhow::Result<()> {
         identity.peer().node
     )?;
     Ok(())
+}
+
+/// New credentials from the node that let this one in or, where that does not answer, from a metadata server that took over.
+async fn renew_elsewhere(directory: &ClusterDir, identity: &Identity) -> anyhow::Result<NodeCredentials> {
+    let admitted_by = directory.admitted_by()?;
+    let first = NodeId::new(admitted_by.node);
+    let mut holders = vec![(first, admitted_by.addresses)];
+    if let Ok(contacts) = Contacts::of(directory) {
+        holders[0].1.extend(contacts.addresses_of(first));
+        let nodes = contacts.announce(&NodeAddresses::new());
+        let others = nodes.into_iter().filter(|node| node.value() != admitted_by.node);
+        holders.extend(others.map(|node| (node, contacts.addresses_of(node))));
+    }
+    let mut first = None;
+    for (node, addresses) in holders {
+        let renewing = |transport: Arc<QuicTransport>| {
+            let identity = identity.clone();
+            async move { identity::renew(transport.as_ref(), node, &identity, TIMEOUT).await }
+        };
+        match first_that_answers(identity, node, &addresses, renewing).await {
+            Ok(credentials) => return Ok(credentials),
+            Err(error) if matches!(error.downcast_ref(), Some(JoinError::Refused(_))) => return Err(error),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.context("no node is known that could renew the certificate")?)
 }
 
 /// New credentials out of the authority in the same directory.
@@ -146,13 +164,14 @@ pub(super) fn renew_here(directory: &ClusterDir, identity: &Identity) -> anyhow:
     Ok(NodeCredentials::of(issued, key))
 }
 
-fn read_token(argument: &str) -> anyhow::Result<String> {
+/// A secret that is given as an argument or, for `-`, on standard input.
+pub(super) fn read_secret(argument: &str) -> anyhow::Result<String> {
     if argument != "-" {
         return Ok(argument.to_owned());
     }
     let mut text = String::new();
-    let read = io::stdin().lock().take(TOKEN_BYTES_MAX).read_to_string(&mut text);
-    read.context("reading the token from standard input")?;
+    let read = io::stdin().lock().take(SECRET_BYTES_MAX).read_to_string(&mut text);
+    read.context("reading the secret from standard input")?;
     Ok(text)
 }
 

@@ -11,7 +11,9 @@ mod layout;
 mod member;
 mod node;
 mod operator;
+mod recovery;
 mod reports;
+mod safekeeping;
 mod state;
 mod upkeep;
 mod verify;
@@ -35,6 +37,8 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::Token(args) => authority::token(&args)?,
         ClusterCommand::Members(args) => authority::members(&args)?,
         ClusterCommand::Revoke(args) => authority::revoke(&args)?,
+        ClusterCommand::RecoveryKey(args) => recovery::new_key(&args)?,
+        ClusterCommand::RecoverAuthority(args) => recovery::recover(&args)?,
         ClusterCommand::Join(args) => member::join(&args)?,
         ClusterCommand::Ping(args) => member::ping(&args)?,
         ClusterCommand::Renew(args) => member::renew(&args)?,

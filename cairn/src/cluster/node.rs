@@ -15,7 +15,8 @@ use tokio::task::AbortHandle;
 
 use super::{
     ClusterDir,
-    keeper::{Keeper, Source},
+    keeper::{Keeper, Outward},
+    safekeeping::Safekeeping,
 };
 
 /// Joining, renewing and asking for lists at once.
@@ -31,7 +32,7 @@ pub(crate) struct ClusterNode {
     addresses: NodeAddresses,
     transport: Arc<QuicTransport>,
     metrics: TransportMetrics,
-    keeper: AbortHandle,
+    tasks: Vec<AbortHandle>,
 }
 
 /// Answers other nodes.
@@ -60,18 +61,26 @@ impl ClusterNode {
         } else {
             None
         };
-        let source = match &authority {
-            Some(authority) => Source::Here(Arc::clone(authority)),
-            None => Source::admitting(&directory, &addresses, Arc::clone(&transport))?,
+        let outward = Outward {
+            addresses: addresses.clone(),
+            transport: Arc::clone(&transport),
         };
-        let keeper = Keeper::start(directory, identity.clone(), source).await?;
+        let mut tasks = vec![Keeper::start(directory, identity.clone(), authority.clone(), outward).await?];
+        if let Some(authority) = &authority {
+            let safekeeping = Safekeeping {
+                data: root.to_owned(),
+                node: identity.peer().node,
+                authority: Arc::clone(authority),
+            };
+            tasks.push(tokio::spawn(safekeeping.run()).abort_handle());
+        }
         Ok(Some(Self {
             identity,
             authority,
             addresses,
             transport,
             metrics,
-            keeper,
+            tasks,
         }))
     }
 
@@ -129,7 +138,7 @@ impl ClusterNode {
 
     /// Ends the connections to other nodes.
     pub(crate) async fn close(&self) {
-        self.keeper.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.transport.close(CLOSE_TIMEOUT).await;
     }
 }

@@ -46,6 +46,8 @@ struct ClusterState {
     unsurveyed: Vec<u32>,
     /// Buckets that may hold chunks of another redundancy than they want.
     recoding: Vec<String>,
+    /// Who holds the cluster's authority; none where the metadata service keeps no copy of it.
+    authority_holder: Option<u64>,
     /// Whether moves are held up by an operator.
     moves_paused: bool,
     /// Seconds after which a device that stays down is put out; 0 is never.
@@ -137,6 +139,7 @@ fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> Cluste
         moving_groups: 0,
         unsurveyed: Vec::new(),
         recoding: Vec::new(),
+        authority_holder: (summary.authority_holder != 0).then_some(summary.authority_holder),
         moves_paused: map.upkeep.moves_paused,
         out_after_s: map.upkeep.out_after_s,
         servers: servers.iter().filter_map(row).collect(),
@@ -285,6 +288,13 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
         "content     {} buckets, {} objects, {} bytes",
         state.buckets, state.objects, state.object_bytes
     )?;
+    match state.authority_holder {
+        Some(holder) => writeln!(out, "authority   node {holder}, recoverable")?,
+        None => writeln!(
+            out,
+            "authority   NO COPY is kept: run `cairn cluster recovery-key` on the first node"
+        )?,
+    }
     for device in &state.unsurveyed {
         writeln!(
             out,

@@ -58,6 +58,8 @@ pub(crate) struct Way {
     /// Bounds of one request, and of asking until there is an answer for good.
     request_timeout: Duration,
     deadline: Duration,
+    /// Whether a person is told what is waited for.
+    tells: bool,
 }
 
 /// What the metadata service said no to.
@@ -97,6 +99,7 @@ impl Way {
             others: members,
             request_timeout: REQUEST_TIMEOUT,
             deadline: CHANGE_DEADLINE,
+            tells: true,
         })
     }
 
@@ -120,11 +123,18 @@ impl Way {
                 others: Vec::new(),
                 request_timeout: REQUEST_TIMEOUT,
                 deadline: CHANGE_DEADLINE,
+                tells: true,
             }
         };
         way.request_timeout = Duration::from_millis(METADATA_DEADLINE_MS);
         way.deadline = 2 * way.request_timeout;
         Ok(way)
+    }
+
+    /// The same for a server, which nobody watches.
+    pub(super) fn in_silence(mut self) -> Self {
+        self.tells = false;
+        self
     }
 
     pub(crate) async fn ask<Reply: Message + Default>(
@@ -175,7 +185,9 @@ impl Way {
             if !may_pass(&failure) || Instant::now() >= deadline {
                 bail!("{}", failure.detail);
             }
-            writeln!(io::stderr().lock(), "cairn: {}; going on", failure.detail)?;
+            if self.tells {
+                writeln!(io::stderr().lock(), "cairn: {}; going on", failure.detail)?;
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -191,7 +191,9 @@ fn first_start(data: &DataDir) -> anyhow::Result<Start> {
          group (`cairn metadata remove`), join a new node and add that, or restore the directory",
         path.display()
     );
-    Ok(if ClusterDir::of(data.root()).has_authority() {
+    let directory = ClusterDir::of(data.root());
+    directory.check_restored()?;
+    Ok(if directory.is_first()? {
         Start::Alone
     } else {
         Start::Join

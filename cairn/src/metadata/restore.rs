@@ -38,6 +38,7 @@ pub(super) fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
         None => NodeId::new(1),
     };
     let restored = restore(&args.file, &data.metadata(), server)?;
+    cluster.is_restored()?;
     let mut out = io::stdout().lock();
     writeln!(out, "restored    {}", data.metadata().display())?;
     writeln!(out, "applied     entry {}", restored.backup.applied_index)?;

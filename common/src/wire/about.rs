@@ -49,6 +49,7 @@ impl Command {
             | Self::Account(_)
             | Self::Chunk(_)
             | Self::RegisterServer(_)
+            | Self::KeepAuthority(_)
             | Self::RaiseFeatureLevel(_) => return None,
         };
         Some(AboutBucket::Name(name))
@@ -70,6 +71,8 @@ impl Command {
             }
             Self::Chunk(command) if command.is_internal() => Roles::NONE,
             Self::InstallMap(_) | Self::RaiseFeatureLevel(_) | Self::HoldDeletion(_) | Self::Account(_) => OPERATORS,
+            // Whoever could change the copy could undo a revocation, or let himself in.
+            Self::KeepAuthority(_) => Roles::of(&[Role::Metadata]),
             // Whoever reads or stores shards finds out about them.
             Self::Chunk(_) => Roles::MEMBER,
             Self::OpenSession(_)
@@ -97,6 +100,7 @@ impl Query {
     /// Who may ask. Chunkservers have no use for names, and none for access keys, whose secrets stand in the answers.
     pub fn senders(&self) -> Roles {
         match self {
+            Self::Authority(_) => Roles::of(&[Role::Metadata]),
             Self::Account(_)
             | Self::Object(_)
             | Self::List(_)
@@ -132,6 +136,7 @@ impl Query {
             Self::Document(query) => Some(AboutBucket::Name(&query.bucket)),
             Self::Documents(query) => Some(AboutBucket::Name(&query.bucket)),
             Self::Account(_)
+            | Self::Authority(_)
             | Self::Chunk(_)
             | Self::Servers(_)
             | Self::Map(_)

@@ -8,6 +8,7 @@ use prost::{Message, Oneof};
 
 use super::{
     account::AccountCommand,
+    authority::KeepAuthority,
     chunk::{ChunkCommand, ChunkOutcome},
     file::{FileCommand, FileId, FileOutcome, OrphansPage},
     lock::{LockCommand, LockOutcome},
@@ -39,7 +40,7 @@ pub struct WriteRequest {
     /// The command.
     #[prost(
         oneof = "Command",
-        tags = "10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 60, 61, 62, 63, 65"
+        tags = "10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 40, 41, 42, 43, 44, 45, 50, 51, 52, 53, 60, 61, 62, 63, 65, 66"
     )]
     pub command: Option<Command>,
 }
@@ -141,6 +142,9 @@ pub enum Command {
     /// Writes down who a chunkserver is. Only the metadata server gives it.
     #[prost(message, tag = "65")]
     RegisterServer(RegisterServer),
+    /// Keeps a copy of the cluster's authority.
+    #[prost(message, tag = "66")]
+    KeepAuthority(KeepAuthority),
 }
 
 /// Opens a session.

@@ -5,6 +5,7 @@
 
 pub mod about;
 pub mod account;
+pub mod authority;
 pub mod checkpoint;
 pub mod chunk;
 pub mod command;

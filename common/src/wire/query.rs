@@ -7,6 +7,7 @@ use prost::{Message, Oneof};
 
 use super::{
     account::{AccountAnswer, AccountQuery},
+    authority::{AuthorityAnswer, AuthorityQuery},
     chunk::{ChunkAnswer, ChunkQuery},
     command::Refusal,
     feed::{FeedPage, FeedQuery},
@@ -24,7 +25,7 @@ pub struct ReadRequest {
     /// What is asked.
     #[prost(
         oneof = "Query",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60, 61, 62, 63, 64, 65, 70"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 60, 61, 62, 63, 64, 65, 66, 70"
     )]
     pub query: Option<Query>,
     /// The Raft group that the sender takes for the bucket's, by the group table.
@@ -90,6 +91,9 @@ pub enum Query {
     /// The chunkservers.
     #[prost(message, tag = "65")]
     Servers(ServersQuery),
+    /// The copy of the cluster's authority.
+    #[prost(message, tag = "66")]
+    Authority(AuthorityQuery),
 }
 
 /// The cluster map. Where the one that the asker knows is still in force, the answer is its epoch alone.
@@ -238,7 +242,7 @@ pub struct ReadReply {
     /// The answer.
     #[prost(
         oneof = "Answer",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 60, 61, 62, 63, 64, 65, 70"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 60, 61, 62, 63, 64, 65, 66, 70"
     )]
     pub answer: Option<Answer>,
 }
@@ -303,6 +307,9 @@ pub enum Answer {
     /// The chunkservers.
     #[prost(message, tag = "65")]
     Servers(ServersPage),
+    /// The copy of the cluster's authority.
+    #[prost(message, tag = "66")]
+    Authority(AuthorityAnswer),
 }
 
 /// A bucket.
@@ -565,4 +572,7 @@ pub struct Summary {
     /// The generation of session ids.
     #[prost(uint32, tag = "10")]
     pub generation: u32,
+    /// The node that holds the cluster's authority; 0 where no copy of it is kept.
+    #[prost(uint64, tag = "11")]
+    pub authority_holder: u64,
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
+mod authorities;
 mod checkpoints;
 mod commands;
 mod families;
@@ -31,6 +32,7 @@ const NO_BYTES: &str = "-";
 const SOURCES: &[(&str, &str)] = &[
     ("about", include_str!("about.rs")),
     ("account", include_str!("account.rs")),
+    ("authority", include_str!("authority.rs")),
     ("checkpoint", include_str!("checkpoint.rs")),
     ("chunk", include_str!("chunk.rs")),
     ("command", include_str!("command.rs")),
@@ -92,6 +94,7 @@ fn samples() -> Vec<Sample> {
         families::accounts(),
         families::keys(),
         families::account_questions(),
+        authorities::samples(),
         families::account_answers(),
         families::chunks(),
         families::chunk_answers(),

@@ -10,7 +10,8 @@ use cairn_common::{
 };
 
 use super::{
-    account, bucket, copy, feature, file, lock, map, object, permit, release, repair, replies, server, session,
+    account, authority, bucket, copy, feature, file, lock, map, object, permit, release, repair, replies, server,
+    session,
     tx::{ApplyError, Tx, read_record, refuse},
     upload,
     view::{Family, View, ViewError, Write},
@@ -136,6 +137,7 @@ fn apply_unnumbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> R
         Command::ExpireUploads(expire) => upload::expire(tx, expire),
         Command::Chunk(command) => repair::apply(tx, command),
         Command::RegisterServer(register) => server::register(tx, register),
+        Command::KeepAuthority(keep) => authority::keep(tx, keep),
         Command::CreateBucket(_)
         | Command::DeleteBucket(_)
         | Command::UpdateBucket(_)
@@ -185,6 +187,7 @@ fn apply_numbered(tx: &mut Tx<'_>, session: SessionId, command: &Command) -> Res
         | Command::HoldDeletion(_)
         | Command::ExpireUploads(_)
         | Command::RegisterServer(_)
+        | Command::KeepAuthority(_)
         | Command::Chunk(_) => Err(refuse(ErrorCode::Malformed, "the command takes no sequence")),
     }
 }

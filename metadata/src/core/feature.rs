@@ -47,6 +47,7 @@ pub fn required_level(command: &Command) -> u32 {
         | Command::Lock(_)
         | Command::Account(_)
         | Command::RegisterServer(_)
+        | Command::KeepAuthority(_)
         | Command::Chunk(_) => 2,
     }
 }

@@ -5,6 +5,7 @@
 
 mod account;
 mod apply;
+mod authority;
 mod bucket;
 pub(crate) mod by_family;
 mod chunk;

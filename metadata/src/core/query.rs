@@ -6,7 +6,7 @@ use cairn_common::wire::{
 };
 
 use super::{
-    account, bucket, feed, file, list, lock, map, plan, repair, server, session,
+    account, authority, bucket, feed, file, list, lock, map, plan, repair, server, session,
     tx::ApplyError,
     upload,
     view::{View, ViewError},
@@ -49,6 +49,7 @@ fn answer_or_refuse(view: &dyn View, query: &Query) -> Result<Answer, ApplyError
         Query::Account(query) => account::answer(view, query).map(Answer::Account),
         Query::Chunk(query) => repair::answer(view, query).map(Answer::Chunk),
         Query::Feed(query) => feed::answer(view, query).map(Answer::Feed),
+        Query::Authority(_) => Ok(Answer::Authority(authority::answer(view)?)),
         Query::Servers(_) => Ok(Answer::Servers(server::answer(view)?)),
         Query::Summary(_) => Ok(Answer::Summary(summary(view)?)),
         // Every bucket lies in the one group; its members are for the server to name.
@@ -70,5 +71,6 @@ fn summary(view: &dyn View) -> Result<Summary, ViewError> {
         repair_pending: store.repair_pending,
         deletion_held: store.deletion_held,
         generation: store.generation,
+        authority_holder: authority::answer(view)?.copy.map_or(0, |copy| copy.holder),
     })
 }

@@ -3,6 +3,7 @@
 //! Nothing here takes part in serving. It must never change a store that it was asked to look at. Invariant: what is made
 //! (a backup, a restored store) appears under its name only when it is whole and durable.
 
+mod authority;
 mod backup;
 mod describe;
 mod error;
@@ -11,6 +12,7 @@ mod restore;
 mod source;
 mod verify;
 
+pub use authority::authority_copy;
 pub use backup::{About, BackupInfo, back_up, read_info};
 pub use error::MaintenanceError;
 pub use inspect::{FamilySummary, Filter, LOG, Line, LogSummary, Summary, inspect, summarize};

@@ -3,6 +3,7 @@
 //! Numbers in keys are big-endian, so that byte order is number order. Values are protobuf messages in the envelope of
 //! `cairn_common::envelope`. Invariant: a key, once written by a release, keeps its form; a value's tags keep their meaning.
 
+pub(crate) mod authority;
 pub(crate) mod bucket;
 pub(crate) mod chunk;
 pub(crate) mod dentry;

@@ -15,8 +15,8 @@ use cairn_common::{
 };
 
 use super::{
-    bucket, chunk, dentry, extent, feed, garbage, hold, inode, lock, loss, part, repair, reply, row, server, session,
-    system, upload, user, xattr,
+    authority, bucket, chunk, dentry, extent, feed, garbage, hold, inode, lock, loss, part, repair, reply, row, server,
+    session, system, upload, user, xattr,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -466,6 +466,7 @@ fn keys_of_settings_users_locks_and_changes_are_stored_as_version_1_wrote_them()
         (row::key(6, 7, 8), "726f7700000006000000070000000000000008"),
         (server::key(NodeId::new(6)), "7365727665720000000000000006"),
         (loss::key(DeviceId::new(7)), "6c6f737300000007"),
+        (authority::KEY.to_vec(), "617574686f72697479"),
         (
             repair::key(64, chunk_id()),
             "409b385ed9fc8a56c200000000000000020000000000000003",

@@ -3,7 +3,7 @@
 //! ```text
 //! family system   key "store" → StoreRecord   key "map" → MapMessage   key "row" … → FormerRow, see there
 //!                 key "server" … → ServerInfo, see there   key "loss" … → DeviceLoss, see there
-//!                 key "recode" … → RecodeMark, see there
+//!                 key "recode" … → RecodeMark, see there   key "authority" → AuthorityCopy, see there
 //! ```
 
 use cairn_common::{
@@ -13,6 +13,7 @@ use cairn_common::{
 use prost::Message;
 
 use super::{
+    authority,
     description::{Description, KeyReader, Unreadable},
     loss, recode, row, server,
 };
@@ -108,6 +109,7 @@ pub(crate) fn describe(key: &[u8], value: &[u8]) -> Result<Description, Unreadab
                 "map of epoch {epoch}, 2^{bits} groups, (width, slots) {widths:?}, devices {devices:?}"
             ))
         }
+        authority::KEY => authority::describe(value),
         _ if key.starts_with(row::PREFIX) => row::describe(key, value),
         _ if key.starts_with(loss::PREFIX) => loss::describe(key, value),
         _ if key.starts_with(recode::PREFIX) => recode::describe(key, value),

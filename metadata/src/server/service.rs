@@ -548,6 +548,7 @@ fn may_be_long(query: &Query) -> bool {
         | Query::Plan(_)
         | Query::Summary(_)
         | Query::Groups(_)
+        | Query::Authority(_)
         | Query::Document(_)
         | Query::Documents(_) => false,
     }

@@ -93,6 +93,7 @@ fn adds_data(command: &Command) -> bool {
         | Command::RaiseFeatureLevel(_)
         | Command::HoldDeletion(_)
         | Command::RegisterServer(_)
+        | Command::KeepAuthority(_)
         | Command::Chunk(_) => false,
     }
 }

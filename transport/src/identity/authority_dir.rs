@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/ca.crt        CA certificate, PEM
 //! DIR/ca.key        its private key, PEM, mode 0600
+//! DIR/ca.key.sealed the same key, sealed by the recovery key (`recovery`), hexadecimal
 //! DIR/ledger.toml   what was decided (`ledger`), mode 0600
 //! DIR/ledger.lock   held while the ledger is read to be changed
 //! ```
@@ -22,13 +23,13 @@ use std::{
 use bytes::Bytes;
 use cairn_common::{
     ids::{ClusterId, NodeId},
-    wire::{node, role::Roles},
+    wire::{authority::AuthorityCopy, node, role::Roles},
 };
 use parking_lot::Mutex;
 
 use super::{
     AdmitError, CertificateAuthority, FileError, IdentityError, JoinToken, Ledger, LedgerError, MemberEntry,
-    RevokeError, TokenKeys,
+    RecoveryError, RecoveryKey, RevokeError, TokenKeys,
     authority::{CLOCK_SKEW, requested_key},
     certificate::CaCertificate,
     files::{CA_FILE, Secrecy, io_error, lock_file, read_file, replace_file, sync_directory},
@@ -40,6 +41,7 @@ use super::{
 use crate::Peer;
 
 const KEY_FILE: &str = "ca.key";
+const SEALED_FILE: &str = "ca.key.sealed";
 const LEDGER_FILE: &str = "ledger.toml";
 const LOCK_FILE: &str = "ledger.lock";
 const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -78,6 +80,9 @@ pub enum AuthorityError {
     /// The ledger does not take it.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The recovery key does not open the copy.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// There is nothing to revoke.
     #[error(transparent)]
     Revoke(#[from] RevokeError),
@@ -89,6 +94,24 @@ pub enum AuthorityError {
 impl AuthorityDir {
     /// Makes the authority of a new cluster. The directory must not exist, or be empty.
     pub fn create(directory: &Path, cluster: ClusterId) -> Result<Self, AuthorityError> {
+        let authority = CertificateAuthority::create(cluster)?;
+        Self::place(directory, authority, &Ledger::new(), None)
+    }
+
+    /// Makes the authority again from a copy and the key that opens it. The directory must not exist, or be empty.
+    pub fn recover(directory: &Path, copy: &AuthorityCopy, key: &RecoveryKey) -> Result<Self, AuthorityError> {
+        let private = key.open(&copy.sealed_key, &copy.ca_certificate)?;
+        let authority = CertificateAuthority::from_pem(&pem("CERTIFICATE", &copy.ca_certificate), &private)?;
+        let ledger = Ledger::parse(&copy.ledger)?.recovered(unix_ms(SystemTime::now()));
+        Self::place(directory, authority, &ledger, Some(&copy.sealed_key))
+    }
+
+    fn place(
+        directory: &Path,
+        authority: CertificateAuthority,
+        ledger: &Ledger,
+        sealed: Option<&[u8]>,
+    ) -> Result<Self, AuthorityError> {
         let mut aside = directory.as_os_str().to_owned();
         aside.push(".new");
         let aside = PathBuf::from(aside);
@@ -101,11 +124,13 @@ impl AuthorityDir {
             .mode(0o700)
             .create(&aside)
             .map_err(io_error(&aside))?;
-        let authority = CertificateAuthority::create(cluster)?;
         let write = |name, text: &str, secrecy| replace_file(&aside.join(name), text.as_bytes(), secrecy);
         write(KEY_FILE, &authority.key_pem(), Secrecy::Secret)?;
         write(CA_FILE, &pem("CERTIFICATE", authority.certificate()), Secrecy::Public)?;
-        write(LEDGER_FILE, &Ledger::new().to_text()?, Secrecy::Secret)?;
+        if let Some(sealed) = sealed {
+            write(SEALED_FILE, &hex::encode(sealed), Secrecy::Secret)?;
+        }
+        write(LEDGER_FILE, &ledger.to_text()?, Secrecy::Secret)?;
         fs::rename(&aside, directory).map_err(|error| match error.kind() {
             io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
                 AuthorityError::Exists(directory.to_owned())
@@ -148,6 +173,35 @@ impl AuthorityDir {
     /// The cluster.
     pub fn cluster(&self) -> ClusterId {
         self.authority.cluster()
+    }
+
+    /// Seals the private key by `key`, for copies from now on; a key before it opens those no more.
+    pub fn seal(&self, key: &RecoveryKey) -> Result<(), AuthorityError> {
+        let sealed = key.seal(&self.authority.key_pem(), self.authority.certificate())?;
+        let path = self.directory.join(SEALED_FILE);
+        Ok(replace_file(&path, hex::encode(sealed).as_bytes(), Secrecy::Secret)?)
+    }
+
+    /// A copy from which [`AuthorityDir::recover`] makes it again, as that of `holder`; none where no recovery key was ever made.
+    pub fn copy(&self, holder: NodeId) -> Result<Option<AuthorityCopy>, AuthorityError> {
+        let path = self.directory.join(SEALED_FILE);
+        let sealed = match read_file(&path, Secrecy::Secret) {
+            Err(FileError::Missing(_)) => return Ok(None),
+            read => read?,
+        };
+        let sealed_key = hex::decode(sealed.trim()).map_err(|error| FileError::Damaged {
+            path,
+            error: IdentityError::malformed("the sealed key", error),
+        })?;
+        let ledger = self.read()?;
+        Ok(Some(AuthorityCopy {
+            version: 0,
+            holder: holder.value(),
+            ca_certificate: Bytes::copy_from_slice(self.authority.certificate()),
+            sealed_key: sealed_key.into(),
+            ledger: ledger.to_text()?,
+            term: ledger.term(),
+        }))
     }
 
     /// Makes a token: whoever comes with it first, within `lifetime`, becomes a node with these roles. `node` is the server
@@ -250,6 +304,7 @@ impl AuthorityDir {
         let mut ledger = before.clone();
         let answer = decide(&mut ledger)?;
         if ledger != before {
+            ledger.touch(unix_ms(SystemTime::now()));
             let text = ledger.to_text().map_err(AuthorityError::from)?;
             let path = self.directory.join(LEDGER_FILE);
             replace_file(&path, text.as_bytes(), Secrecy::Secret).map_err(AuthorityError::from)?;

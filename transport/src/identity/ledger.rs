@@ -8,6 +8,8 @@
 //! version = 1
 //! next_node = 3           # never goes back
 //! crl_number = 1
+//! term = 0                # since when this node holds it, in seconds since 1970: 0 of the first node, who takes over has a later one
+//! changed_ms = 1700000000000
 //! [[tokens]]              # forgotten 7 days after they expire
 //! public_key = "<hex>"
 //! roles = ["client"]
@@ -37,6 +39,15 @@ const REMEMBERED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Certificates of one node that hold at a time. One or two are usual; a node that asks without end must not fill the disk.
 const CERTIFICATES_PER_NODE_MAX: usize = 16;
 
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Node ids that are passed over where an authority goes on from a copy, and one more for each minute of the copy's age: an id takes
+/// part in a device's number, so there are not more than 2^24.
+const NODES_MISSED_MIN: u64 = 1024;
+const NODES_MISSED_BY_AGE_MAX: u64 = 1 << 20;
+
 /// The authority's memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +55,10 @@ pub struct Ledger {
     version: u32,
     next_node: u64,
     crl_number: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    term: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    changed_ms: u64,
     #[serde(default)]
     tokens: Vec<Token>,
     #[serde(default)]
@@ -157,9 +172,35 @@ impl Ledger {
             version: VERSION,
             next_node: 1,
             crl_number: 1,
+            term: 0,
+            changed_ms: 0,
             tokens: Vec::new(),
             certificates: Vec::new(),
         }
+    }
+
+    /// Goes on from a copy, in a term of its own: what was decided since the copy was made, or by another who went on from it, is
+    /// not known. Node ids are passed over that were given out since, and numbers of lists: what is numbered by the time is
+    /// behind all that one change a second could have come to.
+    #[must_use]
+    pub(super) fn recovered(mut self, now_ms: u64) -> Self {
+        let now_s = now_ms / 1000;
+        let minutes = now_ms.saturating_sub(self.changed_ms) / 60_000;
+        self.next_node += NODES_MISSED_MIN + minutes.min(NODES_MISSED_BY_AGE_MAX);
+        self.crl_number = now_s.max(self.crl_number + 1);
+        self.term = now_s.max(self.term + 1);
+        self.changed_ms = now_ms;
+        self
+    }
+
+    /// Since when its holder holds it.
+    pub(super) fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Notes when something was decided last.
+    pub(super) fn touch(&mut self, now_ms: u64) {
+        self.changed_ms = now_ms;
     }
 
     /// Reads its text.

@@ -3,7 +3,8 @@
 //! ```text
 //! name, certificate, revocation             what stands in certificates and in lists of revoked ones, and how it is read
 //! credentials, node_identity, verify        what a node shows and whom it believes, for TLS
-//! token, authority, ledger, authority_dir   who gets a certificate (the decisions are `ledger`, without I/O)
+//! secret_text, token, recovery              what a person carries from one node to another
+//! authority, ledger, authority_dir          who gets a certificate (the decisions are `ledger`, without I/O)
 //! files                                     credentials on the disk
 //! admission, join                           the same over a carrier: the service, and its callers
 //! endpoint                                  certificates for clients that are no nodes
@@ -27,7 +28,9 @@ mod name;
 mod node_identity;
 mod pem;
 mod provider;
+mod recovery;
 mod revocation;
+mod secret_text;
 mod token;
 mod verify;
 
@@ -46,4 +49,5 @@ pub use key::NodeKey;
 pub use ledger::{AdmitError, Ledger, LedgerError, MemberEntry, RevokeError};
 pub use node_identity::Identity;
 pub use provider::provider;
+pub use recovery::{RecoveryError, RecoveryKey};
 pub use token::{JoinToken, TokenError, TokenKeys};

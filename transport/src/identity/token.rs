@@ -14,16 +14,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use cairn_common::ids::{ClusterId, NodeId};
 use prost::Message;
 
-use super::NodeKey;
+use super::{NodeKey, secret_text};
 
 const PREFIX: &str = "cairn-join-";
 const PREFIX_AND_VERSION: &str = "cairn-join-1.";
-const CHECKSUM_BYTES: usize = 4;
 
 /// A join token.
 #[derive(Clone, PartialEq, Eq)]
@@ -109,9 +107,7 @@ impl fmt::Display for JoinToken {
             secret: Bytes::copy_from_slice(&self.secret),
             expires_ms: self.expires_ms,
         };
-        let mut bytes = content.encode_to_vec();
-        bytes.extend(checksum(&bytes).to_be_bytes());
-        write!(f, "{PREFIX_AND_VERSION}{}", URL_SAFE_NO_PAD.encode(bytes))
+        f.write_str(&secret_text::write(PREFIX_AND_VERSION, &content.encode_to_vec()))
     }
 }
 
@@ -127,12 +123,8 @@ impl FromStr for JoinToken {
         if version != "1" {
             return Err(TokenError::UnknownVersion(version.to_owned()));
         }
-        let bytes = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Damaged)?;
-        let (message, sum) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(TokenError::Damaged)?;
-        if checksum(message) != u32::from_be_bytes(*sum) {
-            return Err(TokenError::Damaged);
-        }
-        let content = Content::decode(message).map_err(|_| TokenError::Damaged)?;
+        let message = secret_text::read(PREFIX_AND_VERSION, encoded).ok_or(TokenError::Damaged)?;
+        let content = Content::decode(message.as_slice()).map_err(|_| TokenError::Damaged)?;
         Ok(Self {
             cluster: ClusterId::new(fixed(&content.cluster)?),
             node: NodeId::new(content.node),
@@ -159,10 +151,6 @@ impl fmt::Debug for JoinToken {
 pub(super) fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn checksum(message: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(PREFIX_AND_VERSION.as_bytes()), message)
 }
 
 fn fixed<const LENGTH: usize>(bytes: &[u8]) -> Result<[u8; LENGTH], TokenError> {

@@ -17,7 +17,7 @@ use crate::{
     Peer,
     identity::{
         AdmitError, AuthorityDir, AuthorityError, FileError, Identity, JoinToken, LedgerError, NodeCredentials,
-        NodeKey, RevokeError, TokenKeys as _,
+        NodeKey, RecoveryKey, RevokeError, TokenKeys as _,
     },
 };
 
@@ -252,4 +252,49 @@ fn changes_at_the_same_time_are_all_kept() {
         .collect();
     assert_eq!(ids.len(), 20);
     assert_eq!(fixture.authority.members().expect("readable").len(), 20);
+}
+
+#[test]
+fn an_authority_is_made_again_from_a_copy_and_gives_nothing_out_twice() {
+    let fixture = Fixture::new();
+    let (own, elsewhere) = (NodeId::new(1), fixture.directory.path().join("elsewhere"));
+    assert_eq!(fixture.authority.copy(own).expect("read"), None, "no recovery key yet");
+    let [old_key, key] = [(); 2].map(|()| RecoveryKey::make().expect("a key"));
+    for key in [&old_key, &key] {
+        fixture.authority.seal(key).expect("sealed");
+    }
+    let token = fixture.token(HOUR);
+    let (_, csr) = request();
+    admit(&fixture.authority, &token, &csr).expect("admitted");
+    let copy = fixture.authority.copy(own).expect("read").expect("a copy");
+    // What is decided behind the copy is not in it.
+    let late = fixture.token(HOUR);
+    admit(&fixture.authority, &late, &request().1).expect("admitted");
+
+    let refused = AuthorityDir::recover(&elsewhere, &copy, &old_key);
+    assert!(matches!(refused, Err(AuthorityError::Recovery(_))), "{refused:?}");
+    assert!(!elsewhere.exists());
+    let again = AuthorityDir::recover(&elsewhere, &copy, &key).expect("made again");
+    assert_eq!(again.cluster(), CLUSTER);
+    assert!(matches!(
+        admit(&again, &late, &request().1),
+        Err(AdmitError::UnknownToken)
+    ));
+    let nodes = |authority: &AuthorityDir| -> Vec<u64> {
+        let members = authority.members().expect("read");
+        members.iter().map(|member| member.node.value()).collect()
+    };
+    let before = nodes(&fixture.authority);
+    let token = again
+        .make_token(CLIENT, HOUR, vec!["[::1]:7440".to_owned()], NodeId::new(2))
+        .expect("a token");
+    admit(&again, &token, &request().1).expect("admitted");
+    let new = nodes(&again).into_iter().max().expect("a node");
+    assert!(before.iter().all(|node| *node < new), "{before:?} {new}");
+    // It can be recovered again by the same key, in a later term.
+    let newer = again.copy(NodeId::new(2)).expect("read").expect("a copy");
+    assert!(newer.term > copy.term);
+    let third = AuthorityDir::recover(&fixture.directory.path().join("third"), &newer, &key).expect("made again");
+    let last = third.copy(NodeId::new(3)).expect("read").expect("a copy");
+    assert!(last.term > newer.term);
 }

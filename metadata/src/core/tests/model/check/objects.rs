@@ -40,6 +40,7 @@ impl Questions<'_> {
             // How the code keeps its queues is its own affair.
             release_pending: summary.release_pending,
             repair_pending: summary.repair_pending,
+            authority_holder: 0,
         };
         same(summary == expected, &"summary", &expected, &summary)
     }

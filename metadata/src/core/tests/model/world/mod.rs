@@ -240,6 +240,7 @@ impl World {
             | Command::RaiseFeatureLevel(_)
             | Command::HoldDeletion(_)
             | Command::RegisterServer(_)
+            | Command::KeepAuthority(_)
             | Command::Chunk(_) => no(ErrorCode::Malformed),
         }
     }
@@ -266,8 +267,8 @@ impl World {
             Command::ReleaseStep(_) => Ok(Outcome::ReleaseLeft(0)),
             Command::ForgetChunks(forget) => self.forget_chunks(forget),
             Command::Chunk(chunk) => self.chunk(chunk),
-            // Never generated: no other record depends on who the servers are.
-            Command::RegisterServer(_) => done(),
+            // Never generated: no other record depends on who the servers are, or on the authority.
+            Command::RegisterServer(_) | Command::KeepAuthority(_) => done(),
             Command::CreateBucket(_)
             | Command::DeleteBucket(_)
             | Command::UpdateBucket(_)
