@@ -1,6 +1,9 @@
 //! The cluster map of a store in one process: made at the first start, extended when another redundancy needs other widths.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use cairn_chunkserver::{DeviceConfig, disk_of};
@@ -12,26 +15,42 @@ use cairn_common::{
     redundancy::Redundancy,
     wire::{
         command::{Command, InstallMap, Outcome, RaiseFeatureLevel, WriteReply, WriteRequest},
+        failure::FailureCode,
         kind::RequestKind,
         map::MapMessage,
         query::{Answer, MapQuery, Query, ReadReply, ReadRequest, SummaryQuery},
     },
 };
-use cairn_transport::{Body, Transport, call};
+use cairn_transport::{Addresses, Body, CallError, Transport, call};
 use prost::Message;
+use tokio::time::sleep;
 
-/// Makes sure that the map in force serves `redundancy`, and gives it.
+/// How long a start waits for a leader of the metadata service: its other members may only just be starting too.
+const LEADER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Pause before the service is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The metadata service, as a server finds it when it starts.
+pub(crate) struct Bootstrap<'a> {
+    pub(crate) transport: &'a dyn Transport,
+    /// Is told where the leader is called, where that is another node.
+    pub(crate) addresses: &'a dyn Addresses,
+    /// The server's own metadata server.
+    pub(crate) server: NodeId,
+}
+
+/// Makes sure that the map in force serves `redundancy`, and gives it. Where there is none, it is of the devices of `server`.
 pub(crate) async fn ensure_map(
-    transport: &dyn Transport,
-    server: NodeId,
+    service: &Bootstrap<'_>,
     devices: &[DeviceConfig],
     redundancy: Redundancy,
 ) -> anyhow::Result<ClusterMap> {
-    let mut map = current_map(transport, server).await?;
+    let mut map = current_map(service).await?;
     let first = map.epoch == Epoch::default();
     if first {
         map.group_bits = limits::GROUP_BITS;
-        map.devices = describe(server, devices)?;
+        map.devices = describe(service.server, devices)?;
         // Nothing is known of devices whose server does not report: this is for when the store has become a cluster.
         map.upkeep.out_after_s = limits::DEVICE_OUT_AFTER_S;
     }
@@ -51,19 +70,19 @@ pub(crate) async fn ensure_map(
     let install = InstallMap {
         map: Some(MapMessage::from(&map)),
     };
-    write(transport, server, Command::InstallMap(install))
+    write(service, Command::InstallMap(install))
         .await
         .context("installing the cluster map")?;
     Ok(map)
 }
 
 /// Raises the feature level of a store in one process, whose only metadata server is this program, to what it understands.
-pub(crate) async fn ensure_feature_level(transport: &dyn Transport, server: NodeId) -> anyhow::Result<()> {
+pub(crate) async fn ensure_feature_level(service: &Bootstrap<'_>) -> anyhow::Result<()> {
     let query = ReadRequest {
         query: Some(Query::Summary(SummaryQuery {})),
         group: 0,
     };
-    let reply: ReadReply = request(transport, server, RequestKind::MetadataRead, &query).await?;
+    let reply: ReadReply = request(service, RequestKind::MetadataRead, &query).await?;
     let Some(Answer::Summary(summary)) = reply.answer else {
         bail!("the metadata service gave no summary");
     };
@@ -73,7 +92,7 @@ pub(crate) async fn ensure_feature_level(transport: &dyn Transport, server: Node
     let raise = RaiseFeatureLevel {
         level: limits::FEATURE_LEVEL,
     };
-    write(transport, server, Command::RaiseFeatureLevel(raise))
+    write(service, Command::RaiseFeatureLevel(raise))
         .await
         .context("raising the feature level")
 }
@@ -96,19 +115,19 @@ fn describe(server: NodeId, devices: &[DeviceConfig]) -> anyhow::Result<BTreeMap
     devices.iter().map(describe).collect()
 }
 
-async fn current_map(transport: &dyn Transport, server: NodeId) -> anyhow::Result<ClusterMap> {
+async fn current_map(service: &Bootstrap<'_>) -> anyhow::Result<ClusterMap> {
     let query = ReadRequest {
         query: Some(Query::Map(MapQuery::default())),
         group: 0,
     };
-    let reply: ReadReply = request(transport, server, RequestKind::MetadataRead, &query).await?;
+    let reply: ReadReply = request(service, RequestKind::MetadataRead, &query).await?;
     match reply.answer {
         Some(Answer::Map(message)) => Ok(ClusterMap::try_from(message)?),
         other => bail!("the metadata service answered {other:?} when asked for the cluster map"),
     }
 }
 
-async fn write(transport: &dyn Transport, server: NodeId, command: Command) -> anyhow::Result<()> {
+async fn write(service: &Bootstrap<'_>, command: Command) -> anyhow::Result<()> {
     let message = WriteRequest {
         session: 0,
         sequence: 0,
@@ -117,7 +136,7 @@ async fn write(transport: &dyn Transport, server: NodeId, command: Command) -> a
         resent: false,
         command: Some(command),
     };
-    let reply: WriteReply = request(transport, server, RequestKind::MetadataWrite, &message).await?;
+    let reply: WriteReply = request(service, RequestKind::MetadataWrite, &message).await?;
     match reply.outcome {
         Some(Outcome::Done(_)) => Ok(()),
         Some(Outcome::Refused(refusal)) => bail!("refused: {}", refusal.detail),
@@ -125,12 +144,36 @@ async fn write(transport: &dyn Transport, server: NodeId, command: Command) -> a
     }
 }
 
+/// Asks whoever leads. As long as nobody does, this server may be the one that the others wait for: it is asked again.
 async fn request<Reply: Message + Default>(
-    transport: &dyn Transport,
-    server: NodeId,
+    service: &Bootstrap<'_>,
     kind: RequestKind,
     message: &impl Message,
 ) -> anyhow::Result<Reply> {
+    let (mut node, deadline) = (service.server, Instant::now() + LEADER_DEADLINE);
     let timeout = Duration::from_millis(limits::METADATA_DEADLINE_MS);
-    Ok(call(transport, server, kind, message, Body::empty(), timeout).await?.0)
+    loop {
+        let error = match call(service.transport, node, kind, message, Body::empty(), timeout).await {
+            Ok((reply, _)) => return Ok(reply),
+            Err(error) => error,
+        };
+        let may_pass = match &error {
+            CallError::Failed(failure) => matches!(failure.code(), FailureCode::NotLeader | FailureCode::Busy),
+            CallError::Unreachable { .. } => node != service.server,
+            CallError::DeadlineExceeded => true,
+            _ => false,
+        };
+        if !may_pass || Instant::now() >= deadline {
+            return Err(error).context("the metadata service has no leader: start its other members too");
+        }
+        node = match &error {
+            CallError::Failed(failure) if failure.leader != 0 && failure.leader != node.value() => {
+                let leader = NodeId::new(failure.leader);
+                service.addresses.set(leader, &failure.leader_address);
+                leader
+            }
+            _ => service.server,
+        };
+        sleep(PAUSE).await;
+    }
 }

@@ -17,6 +17,7 @@ mod cluster;
 mod dev_cluster;
 mod gateway;
 mod key;
+mod labels;
 mod metadata;
 mod tls;
 
@@ -31,6 +32,7 @@ pub(crate) use dev_cluster::{
 };
 pub(crate) use gateway::GatewayArgs;
 pub(crate) use key::{AllowArgs, BucketRights, CreateKeyArgs, DenyArgs, KeyArgs, KeyCommand, KeyListArgs, ShowKeyArgs};
+pub(crate) use labels::LabelArgs;
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
     ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
@@ -104,6 +106,8 @@ pub(crate) struct ServerArgs {
     /// run [default: 127.0.0.1:9002].
     #[arg(long, env = "CAIRN_CLUSTER_LISTEN", value_name = "ADDR")]
     pub(crate) cluster_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) labels: LabelArgs,
     /// Region that buckets are said to be in [default: us-east-1].
     #[arg(long, env = "CAIRN_REGION", value_name = "NAME")]
     pub(crate) region: Option<String>,

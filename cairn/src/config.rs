@@ -14,7 +14,7 @@ use clap::CommandFactory as _;
 use serde::Deserialize;
 
 use crate::{
-    cli::{Cli, DEVICE_MEMORY_MIB_MIN, ServerArgs, TlsArgs},
+    cli::{Cli, DEVICE_MEMORY_MIB_MIN, LabelArgs, ServerArgs, TlsArgs},
     logging::LogFormat,
 };
 
@@ -52,6 +52,7 @@ pub(crate) struct ServerConfig {
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) cluster_listen: SocketAddr,
+    pub(crate) labels: LabelArgs,
     pub(crate) region: String,
     pub(crate) virtual_host_domains: Vec<String>,
     pub(crate) tls: TlsArgs,
@@ -84,6 +85,9 @@ struct File {
     listen: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     cluster_listen: Option<SocketAddr>,
+    host: Option<String>,
+    rack: Option<String>,
+    zone: Option<String>,
     region: Option<String>,
     virtual_host_domain: Vec<String>,
     tls_cert: Option<PathBuf>,
@@ -96,6 +100,14 @@ struct File {
 }
 
 impl File {
+    fn take_labels(&mut self) -> LabelArgs {
+        LabelArgs {
+            host: self.host.take(),
+            rack: self.rack.take(),
+            zone: self.zone.take(),
+        }
+    }
+
     fn take_tls(&mut self) -> TlsArgs {
         TlsArgs {
             tls_cert: self.tls_cert.take(),
@@ -119,7 +131,7 @@ pub(crate) fn load(args: ServerArgs) -> anyhow::Result<ServerConfig> {
 }
 
 fn merge(args: ServerArgs, mut file: File) -> anyhow::Result<ServerConfig> {
-    let tls = file.take_tls();
+    let (tls, labels) = (file.take_tls(), file.take_labels());
     let device = if args.device.is_empty() && args.devices.is_none() {
         file.device
     } else {
@@ -177,6 +189,7 @@ fn merge(args: ServerArgs, mut file: File) -> anyhow::Result<ServerConfig> {
             .cluster_listen
             .or(file.cluster_listen)
             .unwrap_or(DEFAULT_CLUSTER_LISTEN),
+        labels: args.labels.or(labels),
         region: args.region.or(file.region).unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         virtual_host_domains: domains,
         tls: args.tls.or(tls),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig, Whereabouts};
+use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig};
 use cairn_client::{Client, ClientConfig};
 use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
@@ -26,9 +26,9 @@ use tokio::{
 
 use crate::{
     admin::Admin,
-    bootstrap,
-    cli::ServerArgs,
-    cluster::{ClusterDir, ClusterListener, ClusterNode, Contacts, ReportWay, Reports, host_name},
+    bootstrap::{self, Bootstrap},
+    cli::{LabelArgs, ServerArgs},
+    cluster::{ClusterDir, ClusterListener, ClusterNode, Contacts, ReportWay, Reports, whereabouts},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
@@ -84,8 +84,12 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let repair_metrics = cairn_datapath::Metrics::default();
     chunkserver.start_repairs(Arc::clone(&transport), Arc::clone(&addresses), repair_metrics);
 
-    bootstrap::ensure_feature_level(transport.as_ref(), SERVER).await?;
-    let map = bootstrap::ensure_map(transport.as_ref(), SERVER, &devices, redundancy).await?;
+    let outer = outer_services(&chunkserver, &metadata);
+    let operators = answer_operators(&data, outer.clone())?;
+    // Before the metadata service is asked anything: its other members may need this one to have a leader at all.
+    let listener = (node.as_ref().map(|node| node.serve(config.cluster_listen, outer))).transpose()?;
+
+    let map = prepare(&metadata, &transport, &addresses, &devices, redundancy).await?;
     data.finish_first_start(&mut identity)?;
 
     let datapath_metrics = cairn_datapath::Metrics::default();
@@ -105,12 +109,8 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     datapath_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());
-    let outer = outer_services(&chunkserver, &metadata);
-    let operators = answer_operators(&data, outer.clone())?;
-    let listener = node.as_ref().map(|node| node.serve(config.cluster_listen, outer));
-    let listener = listener.transpose()?;
     let contacts = (node.as_ref().zip(listener.as_ref())).map(|outward| keep_contacts(&data, outward));
-    let reports = start_reports(listener.as_ref(), &chunkserver, transport, addresses)?;
+    let reports = start_reports(&config.labels, listener.as_ref(), &chunkserver, transport, addresses)?;
     let parts = Arc::new(Parts {
         client,
         chunkserver,
@@ -133,6 +133,26 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Brings the metadata to what this program and its settings need, and gives the map in force.
+async fn prepare(
+    metadata: &MetadataServer,
+    transport: &Arc<dyn Transport>,
+    addresses: &Arc<dyn Addresses>,
+    devices: &[DeviceConfig],
+    redundancy: Redundancy,
+) -> anyhow::Result<ClusterMap> {
+    let service = Bootstrap {
+        transport: transport.as_ref(),
+        addresses: addresses.as_ref(),
+        server: SERVER,
+    };
+    if let [_] = metadata.status().members.as_slice() {
+        // Nobody else has to understand what this program does.
+        bootstrap::ensure_feature_level(&service).await?;
+    }
+    bootstrap::ensure_map(&service, devices, redundancy).await
 }
 
 /// Keeps whom an operator's command can ask while this process does not run.
@@ -166,6 +186,7 @@ fn way_to_all(shards: InProcess, metadata: &Arc<MetadataServer>) -> Arc<dyn Tran
 
 /// The devices are told of as those of any chunkserver: so the store can grow into a cluster of machines.
 fn start_reports(
+    labels: &LabelArgs,
     listener: Option<&ClusterListener>,
     chunkserver: &Arc<ChunkServer>,
     transport: Arc<dyn Transport>,
@@ -174,11 +195,7 @@ fn start_reports(
     let Some(listener) = listener else {
         return Ok(None);
     };
-    let whereabouts = Whereabouts {
-        address: listener.address().to_string(),
-        host: host_name(),
-        ..Whereabouts::default()
-    };
+    let whereabouts = whereabouts(labels, listener.address().to_string());
     let way = ReportWay {
         transport,
         addresses,

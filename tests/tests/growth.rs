@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -108,4 +109,64 @@ fn a_store_of_one_process_becomes_three_machines_and_bears_the_loss_of_one() -> 
     check_all(&server, &[1, 2])?;
     put_all(&server, 3)?;
     check_all(&server, &[1, 2, 3])
+}
+
+/// A metadata server that joins the cluster of `server` as a voter, on an address that it has again when it is started again.
+fn join_metadata(server: &Server, name: &str, address: &str) -> Result<(Command, Daemon)> {
+    let data = server.folder().join(name);
+    fs::create_dir_all(&data)?;
+    let token = cluster(&server.data(), &["token", "--roles", "metadata"])?;
+    let joined = cluster(&data, &["join", token.trim()])?;
+    let node = joined.lines().find_map(|line| line.strip_prefix("node "));
+    let node = node.context("a node's number")?.trim();
+    let mut command = Command::new(place::cairn_binary()?);
+    command.arg("metadata").arg("--data").arg(&data);
+    command.args(["--cluster-listen", address, "--admin", "127.0.0.1:0"]);
+    let process = Output::in_folder(server.folder(), name).start(&mut command)?;
+    let mut add = Command::new(place::cairn_binary()?);
+    add.args(["metadata", "add", node, address, "--data"])
+        .arg(server.data());
+    run(&mut add)?;
+    Ok((command, process))
+}
+
+/// A loopback address of this process's own.
+fn own_address(last: u8) -> String {
+    let pid = std::process::id();
+    format!("127.{}.{}.{last}:9002", 1 + (pid >> 8) % 254, pid % 256)
+}
+
+#[test]
+fn the_first_node_comes_back_beside_other_metadata_servers_and_with_them() -> Result<()> {
+    let own = own_address(1);
+    let options = Options::new(3, "2+1").argument("--cluster-listen").argument(&own);
+    let mut server = Server::start_with("growth-metadata", options)?;
+    server.client()?.make_bucket(BUCKET)?;
+    put_all(&server, 1)?;
+    server.stop()?;
+    cluster(&server.data(), &["init"])?;
+    server.start_again()?;
+    let (mut second, second_runs) = join_metadata(&server, "second", &own_address(2))?;
+    let (mut third, third_runs) = join_metadata(&server, "third", &own_address(3))?;
+
+    // The others lead while it is away.
+    server.kill()?;
+    server.start_again()?;
+    check_all(&server, &[1])?;
+    put_all(&server, 2)?;
+
+    // Nobody leads until another is back too.
+    drop((second_runs, third_runs));
+    server.kill()?;
+    let outputs = [
+        Output::in_folder(server.folder(), "second"),
+        Output::in_folder(server.folder(), "third"),
+    ];
+    let starting =
+        thread::spawn(move || -> Result<_> { Ok([outputs[0].start(&mut second)?, outputs[1].start(&mut third)?]) });
+    server.start_again()?;
+    let _others = starting
+        .join()
+        .map_err(|_| anyhow::anyhow!("starting the others panicked"))??;
+    check_all(&server, &[1, 2])
 }

@@ -22,7 +22,7 @@ use super::device_list;
 use crate::{
     admin::{Admin, Observed},
     cli::ChunkserverServerArgs,
-    cluster::{ClusterDir, ClusterNode, Contacts, ReportWay, Reports, host_name},
+    cluster::{ClusterDir, ClusterNode, Contacts, ReportWay, Reports, whereabouts},
     config,
     data_dir::DataDir,
     logging,
@@ -85,14 +85,8 @@ fn settings(args: &ChunkserverServerArgs) -> anyhow::Result<Settings> {
         args.cluster_address.is_some() || !listen.ip().is_unspecified(),
         "others cannot reach {listen}: give --cluster-address HOST:PORT as well"
     );
-    let whereabouts = Whereabouts {
-        address: args.cluster_address.clone().unwrap_or_default(),
-        zone: args.zone.clone(),
-        rack: args.rack.clone(),
-        host: args.host.clone().unwrap_or_else(host_name),
-    };
     Ok(Settings {
-        whereabouts,
+        whereabouts: whereabouts(&args.labels, args.cluster_address.clone().unwrap_or_default()),
         data: std::path::absolute(data).context("the node's directory")?,
         devices: args.device.clone(),
         listen,

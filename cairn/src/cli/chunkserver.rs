@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use cairn_chunkserver::DeviceSettings;
 use clap::{Args, Subcommand};
 
+use super::LabelArgs;
 use crate::logging::LogFormat;
 
 /// Smallest memory of a device.
@@ -35,15 +36,8 @@ pub(crate) struct ChunkserverServerArgs {
     /// Under which HOST:PORT other nodes reach it [default: what --cluster-listen says].
     #[arg(long, env = "CAIRN_CLUSTER_ADDRESS", value_name = "ADDR")]
     pub(crate) cluster_address: Option<String>,
-    /// The machine that it runs on, as failure domains of the level `host` are told apart [default: the system's host name].
-    #[arg(long, env = "CAIRN_HOST", value_name = "NAME")]
-    pub(crate) host: Option<String>,
-    /// The rack that it is in.
-    #[arg(long, env = "CAIRN_RACK", value_name = "NAME", default_value = "")]
-    pub(crate) rack: String,
-    /// The zone that it is in.
-    #[arg(long, env = "CAIRN_ZONE", value_name = "NAME", default_value = "")]
-    pub(crate) zone: String,
+    #[command(flatten)]
+    pub(crate) labels: LabelArgs,
     /// Address of metrics, health and status; anyone who reaches it may read it [default: 127.0.0.1:9001].
     #[arg(long, env = "CAIRN_ADMIN", value_name = "ADDR")]
     pub(crate) admin: Option<SocketAddr>,

@@ -28,7 +28,7 @@ pub(crate) use directory::ClusterDir;
 pub(crate) use explain::explain;
 pub(crate) use node::{ClusterListener, ClusterNode};
 pub(crate) use operator::Operator;
-pub(crate) use reports::{ReportWay, Reports, host_name};
+pub(crate) use reports::{ReportWay, Reports, whereabouts};
 pub(crate) use way::{Refused, Way};
 
 pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {

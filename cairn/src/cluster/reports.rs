@@ -9,6 +9,8 @@ use cairn_common::{ids::NodeId, wire::group::GroupMembers};
 use cairn_transport::{Addresses, Transport};
 use tokio::{sync::oneshot, task::JoinHandle};
 
+use crate::cli::LabelArgs;
+
 /// What tells the metadata servers of a chunkserver.
 pub(crate) struct Reports {
     stop: oneshot::Sender<()>,
@@ -60,7 +62,14 @@ impl Reports {
     }
 }
 
-/// The machine's name.
-pub(crate) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// Where a server that others reach at `address` is, by its labels; its machine goes by the system's name for it where no label
+/// says otherwise.
+pub(crate) fn whereabouts(labels: &LabelArgs, address: String) -> Whereabouts {
+    let host_name = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Whereabouts {
+        address,
+        zone: labels.zone.clone().unwrap_or_default(),
+        rack: labels.rack.clone().unwrap_or_default(),
+        host: labels.host.clone().unwrap_or_else(host_name),
+    }
 }

@@ -15,12 +15,12 @@ use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use cairn_common::{ids::NodeId, limits, wire::role::Role};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock};
-use cairn_transport::{InProcess, LocalServer, Services};
+use cairn_transport::{InProcess, LocalServer, NoAddresses, Services};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     admin::{Admin, Observed},
-    bootstrap,
+    bootstrap::{self, Bootstrap},
     cli::MetadataServerArgs,
     cluster::{ClusterDir, ClusterNode, Contacts},
     config,
@@ -177,7 +177,12 @@ async fn start_server(settings: &Settings, data: &DataDir, node: &ClusterNode) -
         // Nobody else has to understand what this program does.
         let only = NodeId::new(only.node);
         let itself = InProcess::new().with_service(only, CLIENT_KINDS, Arc::new(server.clone()), 1);
-        bootstrap::ensure_feature_level(&itself, only).await?;
+        let service = Bootstrap {
+            transport: &itself,
+            addresses: &NoAddresses,
+            server: only,
+        };
+        bootstrap::ensure_feature_level(&service).await?;
     }
     Ok(server)
 }

@@ -13,7 +13,7 @@ use cairn_common::{
 
 use super::{
     apply::done,
-    loss, repair, session,
+    loss, repair, server, session,
     tx::{ApplyError, Tx, read_record, refuse},
     view::{Family, View, ViewError},
 };
@@ -63,6 +63,7 @@ pub(crate) fn install(tx: &mut Tx<'_>, install: &InstallMap) -> Result<Outcome, 
     if before.epoch > Epoch::new(0) {
         keep_former_rows(tx, &before, &map)?;
         has_losses = loss::note(tx, &before, &map)?;
+        server::forget_removed(tx, &before, &map);
     }
     tx.put(Family::System, MAP_KEY.to_vec(), message);
     let mut store = session::store(tx)?;

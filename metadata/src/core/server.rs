@@ -3,9 +3,10 @@
 //! Invariant: a device is held by one server at most, the lives that it is said to be in never go back, and the openings of one life
 //! follow each other: an old copy of a device is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_common::{
+    cluster_map::ClusterMap,
     ids::NodeId,
     limits,
     wire::{
@@ -49,6 +50,17 @@ pub(crate) fn register(tx: &mut Tx<'_>, register: &RegisterServer) -> Result<Out
     check(server, &known)?;
     tx.put(Family::System, server::key(NodeId::new(server.node)), server);
     Ok(done())
+}
+
+/// Forgets the servers whose last device the next map no longer knows. One that lives says anew who it is.
+pub(crate) fn forget_removed(tx: &mut Tx<'_>, before: &ClusterMap, after: &ClusterMap) {
+    let serves = |map: &ClusterMap, node: NodeId| map.devices.values().any(|device| device.server == node);
+    let removed: BTreeSet<NodeId> = (before.devices.values().map(|device| device.server))
+        .filter(|node| !serves(after, *node))
+        .collect();
+    for node in removed {
+        tx.delete(Family::System, server::key(node));
+    }
 }
 
 /// What of the other servers and of its own past a server may not contradict.

@@ -34,6 +34,15 @@ pub(super) struct KeeperWorker {
     pub(super) inner: Arc<Inner>,
 }
 
+/// What is remembered from look to look.
+struct Memory {
+    started: Instant,
+    /// Of the map that was looked at last.
+    epoch: Epoch,
+    /// Since when devices serve without a break.
+    up_since: BTreeMap<DeviceId, Instant>,
+}
+
 /// What a look comes to.
 struct Change {
     map: ClusterMap,
@@ -53,11 +62,14 @@ struct Health {
 impl KeeperWorker {
     /// Works for as long as it is polled.
     pub(super) async fn run(self) {
-        let started = Instant::now();
-        let mut up_since = BTreeMap::new();
+        let mut memory = Memory {
+            started: Instant::now(),
+            epoch: Epoch::default(),
+            up_since: BTreeMap::new(),
+        };
         loop {
             sleep(LOOK_EVERY).await;
-            match self.look(started, &mut up_since).await {
+            match self.look(&mut memory).await {
                 Ok(()) => {}
                 Err(RoundError::Submit(error)) => tracing::debug!(%error, "the cluster map stays as it is for now"),
                 Err(RoundError::View(error)) => tracing::error!(%error, "the cluster map cannot be kept"),
@@ -65,12 +77,15 @@ impl KeeperWorker {
         }
     }
 
-    async fn look(&self, started: Instant, up_since: &mut BTreeMap<DeviceId, Instant>) -> Result<(), RoundError> {
+    async fn look(&self, memory: &mut Memory) -> Result<(), RoundError> {
         let Some(map) = self.inner.local_map().await? else {
             return Ok(());
         };
+        if std::mem::replace(&mut memory.epoch, map.epoch) != map.epoch {
+            self.inner.servers.forget_registrations();
+        }
         let servers = self.inner.known_servers().await?;
-        let health = self.health(&map, &servers, started, up_since);
+        let health = self.health(&map, &servers, memory);
         let Some(change) = next_map(&map, &servers, &health) else {
             return Ok(());
         };
@@ -89,28 +104,22 @@ impl KeeperWorker {
     }
 
     /// Devices of servers that never reported are left out: nothing is known of them.
-    fn health(
-        &self,
-        map: &ClusterMap,
-        servers: &[ServerInfo],
-        started: Instant,
-        up_since: &mut BTreeMap<DeviceId, Instant>,
-    ) -> Health {
+    fn health(&self, map: &ClusterMap, servers: &[ServerInfo], memory: &mut Memory) -> Health {
         let mut health = Health::default();
         for device in map.devices.values() {
             let is_known = servers.iter().any(|server| server.node == device.server.value());
             let down = match self.inner.servers.down_for(device) {
                 Some(down) => down,
-                None if is_known => Some(started.elapsed()),
+                None if is_known => Some(memory.started.elapsed()),
                 None => continue,
             };
             match down {
                 Some(down) => {
-                    up_since.remove(&device.id);
+                    memory.up_since.remove(&device.id);
                     health.down.insert(device.id, down);
                 }
                 None => {
-                    let since = up_since.entry(device.id).or_insert_with(Instant::now);
+                    let since = memory.up_since.entry(device.id).or_insert_with(Instant::now);
                     health.up.insert(device.id, since.elapsed());
                 }
             }

@@ -9,7 +9,7 @@ use cairn_common::{
     wire::{
         chunk::{ChunkQuery, ChunkQuestion, ChunkReply},
         inventory::{DeviceLoss, LossesQuery},
-        query::{Answer, MapQuery, Query},
+        query::{Answer, MapQuery, Query, SummaryQuery},
         server::{ServerInfo, ServersQuery},
     },
 };
@@ -65,6 +65,14 @@ impl Inner {
         let map = Arc::new(map);
         *self.map.lock() = Arc::clone(&map);
         Ok(Some(map))
+    }
+
+    /// Whether nothing may be deleted, after a restore.
+    pub(super) async fn is_deletion_held(&self) -> Result<bool, ViewError> {
+        match self.ask_state(Query::Summary(SummaryQuery {})).await? {
+            Some(Answer::Summary(summary)) => Ok(summary.deletion_held),
+            _ => Err(ViewError::Storage("the state gave no summary".to_owned())),
+        }
     }
 
     /// The devices that lost what they held and are to be looked through.

@@ -68,6 +68,10 @@ impl RecodeWorker {
         if marks.marks.is_empty() || is_paused(self.inner.local_map().await?) {
             return Ok(());
         }
+        // Until deletion is released the old chunks would stay beside the new ones.
+        if self.inner.is_deletion_held().await? {
+            return Ok(());
+        }
         for mark in marks.marks {
             if waiting.get(&mark.bucket).is_some_and(|wait| wait.due > Instant::now()) {
                 continue;

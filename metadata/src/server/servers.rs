@@ -3,7 +3,11 @@
 //! Every member is told by every server, so that a new leader knows at once who lives. Invariant: what is remembered here decides
 //! nothing that the state depends on; what the state is to remember goes through the log.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
@@ -27,6 +31,8 @@ use crate::core::refused_devices;
 #[derive(Default)]
 pub(super) struct Servers {
     heard: Mutex<BTreeMap<NodeId, Heard>>,
+    /// How often what is registered was forgotten.
+    forgotten: AtomicU64,
 }
 
 struct Heard {
@@ -88,6 +94,14 @@ impl Servers {
         let heard = self.heard.lock();
         let heard = heard.get(&NodeId::new(server.node));
         heard.is_some_and(|heard| heard.registered.as_ref() == Some(server))
+    }
+
+    /// Has every server's next word be compared with the state: a new map may have let a server be forgotten.
+    pub(super) fn forget_registrations(&self) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        for heard in self.heard.lock().values_mut() {
+            heard.registered = None;
+        }
     }
 
     /// Whether a device may serve, by what its server said last; of a server that never reports nothing is known.
@@ -155,11 +169,12 @@ impl Inner {
             return Err(failure(FailureCode::WrongDevice, text));
         }
         let leads = self.node.leading_term().is_some();
+        let forgotten = self.servers.forgotten.load(Ordering::SeqCst);
         let mut refused = Vec::new();
         if leads && !self.servers.is_registered(&server) {
             refused = self.register(server.clone()).await?;
         }
-        let is_whole = leads && refused.is_empty();
+        let is_whole = leads && refused.is_empty() && self.servers.forgotten.load(Ordering::SeqCst) == forgotten;
         let registered = is_whole.then_some(server);
         self.servers.note(from.node, report, registered);
         Ok(ServerReportReply {

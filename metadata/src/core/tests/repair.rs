@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use cairn_common::{
-    cluster_map::ClusterMap,
-    ids::{ChunkId, DeviceId, Epoch, Incarnation, SessionId},
+    cluster_map::{ClusterMap, Device},
+    ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId},
     wire::{
         chunk::{
             ChunkAnswer, ChunkChange, ChunkCommand, ChunkInfo, ChunkOutcome, ChunkQuery, ChunkQuestion, ChunkReply,
@@ -17,6 +17,7 @@ use cairn_common::{
         map::MapMessage,
         object::Chunk,
         query::{Answer, MapQuery, Query},
+        server::{RegisterServer, ServerInfo, ServersQuery},
     },
 };
 
@@ -541,4 +542,41 @@ fn while_deletion_is_held_nothing_is_garbage() {
     let chunk_ids = vec![Bytes::copy_from_slice(&id.to_bytes())];
     machine.send(0, 0, 0, Command::ForgetChunks(ForgetChunks { chunk_ids }));
     assert_eq!(deletable_chunks(&machine.view, 10), Ok(vec![]));
+}
+
+#[test]
+fn a_server_is_forgotten_with_its_last_device() {
+    let mut machine = Machine::new();
+    let mut with = map();
+    for id in [7, 8] {
+        let device = Device {
+            id: DeviceId::new(id),
+            server: NodeId::new(2),
+            ..with.devices[&DeviceId::new(1)].clone()
+        };
+        with.devices.insert(device.id, device);
+    }
+    for node in [1, 2] {
+        let server = ServerInfo {
+            node,
+            ..ServerInfo::default()
+        };
+        let register = RegisterServer { server: Some(server) };
+        machine.send(0, 0, 0, Command::RegisterServer(register));
+    }
+    let mut servers_after = |epoch: u64, removed: &[u32]| {
+        with.epoch = Epoch::new(epoch);
+        for id in removed {
+            with.devices.remove(&DeviceId::new(*id));
+        }
+        assert!(matches!(machine.install(&with), Some(Outcome::Done(_))));
+        let Answer::Servers(page) = machine.ask(Query::Servers(ServersQuery {})) else {
+            panic!("no servers")
+        };
+        let nodes = page.servers.into_iter().filter_map(|server| Some(server.info?.node));
+        nodes.collect::<Vec<_>>()
+    };
+    assert_eq!(servers_after(2, &[]), [1, 2]);
+    assert_eq!(servers_after(3, &[7]), [1, 2]);
+    assert_eq!(servers_after(4, &[8]), [1]);
 }
