@@ -4,22 +4,50 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::limits::{MAX_CONCURRENCY, MAX_OBJECT_BYTES};
+use crate::limits::MAX_CONCURRENCY;
+use crate::load::{ByteSize, KeyOrder, Mix, Operation, Sizes};
 
-/// Loads an S3 endpoint in a closed loop and checks every byte that comes back.
+/// Loads a store and checks every byte that comes back.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {
-    /// Where the server listens, as http://HOST:PORT (no TLS).
-    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL_S3")]
-    pub endpoint: String,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The flags of one run.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub work: WorkArgs,
+    #[command(flatten)]
+    pub load: LoadArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// What is measured, and how it is reached.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Target")]
+pub struct TargetArgs {
+    /// An S3 endpoint, as http://HOST:PORT or https://HOST:PORT; several, repeated or with commas, share the load.
+    #[arg(
+        long,
+        visible_alias = "endpoint",
+        value_name = "URL",
+        env = "AWS_ENDPOINT_URL_S3",
+        value_delimiter = ','
+    )]
+    pub s3: Vec<String>,
 
     /// Access key id.
     #[arg(long, value_name = "ID", env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
-    pub access_key: String,
+    pub access_key: Option<String>,
 
     /// Secret access key; better given by the environment, where other users cannot read it.
     #[arg(long, value_name = "KEY", env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
-    pub secret_key: SecretKey,
+    pub secret_key: Option<SecretKey>,
 
     /// Region that requests are signed for.
     #[arg(long, value_name = "REGION", env = "AWS_REGION", default_value = "us-east-1")]
@@ -29,85 +57,155 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", default_value = "cairn-bench")]
     pub bucket: String,
 
-    /// What to measure. `get` first writes the objects it will read; `put-get` measures both.
-    #[arg(long, value_enum, default_value_t = Operation::PutGet)]
-    pub op: Operation,
-
-    /// Size of each object: a number of bytes, or with KiB, MiB, GiB (powers of 1024), KB, MB, GB (powers of 1000).
-    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
-    pub size: ByteSize,
-
-    /// Requests in flight; each has its own thread and connection.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=MAX_CONCURRENCY as i64))]
-    pub concurrency: u32,
-
-    /// Length of each measured phase; 10 seconds where neither this nor --count is given.
-    #[arg(long, value_name = "SECS", conflicts_with = "count", value_parser = clap::value_parser!(u64).range(1..))]
-    pub duration: Option<u64>,
-
-    /// Requests in each measured phase, instead of a duration.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-
-    /// Objects that `get` reads in turn; by default about 1 GiB of them, at least one per slot, at most 4 GiB.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub objects: Option<u64>,
-
-    /// Put before every key.
-    #[arg(long, value_name = "PREFIX", default_value = "bench/")]
-    pub prefix: String,
-
-    /// Determines keys and content; by default new each run, so that objects of an earlier run cannot pass for this
-    /// one's.
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-
-    /// Process of the server on this machine, whose CPU time and memory are reported; may be repeated.
-    #[arg(long = "server-pid", value_name = "PID")]
-    pub server_pids: Vec<u32>,
-
-    /// Name in the BENCH lines, instead of one made from operation, size and concurrency.
-    #[arg(long, value_name = "NAME")]
-    pub name: Option<String>,
-
-    /// Leave the objects in place.
+    /// Name the bucket in the host, as BUCKET.HOST, instead of in the path.
     #[arg(long)]
-    pub keep: bool,
+    pub virtual_host: bool,
 
-    /// Do not compare what is read with what was written.
-    #[arg(long)]
-    pub no_verify: bool,
+    /// Certificates (PEM) that https:// endpoints are trusted by, instead of the system's.
+    #[arg(long, value_name = "FILE", env = "AWS_CA_BUNDLE")]
+    pub ca: Option<PathBuf>,
 
-    /// Sign the SHA-256 of each payload (costs client CPU); otherwise payloads are sent unsigned.
+    /// Trust whatever certificate an https:// endpoint shows; for trials only.
     #[arg(long)]
-    pub sign_payload: bool,
+    pub insecure: bool,
 
     /// Longest wait for a connection, and for the server to take or give a byte.
     #[arg(long, value_name = "SECS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
 
+    /// Process of the server on this machine, whose CPU time and memory are reported; may be repeated.
+    #[arg(long = "server-pid", value_name = "PID", value_delimiter = ',')]
+    pub server_pids: Vec<u32>,
+
+    /// Admin address of a Cairn server, as http://HOST:PORT, which is asked for version and redundancy.
+    #[arg(long, value_name = "URL")]
+    pub admin: Option<String>,
+
+    /// Redundancy of the target, to be noted beside the figures where the server does not tell.
+    #[arg(long, value_name = "TEXT")]
+    pub redundancy: Option<String>,
+
+    /// What the target has made durable when it acknowledges, to be noted beside the figures; such as `every write synced`.
+    #[arg(long, value_name = "TEXT")]
+    pub sync_mode: Option<String>,
+
+    /// Product and version of the target, to be noted beside the figures where the server does not tell.
+    #[arg(long, value_name = "TEXT")]
+    pub server_version: Option<String>,
+}
+
+/// What is done to the target.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Workload")]
+pub struct WorkArgs {
+    /// What to measure. What reads first writes the objects it will read.
+    #[arg(long, value_enum, default_value_t = Operation::PutGet)]
+    pub op: Operation,
+
+    /// Size of each object: bytes, or with KiB, MiB, GiB (powers of 1024), KB, MB, GB (powers of 1000). LEAST-MOST is a
+    /// range, @FILE a distribution: lines `WEIGHT SIZE`.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    pub size: Sizes,
+
+    /// Objects written beforehand; by default about 1 GiB of them, at least one per slot, at most 4 GiB or 4096.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub objects: Option<u64>,
+
+    /// Which of them an operation takes: turn, uniform, zipf or zipf:EXPONENT.
+    #[arg(long, value_name = "ORDER", default_value = "turn")]
+    pub keys: KeyOrder,
+
+    /// Shares of the operations of `mixed`.
+    #[arg(long, value_name = "OP=WEIGHT,…", default_value_t)]
+    pub mix: Mix,
+
+    /// Bytes that range-get asks for, at any offset.
+    #[arg(long, value_name = "SIZE", default_value = "64KiB")]
+    pub range_size: ByteSize,
+
+    /// Bytes of each part of `multipart`; S3 wants at least 5 MiB.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
+    pub part_size: ByteSize,
+
+    /// Keys in a page of `list`.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub page: u32,
+
+    /// Put before every key.
+    #[arg(long, value_name = "PREFIX", default_value = "bench/")]
+    pub prefix: String,
+
+    /// Determines keys, content and order; by default new each run, so that objects of an earlier run cannot pass for
+    /// this one's.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Leave the objects in place.
+    #[arg(long)]
+    pub keep: bool,
+
+    /// Measure nothing, but delete what earlier runs have left under the prefix; with --seed only that run's.
+    #[arg(long)]
+    pub cleanup: bool,
+
+    /// Do not compare what is read with what was written.
+    #[arg(long)]
+    pub no_verify: bool,
+
+    /// After the load, read and verify everything that it has left, outside of the figures.
+    #[arg(long, conflicts_with = "no_verify")]
+    pub read_back: bool,
+
+    /// Sign the SHA-256 of each payload (costs client CPU); otherwise payloads are sent unsigned.
+    #[arg(long)]
+    pub sign_payload: bool,
+}
+
+/// How hard, and how long.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Load")]
+pub struct LoadArgs {
+    /// Operations in flight at most; each has its own thread and connection.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONCURRENCY)))]
+    pub concurrency: u32,
+
+    /// Begin so many operations a second, whatever the server does; latency counts from when each was due. Otherwise
+    /// each slot begins its next one when the last is done.
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    pub rate: Option<f64>,
+
+    /// Load for so long before the figures begin.
+    #[arg(long, value_name = "SECS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub warm_up: u64,
+
+    /// Length of each measured phase; 10 seconds where neither this nor --count is given.
+    #[arg(long, value_name = "SECS", conflicts_with = "count", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub duration: Option<u64>,
+
+    /// Operations in each measured phase, instead of a duration.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// What becomes of the figures.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Results")]
+pub struct OutputArgs {
+    /// Name in the BENCH lines, instead of one made from operation, size and concurrency.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
     /// Also write the results to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-}
 
-/// What a run measures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Operation {
-    /// Write distinct objects.
-    Put,
-    /// Read objects that were written beforehand.
-    Get,
-    /// Write, then read what was written.
-    PutGet,
+    /// Also write the results to this file, as CSV: one line for each phase and operation.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
 }
-
-/// A size in bytes, read and shown with a binary unit where one divides it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByteSize(pub u64);
 
 /// A secret that does not show in debug output.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SecretKey(String);
 
 impl SecretKey {
@@ -131,45 +229,10 @@ impl FromStr for SecretKey {
     }
 }
 
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at(digits);
-        let number: u64 = number
-            .parse()
-            .map_err(|_| format!("{text:?} does not begin with a number"))?;
-        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-            "" | "b" => 1,
-            "kib" | "k" => 1 << 10,
-            "mib" | "m" => 1 << 20,
-            "gib" | "g" => 1 << 30,
-            "kb" => 1_000,
-            "mb" => 1_000_000,
-            "gb" => 1_000_000_000,
-            other => return Err(format!("{other:?} is not a unit; KiB, MiB, GiB, KB, MB and GB are")),
-        };
-        match number.checked_mul(factor) {
-            Some(bytes) if bytes <= MAX_OBJECT_BYTES => Ok(Self(bytes)),
-            _ => Err(format!(
-                "an object can have at most {} in one PUT",
-                Self(MAX_OBJECT_BYTES)
-            )),
-        }
-    }
-}
-
-impl fmt::Display for ByteSize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-        match units
-            .iter()
-            .find(|(shift, _)| self.0 > 0 && self.0.trailing_zeros() >= *shift)
-        {
-            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
-            None => write!(f, "{}B", self.0),
-        }
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e7).contains(&rate) => Ok(rate),
+        _ => Err("a rate lies between 0.001 and 10000000 operations a second".to_owned()),
     }
 }
 
@@ -178,33 +241,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_and_shown() {
-        let cases = [
-            ("4KiB", 4096, "4KiB"),
-            ("16MiB", 16 << 20, "16MiB"),
-            ("1GiB", 1 << 30, "1GiB"),
-            ("1536k", 1536 << 10, "1536KiB"),
-            ("1MB", 1_000_000, "1000000B"),
-            ("4096", 4096, "4KiB"),
-            ("0", 0, "0B"),
-        ];
-        for (text, bytes, shown) in cases {
-            let size: ByteSize = text.parse().unwrap();
-            assert_eq!(size, ByteSize(bytes), "{text}");
-            assert_eq!(size.to_string(), shown, "{text}");
-        }
-    }
-
-    #[test]
-    fn impossible_sizes_are_refused() {
-        for text in ["", "MiB", "-1", "4 parsecs", "6GiB", "99999999999GiB"] {
-            assert!(text.parse::<ByteSize>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn a_secret_does_not_show() {
         let key: SecretKey = "hunter2".parse().unwrap();
         assert!(!format!("{key:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn rates_are_bounded() {
+        assert_eq!(parse_rate("2.5"), Ok(2.5));
+        for text in ["0", "-1", "NaN", "inf", "1e8", "x"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
     }
 }

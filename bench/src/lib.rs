@@ -1,31 +1,32 @@
-//! The benchmark tool: closed-loop load on an S3 endpoint that checks what it reads and costs little itself.
+//! The benchmark tool: load on a store that checks what it reads and costs little itself.
 //!
 //! Owns the load, the content it writes and the figures it prints. It speaks HTTP over plain blocking sockets, one
 //! thread and one connection per slot, so that on a machine shared with the server the figures are the server's. It
 //! must never report a read as done whose bytes it was told to check and did not.
 //!
-//! Way of one run: `args` → `run` (bucket, phases, cleanup) → `phase` (slots in a closed loop) → `client` (one S3
-//! request) → `connection` (one socket with deadlines); `measure` collects, `report` prints.
+//! Way of one run: `args` → `run` (prepare, phases, cleanup) → `engine` (slots, in a closed or an open loop) → a workload
+//! (`objects`: which object, and what must be found there) → a target (`s3`); `measure` collects, `report` prints.
+//!
+//! A new operation goes into `load/operation.rs` and `objects/worker.rs`; a new kind of store implements `target.rs`; another
+//! kind of load altogether implements `engine/workload.rs` and gets its phases in `run/`.
 
 mod args;
-mod cleanup;
-mod client;
-mod connection;
 mod content;
-mod endpoint;
-mod error;
+mod engine;
+mod failure;
 mod limits;
+mod load;
 mod measure;
-mod phase;
+mod objects;
 mod progress;
+mod reading;
 mod report;
-mod request;
 mod run;
-mod sigv4;
+mod s3;
 mod stop;
-mod transfer;
-mod usage;
+mod target;
 
-pub use args::{BenchArgs, ByteSize, Operation, SecretKey};
+pub use args::{BenchArgs, LoadArgs, OutputArgs, RunArgs, SecretKey, TargetArgs, WorkArgs};
+pub use load::{ByteSize, KeyOrder, Mix, Operation, Sizes};
 pub use run::{run, run_with};
 pub use stop::Stop;

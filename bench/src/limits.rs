@@ -5,8 +5,23 @@ use std::time::Duration;
 /// More slots than this on one machine measure its scheduler.
 pub(crate) const MAX_CONCURRENCY: u32 = 4096;
 
-/// The most S3 accepts in a single PUT.
-pub(crate) const MAX_OBJECT_BYTES: u64 = 5 << 30;
+/// The largest object that S3 knows.
+pub(crate) const MAX_OBJECT_BYTES: u64 = 5 << 40;
+
+/// The most S3 accepts in a single PUT, in a part, and in a copy.
+pub(crate) const MAX_PUT_BYTES: u64 = 5 << 30;
+
+/// The most parts that S3 lets an upload have.
+pub(crate) const MAX_PARTS: u64 = 10_000;
+
+/// The least part that S3 accepts, but for the last.
+pub(crate) const MIN_PART_BYTES: u64 = 5 << 20;
+
+/// A distribution of sizes is a page of text.
+pub(crate) const MAX_DISTRIBUTION_BYTES: u64 = 1 << 20;
+
+/// A page of 1,000 keys in XML takes a third of this.
+pub(crate) const MAX_LISTING_BYTES: usize = 4 << 20;
 
 /// Bytes taken from a socket at a time: large enough that system calls do not show, small enough that the bytes are
 /// still in the second-level cache when they are compared.
@@ -66,3 +81,10 @@ pub(crate) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time between progress lines where standard error is a file or a pipe.
 pub(crate) const PLAIN_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Seconds of a time series that are kept apart: a day.
+pub(crate) const MAX_SERIES_SECONDS: usize = 86_400;
+
+/// Longest wait for an admin address, and longest answer taken from it.
+pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const MAX_ADMIN_ANSWER_BYTES: u64 = 16 << 20;

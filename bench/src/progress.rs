@@ -1,5 +1,5 @@
-//! Progress lines on standard error while a phase runs: often on a terminal, seldom in a log. Never touches standard
-//! output, which is for results.
+//! Progress on standard error while a phase runs: one line that changes on a terminal, a line now and then in a log. Never
+//! touches standard output, which is for results.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use crate::limits::{PLAIN_PROGRESS_INTERVAL, SAMPLE_INTERVAL};
 /// Shows how far one phase has come.
 pub(crate) struct Progress<'a> {
     label: &'a str,
+    on_terminal: bool,
     interval: Duration,
     next: Duration,
     last: Duration,
@@ -17,13 +18,15 @@ pub(crate) struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     pub(crate) fn new(label: &'a str) -> Self {
-        let interval = if std::io::stderr().is_terminal() {
+        let on_terminal = std::io::stderr().is_terminal();
+        let interval = if on_terminal {
             SAMPLE_INTERVAL
         } else {
             PLAIN_PROGRESS_INTERVAL
         };
         Self {
             label,
+            on_terminal,
             interval,
             next: interval,
             last: Duration::ZERO,
@@ -31,18 +34,32 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Prints a line where one is due. `counts`: requests, bytes and errors so far.
+    /// Prints a line where one is due. `counts`: operations, bytes and errors so far.
     pub(crate) fn show(&mut self, elapsed: Duration, counts: [u64; 3]) {
         if elapsed < self.next {
             return;
         }
         let line = self.line(elapsed, counts);
+        let mut out = std::io::stderr().lock();
         // Progress that cannot be shown is no reason to end a measurement.
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        let _ = if self.on_terminal {
+            // Back to the beginning of the line, and the rest of it cleared.
+            write!(out, "\r{line}\x1b[K").and_then(|()| out.flush())
+        } else {
+            writeln!(out, "{line}")
+        };
         while self.next <= elapsed {
             self.next += self.interval;
         }
         (self.last, self.last_counts) = (elapsed, counts);
+    }
+
+    /// Makes room for what comes next.
+    pub(crate) fn finish(&self) {
+        if self.on_terminal && self.last > Duration::ZERO {
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[K").and_then(|()| out.flush());
+        }
     }
 
     fn line(&self, elapsed: Duration, [ops, bytes, errors]: [u64; 3]) -> String {

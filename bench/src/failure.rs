@@ -1,4 +1,4 @@
-//! What can go wrong with one request, and what its slot does next. Prints and counts nothing.
+//! What can go wrong with one operation, and what its slot does next. Prints and counts nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Why one request failed.
+/// Why one operation failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RequestError {
+pub(crate) enum OpError {
     #[error("connection refused by {0}: is the server running there?")]
     Refused(SocketAddr),
     #[error("cannot connect to {0}: {1}")]
     Connect(SocketAddr, io::Error),
+    #[error("TLS with {host} failed: {reason}")]
+    Tls { host: String, reason: String },
     #[error("no progress for {limit:?} while {doing}")]
     Stalled { doing: &'static str, limit: Duration },
     #[error("not done after {limit:?}: {doing} has all but stopped")]
@@ -34,6 +36,13 @@ pub(crate) enum RequestError {
         expected: u8,
         found: u8,
     },
+    #[error("a listing after {after:?} is wrong at entry {place}: {found} where {expected} was expected")]
+    Listing {
+        after: String,
+        place: usize,
+        expected: String,
+        found: String,
+    },
     /// The run is over; not the server's failure, and not counted.
     #[error("interrupted")]
     Interrupted,
@@ -45,6 +54,7 @@ pub(crate) enum RequestError {
 pub(crate) enum ErrorKind {
     Corrupt,
     Length,
+    Listing,
     NotFound,
     Denied,
     NoSpace,
@@ -52,6 +62,7 @@ pub(crate) enum ErrorKind {
     Status,
     Refused,
     Connect,
+    Tls,
     Deadline,
     Closed,
     Protocol,
@@ -70,17 +81,19 @@ pub(crate) enum NextStep {
     Leave,
 }
 
-impl RequestError {
+impl OpError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused(_) => ErrorKind::Refused,
             Self::Connect(..) => ErrorKind::Connect,
+            Self::Tls { .. } => ErrorKind::Tls,
             Self::Stalled { .. } | Self::TooSlow { .. } => ErrorKind::Deadline,
             Self::Closed { .. } | Self::Io { .. } | Self::Interrupted => ErrorKind::Closed,
             Self::Protocol(_) => ErrorKind::Protocol,
             Self::Status { status, .. } => status_kind(*status),
             Self::Length { .. } => ErrorKind::Length,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Listing { .. } => ErrorKind::Listing,
         }
     }
 
@@ -89,8 +102,8 @@ impl RequestError {
             return NextStep::Leave;
         }
         match self.kind() {
-            ErrorKind::Corrupt | ErrorKind::Length | ErrorKind::NotFound => NextStep::GoOn,
-            ErrorKind::Denied | ErrorKind::NoSpace => NextStep::EndPhase,
+            ErrorKind::Corrupt | ErrorKind::Length | ErrorKind::Listing | ErrorKind::NotFound => NextStep::GoOn,
+            ErrorKind::Denied | ErrorKind::NoSpace | ErrorKind::Tls => NextStep::EndPhase,
             ErrorKind::SlowDown
             | ErrorKind::Status
             | ErrorKind::Refused
@@ -107,6 +120,7 @@ impl ErrorKind {
         match self {
             Self::Corrupt => "corrupt",
             Self::Length => "length",
+            Self::Listing => "listing",
             Self::NotFound => "not_found",
             Self::Denied => "denied",
             Self::NoSpace => "no_space",
@@ -114,6 +128,7 @@ impl ErrorKind {
             Self::Status => "status",
             Self::Refused => "refused",
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Deadline => "deadline",
             Self::Closed => "closed",
             Self::Protocol => "protocol",
@@ -164,7 +179,7 @@ mod tests {
             (500, "status", NextStep::BackOff, "500"),
         ];
         for (status, label, next, text) in cases {
-            let error = RequestError::Status {
+            let error = OpError::Status {
                 status,
                 code: String::new(),
                 message: String::new(),

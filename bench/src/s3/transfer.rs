@@ -2,54 +2,50 @@
 //! request and keeps no connection.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use crate::connection::{Connection, Framing, ResponseHead};
-use crate::content::{BLOCK_BYTES, Dataset, Object};
-use crate::error::RequestError;
+use crate::content::{Dataset, Object};
+use crate::failure::OpError;
 use crate::limits::{EARLY_ANSWER_WAIT, MAX_ERROR_BODY_BYTES, SEND_WINDOW_BLOCKS};
+use crate::s3::connection::{Connection, Framing, ResponseHead};
 
-/// Sends the head together with the first window, then window by window.
+/// Sends the head together with the first window of `range`, then window by window.
 pub(crate) fn send_object(
     connection: &mut Connection<'_>,
     head: &[u8],
     dataset: &Dataset,
     object: &Object,
-) -> Result<(), RequestError> {
-    let (mut head, mut first) = (head, 0);
-    loop {
-        let (blocks, mut left) = dataset.window(object, first);
-        if blocks.is_empty() && head.is_empty() {
-            return Ok(());
-        }
+    range: Range<u64>,
+) -> Result<(), OpError> {
+    let (mut head, mut at) = (head, range.start);
+    while at < range.end || !head.is_empty() {
         let mut pieces = Vec::with_capacity(1 + 2 * SEND_WINDOW_BLOCKS);
         pieces.push(IoSlice::new(head));
-        for block in &blocks {
-            let length = left.min(BLOCK_BYTES as u64);
-            pieces.extend(block.range(0, length as usize).map(IoSlice::new));
-            left -= length;
-        }
+        let window = dataset.window(object, at..range.end);
+        pieces.extend(window.pieces().map(IoSlice::new));
+        at += window.bytes;
         connection.send(&mut pieces)?;
-        first += blocks.len() as u64;
         head = &[];
     }
+    Ok(())
 }
 
 /// The answer that a server gave before it stopped reading, or `error` where there is none.
-pub(crate) fn early_answer(mut connection: Connection<'_>, error: RequestError) -> RequestError {
-    if matches!(error, RequestError::Interrupted) {
+pub(crate) fn early_answer(mut connection: Connection<'_>, error: OpError) -> OpError {
+    if matches!(error, OpError::Interrupted) {
         return error;
     }
     connection.limit_waits(EARLY_ANSWER_WAIT);
     match connection.receive_head(false) {
-        Ok(head) if head.status >= 300 => receive_error(&mut connection, head).unwrap_or(error),
+        Ok(head) if head.status >= 300 => receive_error(&mut connection, &head).unwrap_or(error),
         _ => error,
     }
 }
 
 /// The error that a response's body describes.
-pub(crate) fn receive_error(connection: &mut Connection<'_>, head: ResponseHead) -> Result<RequestError, RequestError> {
+pub(crate) fn receive_error(connection: &mut Connection<'_>, head: &ResponseHead) -> Result<OpError, OpError> {
     let mut body = Vec::new();
     if head.framing != Framing::Length(0) {
         connection.receive_body(head.framing, &mut |piece| {
@@ -58,32 +54,23 @@ pub(crate) fn receive_error(connection: &mut Connection<'_>, head: ResponseHead)
         })?;
     }
     let (code, message) = error_in_xml(&body);
-    Ok(RequestError::Status {
+    Ok(OpError::Status {
         status: head.status,
         code,
         message,
     })
 }
 
-/// What `x-amz-content-sha256` says of the object.
-pub(crate) fn content_sha256(dataset: &Dataset, object: &Object) -> String {
+/// What `x-amz-content-sha256` says of that range of the object.
+pub(crate) fn content_sha256(dataset: &Dataset, object: &Object, range: Range<u64>) -> String {
     let mut hasher = Sha256::new();
-    let mut first = 0;
-    loop {
-        let (blocks, mut left) = dataset.window(object, first);
-        if blocks.is_empty() {
-            return hex::encode(hasher.finalize());
-        }
-        for block in &blocks {
-            let length = left.min(BLOCK_BYTES as u64);
-            block
-                .range(0, length as usize)
-                .iter()
-                .for_each(|piece| hasher.update(piece));
-            left -= length;
-        }
-        first += blocks.len() as u64;
+    let mut at = range.start;
+    while at < range.end {
+        let window = dataset.window(object, at..range.end);
+        window.pieces().for_each(|piece| hasher.update(piece));
+        at += window.bytes;
     }
+    hex::encode(hasher.finalize())
 }
 
 /// `Code` and `Message` of the first error in an S3 answer, empty where there is none.
@@ -140,14 +127,17 @@ mod tests {
 
     #[test]
     fn the_signed_hash_is_that_of_the_content() {
-        let dataset = Dataset::new("p/", 1, 20_001);
-        let object = dataset.object(2);
+        let dataset = Dataset::new("p/", 1, &"20001".parse().unwrap());
+        let object = dataset.object(2, 0);
         let mut bytes = vec![0; 20_001];
         // Verification names each byte that is expected; putting it right byte by byte rebuilds the content.
         while let Err(mismatch) = dataset.verify(&object, 0, &bytes) {
             let end = (mismatch.offset as usize + 1).min(bytes.len());
             bytes[end - 1] = mismatch.expected;
         }
-        assert_eq!(content_sha256(&dataset, &object), hex::encode(Sha256::digest(&bytes)));
+        assert_eq!(
+            content_sha256(&dataset, &object, 0..20_001),
+            hex::encode(Sha256::digest(&bytes))
+        );
     }
 }

@@ -4,9 +4,14 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use super::text::significant;
 use super::*;
-use crate::error::RequestError;
-use crate::measure::Tally;
+use crate::args::{BenchArgs, RunArgs};
+use crate::engine::{PhaseResult, ServerCost};
+use crate::failure::OpError;
+use crate::load::OpKind;
+use crate::measure::SlotTally;
+use crate::target::{Fact, Facts};
 
 #[derive(Parser)]
 struct Line {
@@ -14,44 +19,35 @@ struct Line {
     args: BenchArgs,
 }
 
-fn args(more: &[&str]) -> BenchArgs {
-    let line = [
-        "x",
-        "--endpoint",
-        "http://h",
-        "--access-key",
-        "AK",
-        "--secret-key",
-        "SK",
-        "--size",
-        "16MiB",
-    ];
-    Line::parse_from(line.iter().chain(more)).args
+fn args(more: &[&str]) -> RunArgs {
+    let line = ["x", "--s3", "http://h", "--size", "16MiB"];
+    Line::parse_from(line.iter().chain(more)).args.run
 }
 
 fn result(ops: u64) -> PhaseResult {
-    let mut tally = Tally::new();
+    let mut slots = SlotTally::default();
     for _ in 0..ops {
-        tally.record(Duration::from_millis(4), 16 << 20);
+        slots.record(OpKind::Put, Duration::ZERO, Duration::from_millis(4), 16 << 20);
     }
-    tally.cpu = Duration::from_secs(1);
+    slots.cpu = Duration::from_secs(1);
     let server = ServerCost {
         cpu: Duration::from_millis(3200),
         rss_bytes: 50 << 20,
         rss_max_bytes: 60 << 20,
         rss_peak_bytes: 70 << 20,
     };
-    let elapsed = Duration::from_secs(2);
     PhaseResult {
-        tally,
-        elapsed,
+        total: slots.total().unwrap(),
+        slots,
+        elapsed: Duration::from_secs(2),
+        not_begun: 0,
         server: Some(server),
         server_error: None,
         interrupted: false,
     }
 }
 
-fn printed(args: &BenchArgs, phase: &'static str, result: &PhaseResult) -> String {
+fn printed(args: &RunArgs, phase: &str, result: &PhaseResult) -> String {
     let mut out = Vec::new();
     print_phase(&mut out, &PhaseReport::new(args, phase, result)).unwrap();
     String::from_utf8(out).unwrap()
@@ -97,20 +93,20 @@ fn a_given_name_is_used() {
 #[test]
 fn errors_are_listed_by_kind_and_wrong_data_comes_first() {
     let mut result = result(1);
-    let slow = RequestError::Status {
+    let slow = OpError::Status {
         status: 503,
         code: "SlowDown".to_owned(),
         message: String::new(),
     };
-    result.tally.errors.record(&slow);
-    result.tally.errors.record(&slow);
-    let corrupt = RequestError::Corrupt {
+    result.slots.errors.record(&slow);
+    result.slots.errors.record(&slow);
+    let corrupt = OpError::Corrupt {
         key: "k".to_owned(),
         offset: 9,
         expected: 1,
         found: 2,
     };
-    result.tally.errors.record(&corrupt);
+    result.slots.errors.record(&corrupt);
     let report = PhaseReport::new(&args(&[]), "get", &result);
     assert_eq!(report.worst_error().unwrap(), corrupt.to_string());
     let text = printed(&args(&[]), "get", &result);
@@ -131,6 +127,43 @@ fn a_phase_without_results_prints_no_latencies() {
 #[test]
 fn preparation_has_no_bench_lines() {
     assert!(!printed(&args(&["--op", "get"]), "prepare", &result(1)).contains("BENCH"));
+}
+
+#[test]
+fn the_kinds_of_a_mix_have_lines_of_their_own() {
+    let mut result = result(1);
+    let at = Duration::ZERO;
+    result.slots.record(OpKind::RangeGet, at, Duration::from_millis(9), 10);
+    result.total = result.slots.total().unwrap();
+    let text = printed(&args(&["--op", "mixed"]), "mixed", &result);
+    for line in [
+        "BENCH mixed_16MiB_c8_ops 1 ops/s",
+        "BENCH mixed_16MiB_c8_range-get_ops 0.500 ops/s",
+        "BENCH mixed_16MiB_c8_put_max 4.00 ms",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_report_survives_json_and_shows_in_csv() {
+    let args = args(&["--op", "put", "--rate", "25"]);
+    let phase = PhaseReport::new(&args, "put", &result(4));
+    let facts = Facts {
+        redundancy: Fact::first(None, Some("4+2, as I believe")),
+        ..Facts::default()
+    };
+    let report = RunReport::new(&args, 7, facts, vec![phase], false);
+    let json = serde_json::to_string(&report).unwrap();
+    let read: RunReport = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    let csv = csv(&[read]);
+    let lines: Vec<_> = csv.lines().collect();
+    assert_eq!(lines.len(), 2, "{csv}");
+    assert!(
+        lines[1].contains("\"4+2, as I believe\"") && lines[1].contains(",put_16MiB_c8,put,all,16MiB,8,25,2,4,"),
+        "{csv}"
+    );
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! Heads and bodies as servers frame them, and waits that end.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 
 use super::*;
 
 const IDLE: Duration = Duration::from_millis(60);
+
+fn plain(address: SocketAddr) -> Endpoint {
+    Endpoint::resolve(&format!("http://{address}"), None, None).unwrap()
+}
 
 /// A connection whose peer sends `pieces` one by one and then closes, or keeps silent.
 fn connection<'a>(pieces: &'static [&'static [u8]], closes: bool, halt: &'a AtomicBool) -> Connection<'a> {
@@ -22,12 +27,12 @@ fn connection<'a>(pieces: &'static [&'static [u8]], closes: bool, halt: &'a Atom
             let _ = stream.read(&mut [0; 1]);
         }
     });
-    let mut connection = Connection::open(&[address], 4096, IDLE, halt).unwrap();
+    let mut connection = Connection::open(&plain(address), 4096, IDLE, halt).unwrap();
     connection.begin_request(0);
     connection
 }
 
-fn body(connection: &mut Connection<'_>) -> Result<(ResponseHead, Vec<u8>), RequestError> {
+fn body(connection: &mut Connection<'_>) -> Result<(ResponseHead, Vec<u8>), OpError> {
     let head = connection.receive_head(false)?;
     let mut body = Vec::new();
     connection.receive_body(head.framing, &mut |piece| {
@@ -81,7 +86,7 @@ fn a_body_cut_short_is_an_error() {
     ];
     for pieces in cases {
         let error = body(&mut connection(pieces, true, &halt)).unwrap_err();
-        assert!(matches!(error, RequestError::Closed { .. }), "{error}");
+        assert!(matches!(error, OpError::Closed { .. }), "{error}");
     }
 }
 
@@ -95,7 +100,7 @@ fn what_is_not_http_is_an_error() {
     ];
     for pieces in cases {
         let error = body(&mut connection(pieces, true, &halt)).unwrap_err();
-        assert!(matches!(error, RequestError::Protocol(_)), "{error}");
+        assert!(matches!(error, OpError::Protocol(_)), "{error}");
     }
 }
 
@@ -104,7 +109,7 @@ fn silence_ends_in_an_error() {
     let halt = AtomicBool::new(false);
     let pieces: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"];
     let error = body(&mut connection(pieces, false, &halt)).unwrap_err();
-    assert!(matches!(error, RequestError::Stalled { limit: IDLE, .. }), "{error}");
+    assert!(matches!(error, OpError::Stalled { limit: IDLE, .. }), "{error}");
 }
 
 #[test]
@@ -115,7 +120,7 @@ fn a_peer_that_reads_nothing_ends_in_an_error() {
     let flood = vec![0; 64 << 20];
     let error = connection.send(&mut [IoSlice::new(&flood)]).unwrap_err();
     assert!(
-        matches!(error, RequestError::Stalled { .. } | RequestError::Closed { .. }),
+        matches!(error, OpError::Stalled { .. } | OpError::Closed { .. }),
         "{error}"
     );
 }
@@ -124,16 +129,16 @@ fn a_peer_that_reads_nothing_ends_in_an_error() {
 fn a_halt_ends_a_wait() {
     let halt = AtomicBool::new(true);
     let error = body(&mut connection(&[b"HTTP/1.1"], false, &halt)).unwrap_err();
-    assert!(matches!(error, RequestError::Interrupted), "{error}");
+    assert!(matches!(error, OpError::Interrupted), "{error}");
 }
 
 #[test]
 fn a_closed_port_is_refused() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let halt = AtomicBool::new(false);
-    let error = Connection::open(&[address], 4096, IDLE, &halt).err().unwrap();
+    let error = Connection::open(&plain(address), 4096, IDLE, &halt).err().unwrap();
     assert!(
-        matches!(error, RequestError::Refused(refused) if refused == address),
+        matches!(error, OpError::Refused(refused) if refused == address),
         "{error}"
     );
 }

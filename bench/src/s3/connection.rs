@@ -1,20 +1,22 @@
-//! One HTTP/1.1 connection over a blocking socket: vectored writes, response heads and bodies, each wait with a
+//! One HTTP/1.1 connection over a blocking socket, in plain or by TLS: vectored writes, response heads and bodies, each wait with a
 //! deadline. Knows nothing of S3. A connection that returned an error must not be used again.
 
-use std::io::{ErrorKind as IoKind, IoSlice, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{ErrorKind as IoKind, IoSlice};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::error::RequestError;
+use crate::failure::OpError;
 use crate::limits::{MAX_CONNECT_WAIT, MAX_RESPONSE_HEADERS, MIN_BYTES_PER_SECOND, SOCKET_TICK};
+use crate::s3::endpoint::Endpoint;
+use crate::s3::tls::Wire;
 
 /// Takes the pieces of a response body in order.
-pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), RequestError> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), OpError> + 'a;
 
 /// One open connection.
 pub(crate) struct Connection<'a> {
-    stream: TcpStream,
+    stream: Wire,
     halt: &'a AtomicBool,
     /// Longest wait without progress.
     idle_limit: Duration,
@@ -28,11 +30,16 @@ pub(crate) struct Connection<'a> {
 }
 
 /// The head of a response, as far as it says how to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResponseHead {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
     pub(crate) keep_alive: bool,
+    /// Also of an answer that has no body (HEAD).
+    pub(crate) content_length: Option<u64>,
+    pub(crate) etag: Option<String>,
+    /// What the server says that it is.
+    pub(crate) server: Option<String>,
 }
 
 /// How a response body ends.
@@ -45,33 +52,38 @@ pub(crate) enum Framing {
 
 impl<'a> Connection<'a> {
     /// # Errors
-    /// The last address's error, where none can be connected to in time.
+    /// The last address's error, where none can be connected to in time; a certificate that is not trusted.
     pub(crate) fn open(
-        addresses: &[SocketAddr],
+        endpoint: &Endpoint,
         buffer_bytes: usize,
         idle_limit: Duration,
         halt: &'a AtomicBool,
-    ) -> Result<Self, RequestError> {
-        let mut last = RequestError::Protocol("the endpoint has no address".to_owned());
-        for address in addresses {
-            match TcpStream::connect_timeout(address, idle_limit.min(MAX_CONNECT_WAIT))
+    ) -> Result<Self, OpError> {
+        let mut last = OpError::Protocol("the endpoint has no address".to_owned());
+        for address in &endpoint.addresses {
+            let stream = match TcpStream::connect_timeout(address, idle_limit.min(MAX_CONNECT_WAIT))
                 .and_then(|stream| prepare(stream, idle_limit))
             {
-                Ok(stream) => {
-                    return Ok(Self {
-                        stream,
-                        halt,
-                        idle_limit,
-                        deadline: Instant::now() + idle_limit,
-                        request_limit: idle_limit,
-                        buffer: vec![0; buffer_bytes].into_boxed_slice(),
-                        start: 0,
-                        end: 0,
-                    });
+                Ok(stream) => stream,
+                Err(error) if error.kind() == IoKind::ConnectionRefused => {
+                    last = OpError::Refused(*address);
+                    continue;
                 }
-                Err(error) if error.kind() == IoKind::ConnectionRefused => last = RequestError::Refused(*address),
-                Err(error) => last = RequestError::Connect(*address, error),
-            }
+                Err(error) => {
+                    last = OpError::Connect(*address, error);
+                    continue;
+                }
+            };
+            return Ok(Self {
+                stream: Wire::open(stream, endpoint, idle_limit, halt)?,
+                halt,
+                idle_limit,
+                deadline: Instant::now() + idle_limit,
+                request_limit: idle_limit,
+                buffer: vec![0; buffer_bytes].into_boxed_slice(),
+                start: 0,
+                end: 0,
+            });
         }
         Err(last)
     }
@@ -90,14 +102,14 @@ impl<'a> Connection<'a> {
     }
 
     /// Sends all pieces.
-    pub(crate) fn send(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<(), RequestError> {
+    pub(crate) fn send(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<(), OpError> {
         const DOING: &str = "sending the request";
         let mut pieces = pieces;
         let mut waited = Duration::ZERO;
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
             match self.stream.write_vectored(pieces) {
-                Ok(0) => return Err(RequestError::Closed { doing: DOING }),
+                Ok(0) => return Err(OpError::Closed { doing: DOING }),
                 Ok(sent) => {
                     IoSlice::advance_slices(&mut pieces, sent);
                     waited = Duration::ZERO;
@@ -106,13 +118,18 @@ impl<'a> Connection<'a> {
             }
             self.check_deadline(DOING)?;
         }
+        waited = Duration::ZERO;
+        while let Err(error) = self.stream.flush() {
+            waited = self.waited_longer(error, waited, DOING)?;
+            self.check_deadline(DOING)?;
+        }
         Ok(())
     }
 
     /// Reads up to the end of the next final response head; interim (1xx) responses are skipped.
     ///
     /// `bodiless`: the request was one whose response has no body (HEAD).
-    pub(crate) fn receive_head(&mut self, bodiless: bool) -> Result<ResponseHead, RequestError> {
+    pub(crate) fn receive_head(&mut self, bodiless: bool) -> Result<ResponseHead, OpError> {
         loop {
             if let Some((length, head)) = parse_head(&self.buffer[self.start..self.end], bodiless)? {
                 self.start += length;
@@ -126,18 +143,18 @@ impl<'a> Connection<'a> {
     }
 
     /// Hands the body to `sink`, to its end.
-    pub(crate) fn receive_body(&mut self, framing: Framing, sink: &mut Sink<'_>) -> Result<(), RequestError> {
+    pub(crate) fn receive_body(&mut self, framing: Framing, sink: &mut Sink<'_>) -> Result<(), OpError> {
         match framing {
             Framing::Length(length) => self.receive_exactly(length, sink),
             Framing::Chunked => self.receive_chunks(sink),
             Framing::UntilClose => match self.receive_exactly(u64::MAX, sink) {
-                Err(RequestError::Closed { .. }) => Ok(()),
+                Err(OpError::Closed { .. }) => Ok(()),
                 result => result,
             },
         }
     }
 
-    fn receive_exactly(&mut self, length: u64, sink: &mut Sink<'_>) -> Result<(), RequestError> {
+    fn receive_exactly(&mut self, length: u64, sink: &mut Sink<'_>) -> Result<(), OpError> {
         let mut left = length;
         while left > 0 {
             if self.start == self.end {
@@ -152,7 +169,7 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn receive_chunks(&mut self, sink: &mut Sink<'_>) -> Result<(), RequestError> {
+    fn receive_chunks(&mut self, sink: &mut Sink<'_>) -> Result<(), OpError> {
         loop {
             let size = self.receive_chunk_size()?;
             if size == 0 {
@@ -162,12 +179,12 @@ impl<'a> Connection<'a> {
             }
             self.receive_exactly(size, sink)?;
             if self.receive_line()? > 0 {
-                return Err(RequestError::Protocol("a chunk is longer than its size".to_owned()));
+                return Err(OpError::Protocol("a chunk is longer than its size".to_owned()));
             }
         }
     }
 
-    fn receive_chunk_size(&mut self) -> Result<u64, RequestError> {
+    fn receive_chunk_size(&mut self) -> Result<u64, OpError> {
         loop {
             match httparse::parse_chunk_size(&self.buffer[self.start..self.end]) {
                 Ok(httparse::Status::Complete((length, size))) => {
@@ -175,13 +192,13 @@ impl<'a> Connection<'a> {
                     return Ok(size);
                 }
                 Ok(httparse::Status::Partial) => self.fill("receiving a chunk size")?,
-                Err(_) => return Err(RequestError::Protocol("a chunk has no valid size".to_owned())),
+                Err(_) => return Err(OpError::Protocol("a chunk has no valid size".to_owned())),
             }
         }
     }
 
     /// Skips a line and returns its length without the line end.
-    fn receive_line(&mut self) -> Result<usize, RequestError> {
+    fn receive_line(&mut self) -> Result<usize, OpError> {
         loop {
             let received = &self.buffer[self.start..self.end];
             if let Some(length) = received.iter().position(|byte| *byte == b'\n') {
@@ -194,12 +211,12 @@ impl<'a> Connection<'a> {
     }
 
     /// Receives at least one byte more.
-    fn fill(&mut self, doing: &'static str) -> Result<(), RequestError> {
+    fn fill(&mut self, doing: &'static str) -> Result<(), OpError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.end == self.buffer.len() {
             if self.start == 0 {
-                return Err(RequestError::Protocol(
+                return Err(OpError::Protocol(
                     "a head or line is longer than the receive buffer".to_owned(),
                 ));
             }
@@ -209,7 +226,7 @@ impl<'a> Connection<'a> {
         let mut waited = Duration::ZERO;
         loop {
             match self.stream.read(&mut self.buffer[self.end..]) {
-                Ok(0) => return Err(RequestError::Closed { doing }),
+                Ok(0) => return Err(OpError::Closed { doing }),
                 Ok(received) => {
                     self.end += received;
                     return self.check_deadline(doing);
@@ -221,35 +238,30 @@ impl<'a> Connection<'a> {
     }
 
     /// How long a wait has lasted after a socket call ended without progress.
-    fn waited_longer(
-        &self,
-        error: std::io::Error,
-        waited: Duration,
-        doing: &'static str,
-    ) -> Result<Duration, RequestError> {
+    fn waited_longer(&self, error: std::io::Error, waited: Duration, doing: &'static str) -> Result<Duration, OpError> {
         match error.kind() {
             IoKind::Interrupted => Ok(waited),
             IoKind::WouldBlock | IoKind::TimedOut => {
                 let waited = waited + tick(self.idle_limit);
                 if waited >= self.idle_limit {
-                    return Err(RequestError::Stalled {
+                    return Err(OpError::Stalled {
                         doing,
                         limit: self.idle_limit,
                     });
                 }
                 Ok(waited)
             }
-            IoKind::BrokenPipe | IoKind::ConnectionReset => Err(RequestError::Closed { doing }),
-            _ => Err(RequestError::Io { doing, source: error }),
+            IoKind::BrokenPipe | IoKind::ConnectionReset => Err(OpError::Closed { doing }),
+            _ => Err(OpError::Io { doing, source: error }),
         }
     }
 
-    fn check_deadline(&self, doing: &'static str) -> Result<(), RequestError> {
+    fn check_deadline(&self, doing: &'static str) -> Result<(), OpError> {
         if self.halt.load(Ordering::Relaxed) {
-            return Err(RequestError::Interrupted);
+            return Err(OpError::Interrupted);
         }
         if Instant::now() >= self.deadline {
-            return Err(RequestError::TooSlow {
+            return Err(OpError::TooSlow {
                 doing,
                 limit: self.request_limit,
             });
@@ -271,19 +283,28 @@ fn tick(idle_limit: Duration) -> Duration {
 }
 
 /// The length of the head and what it says, or `None` where more bytes are needed.
-fn parse_head(bytes: &[u8], bodiless: bool) -> Result<Option<(usize, ResponseHead)>, RequestError> {
+fn parse_head(bytes: &[u8], bodiless: bool) -> Result<Option<(usize, ResponseHead)>, OpError> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_RESPONSE_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let length = match response.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(RequestError::Protocol(error.to_string())),
+        Err(error) => return Err(OpError::Protocol(error.to_string())),
     };
     let status = response.code.unwrap_or(0);
     let (mut framing, mut keep_alive) = (Framing::UntilClose, response.version == Some(1));
+    let (mut declared, mut etag, mut server) = (None, None, None);
     for header in response.headers.iter() {
-        if header.name.eq_ignore_ascii_case("content-length") && framing != Framing::Chunked {
-            framing = Framing::Length(content_length(header.value)?);
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let length = content_length(header.value)?;
+            declared = Some(length);
+            if framing != Framing::Chunked {
+                framing = Framing::Length(length);
+            }
+        } else if header.name.eq_ignore_ascii_case("etag") {
+            etag = Some(String::from_utf8_lossy(header.value).into_owned());
+        } else if header.name.eq_ignore_ascii_case("server") {
+            server = Some(String::from_utf8_lossy(header.value).into_owned());
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             framing = Framing::Chunked;
         } else if header.name.eq_ignore_ascii_case("connection") {
@@ -300,15 +321,18 @@ fn parse_head(bytes: &[u8], bodiless: bool) -> Result<Option<(usize, ResponseHea
             status,
             framing,
             keep_alive,
+            content_length: declared,
+            etag,
+            server,
         },
     )))
 }
 
-fn content_length(value: &[u8]) -> Result<u64, RequestError> {
+fn content_length(value: &[u8]) -> Result<u64, OpError> {
     std::str::from_utf8(value)
         .ok()
         .and_then(|text| text.trim().parse().ok())
-        .ok_or_else(|| RequestError::Protocol("content-length is not a number".to_owned()))
+        .ok_or_else(|| OpError::Protocol("content-length is not a number".to_owned()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
 
+mod faults;
+mod mixes;
+mod pace;
 mod support;
+mod tls;
+mod workloads;
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +22,7 @@ struct Line {
 }
 
 fn args(url: &str, more: &str) -> BenchArgs {
-    let line = format!("bench --endpoint {url} --access-key {ACCESS_KEY} --secret-key s --concurrency 2 {more}");
+    let line = format!("bench --s3 {url} --access-key {ACCESS_KEY} --secret-key s --concurrency 2 {more}");
     Line::parse_from(line.split(' ')).args
 }
 
@@ -29,6 +34,14 @@ fn run(args: &BenchArgs) -> (String, Result<(), String>) {
         String::from_utf8(out).unwrap(),
         result.map_err(|error| format!("{error:#}")),
     )
+}
+
+/// The value of a BENCH line.
+fn figure(out: &str, name: &str) -> f64 {
+    let start = format!("BENCH {name} ");
+    let line = out.lines().find_map(|line| line.strip_prefix(&start));
+    let value = line.and_then(|rest| rest.split(' ').next());
+    value.unwrap_or_else(|| panic!("no {name} in\n{out}")).parse().unwrap()
 }
 
 fn fails(fault: Fault, more: &str) -> (String, String) {
@@ -102,116 +115,6 @@ fn a_server_without_batches_is_cleaned_up_too() {
 }
 
 #[test]
-fn a_wrong_byte_is_named_with_its_offset() {
-    let (out, error) = fails(Fault::WrongByte(1_234_567), "--count 4 --size 2MiB");
-    assert!(
-        error.contains("/0000000000 is wrong at offset 1234567") || error.contains("/0000000001 is"),
-        "{error}"
-    );
-    assert!(
-        error.starts_with("4 requests failed") && out.contains("4 corrupt"),
-        "{error}\n{out}"
-    );
-}
-
-#[test]
-fn a_wrong_byte_passes_only_where_nothing_is_verified() {
-    let server = Server::start(Fault::WrongByte(7));
-    assert_eq!(run(&args(&server.url(), "--count 4 --size 4KiB --no-verify")).1, Ok(()));
-}
-
-#[test]
-fn another_objects_bytes_are_found_out() {
-    let (_, error) = fails(Fault::OtherObject, "--count 4 --size 4KiB");
-    assert!(error.contains("is wrong at offset 0"), "{error}");
-}
-
-#[test]
-fn a_short_object_is_found_out() {
-    let (out, error) = fails(Fault::ShortObject, "--count 4 --size 4KiB --no-verify");
-    assert!(
-        error.contains("has 4095 bytes; 4096 were written") && out.contains("4 length"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_stalled_server_meets_the_deadline() {
-    let begun = Instant::now();
-    let (out, error) = fails(Fault::StallGet, "--count 2 --size 4KiB --timeout 1");
-    assert!(
-        error.contains("no progress for 1s while waiting for the answer"),
-        "{error}"
-    );
-    assert!(out.contains("BENCH get_4KiB_c2_errors 2 count"), "{out}");
-    assert!(begun.elapsed() < Duration::from_secs(20));
-}
-
-#[test]
-fn slow_down_is_counted_and_the_run_goes_on() {
-    let server = Server::start(Fault::PutStatus(503, 5));
-    let (out, result) = run(&args(&server.url(), "--count 20 --size 4KiB"));
-    assert!(
-        result.is_err_and(|error| error.contains("503 SlowDown: so it is; the server is overloaded")),
-        "{out}"
-    );
-    assert!(
-        out.contains("put (put_4KiB_c2): 16 requests") && out.contains("4 slow_down"),
-        "{out}"
-    );
-    // Only what was acknowledged is read.
-    assert!(out.contains("BENCH get_4KiB_c2_errors 0 count"), "{out}");
-    assert!(server.keys().is_empty());
-}
-
-#[test]
-fn a_full_server_ends_the_run_at_once() {
-    let (out, error) = fails(Fault::PutStatus(507, 1), "--duration 60 --size 4KiB");
-    assert!(
-        error.contains("507 InsufficientStorage") && error.contains("no room left"),
-        "{error}\n{out}"
-    );
-}
-
-#[test]
-fn an_answer_before_the_whole_request_is_heard() {
-    let (_, error) = fails(Fault::EarlyPutStatus(507), "--count 1 --op put --size 1MiB --timeout 5");
-    assert!(
-        error.contains("507") || error.contains("closed the connection"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_wrong_key_is_said_so() {
-    let server = Server::start(Fault::None);
-    let mut wrong = args(&server.url(), "--count 1");
-    wrong.access_key = "other".to_owned();
-    let (_, result) = run(&wrong);
-    let error = result.unwrap_err();
-    assert!(
-        error.contains("403 InvalidAccessKeyId") && error.contains("access key is unknown"),
-        "{error}"
-    );
-}
-
-#[test]
-fn an_absent_server_is_said_so() {
-    let server = Server::start(Fault::None);
-    let url = server.url();
-    drop(server);
-    // The listener is closed once the accepting thread has woken.
-    let begun = Instant::now();
-    loop {
-        let error = run(&args(&url, "--count 1 --timeout 1")).1;
-        if error.as_ref().is_err_and(|error| error.contains("connection refused")) {
-            break;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{error:?}");
-    }
-}
-
-#[test]
 fn an_interrupt_prints_and_cleans_up() {
     let server = Server::start(Fault::None);
     let args = args(&server.url(), "--duration 600 --op put --size 4KiB");
@@ -257,13 +160,4 @@ fn results_are_written_as_json() {
     assert_eq!(json["phases"][1]["phase"], "get");
     assert_eq!(json["phases"][0]["bytes"], 3 * 4096);
     assert!(json["phases"][0]["server"]["rss_bytes"].as_u64().unwrap() > 0);
-}
-
-#[test]
-fn a_server_process_that_does_not_exist_is_said_so() {
-    let server = Server::start(Fault::None);
-    let error = run(&args(&server.url(), "--count 3 --server-pid 4194305"))
-        .1
-        .unwrap_err();
-    assert!(error.contains("/proc/4194305/stat"), "{error}");
 }

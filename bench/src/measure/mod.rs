@@ -1,0 +1,9 @@
+//! What is counted during a phase: per slot without sharing, then added up. Reads no clock and prints nothing.
+
+mod series;
+mod tally;
+mod usage;
+
+pub(crate) use series::Second;
+pub(crate) use tally::{SlotTally, Tally};
+pub(crate) use usage::{ServerUsage, thread_cpu};

@@ -1,0 +1,54 @@
+//! The open loop, the warm-up, and what ends a phase.
+
+use std::time::Duration;
+
+use super::support::{Fault, Server};
+use super::{args, figure, run};
+
+#[test]
+fn a_stall_of_a_second_shows_in_the_p99_of_an_open_loop() {
+    // 200 of the 800 requests are due while nothing is answered, by four slots that can wait for four of them.
+    let server = Server::start(Fault::StallOnce(300, Duration::from_secs(1)));
+    let (out, result) = run(&args(&server.url(), "--op put --size 10 --rate 200 --count 800"));
+    assert_eq!(result, Ok(()), "{out}");
+    let [p99, p50] = ["p99", "p50"].map(|name| figure(&out, &format!("put_10B_c2_{name}")));
+    assert!(p99 > 700.0, "p99 {p99}, p50 {p50}\n{out}");
+    assert!(p50 < 500.0, "p99 {p99}, p50 {p50}\n{out}");
+}
+
+#[test]
+fn what_was_due_and_never_begun_counts() {
+    let server = Server::start(Fault::StallOnce(100, Duration::from_secs(2)));
+    let (out, result) = run(&args(&server.url(), "--op put --size 10 --rate 200 --duration 1"));
+    assert_eq!(result, Ok(()), "{out}");
+    // About half of the requests were due while the server stalled, and the stall outlasts the phase.
+    assert!(figure(&out, "put_10B_c2_not_begun") > 50.0, "{out}");
+    assert!(figure(&out, "put_10B_c2_p90") > 100.0, "{out}");
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate() {
+    let server = Server::start(Fault::None);
+    let (out, result) = run(&args(&server.url(), "--op put --size 10 --rate 100 --duration 2"));
+    assert_eq!(result, Ok(()), "{out}");
+    let ops = figure(&out, "put_10B_c2_ops");
+    assert!((80.0..=101.0).contains(&ops), "{out}");
+}
+
+#[test]
+fn a_warm_up_is_not_among_the_figures() {
+    let server = Server::start(Fault::None);
+    let (out, result) = run(&args(
+        &server.url(),
+        "--op put --size 10 --warm-up 1 --rate 100 --count 50",
+    ));
+    assert_eq!(result, Ok(()), "{out}");
+    assert!(out.contains("put (put_10B_c2): 50 requests"), "{out}");
+    assert_eq!(server.puts(), 150);
+    let (out, result) = run(&args(&server.url(), "--op put --size 10 --warm-up 1 --count 50"));
+    assert_eq!(result, Ok(()), "{out}");
+    assert!(
+        out.contains("put (put_10B_c2): 50 requests") && server.puts() > 200,
+        "{out}"
+    );
+}
