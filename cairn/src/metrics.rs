@@ -1,6 +1,6 @@
 //! All metrics of the process in one registry, as text for Prometheus.
 
-use std::time::Instant;
+use std::{sync::atomic::AtomicU64, time::Instant};
 
 use prometheus_client::{
     encoding::text::encode,
@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     uptime_seconds: Gauge,
     resident_bytes: Gauge,
+    cpu_seconds: Gauge<f64, AtomicU64>,
     started: Instant,
 }
 
@@ -32,10 +33,17 @@ impl Metrics {
             "Resident memory of the process",
             resident_bytes.clone(),
         );
+        let cpu_seconds = Gauge::<f64, AtomicU64>::default();
+        registry.register(
+            "cairn_cpu_seconds",
+            "CPU time of the process, user and system",
+            cpu_seconds.clone(),
+        );
         Self {
             registry,
             uptime_seconds,
             resident_bytes,
+            cpu_seconds,
             started: Instant::now(),
         }
     }
@@ -50,10 +58,16 @@ impl Metrics {
         self.uptime_seconds
             .set(i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX));
         self.resident_bytes.set(resident_bytes().unwrap_or(0));
+        self.cpu_seconds.set(cpu_seconds());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+fn cpu_seconds() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
 }
 
 /// Resident memory as the kernel counts it.

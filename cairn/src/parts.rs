@@ -11,7 +11,7 @@ use cairn_metadata::MetadataServer;
 use crate::{
     admin::Observed,
     metrics::Metrics,
-    status::{DeviceState, Health, Status, device_state},
+    status::{DeviceState, Health, SYNC_MODE, Status, device_state},
 };
 
 /// How long the readiness check waits.
@@ -66,6 +66,7 @@ impl Parts {
             _ => Health::Failed,
         };
         Ok(Status {
+            sync_mode: SYNC_MODE.to_owned(),
             health,
             remarks,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -20,6 +20,9 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// Longest answer that it takes.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
+/// There is one mode only, so that no figure can be had without it.
+pub(crate) const SYNC_MODE: &str = "every write synced before it is acknowledged";
+
 /// The state of a store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
@@ -31,6 +34,9 @@ pub(crate) struct Status {
     pub(crate) endpoint: String,
     /// Redundancy of new buckets.
     pub(crate) redundancy: String,
+    /// What is durable when a write is acknowledged.
+    #[serde(default)]
+    pub(crate) sync_mode: String,
     /// Devices that may be lost without loss of data written with it.
     pub(crate) tolerance: usize,
     /// Disks that the devices lie on, as far as it can be told.
