@@ -9,9 +9,55 @@ use crate::load::{ByteSize, KeyOrder, Mix, Operation, Sizes};
 
 /// Loads a store and checks every byte that comes back.
 #[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum BenchCommand {
+    /// Runs a list of workloads on one or several targets, in turn, and writes a table, a page with plots, JSON and CSV.
+    Suite(SuiteArgs),
+    /// Tells how much faster or slower one set of results is than another, and how sure that is.
+    Compare(CompareArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct SuiteArgs {
+    /// The list: see bench/suites/ for examples.
+    #[arg(value_name = "FILE.toml")]
+    pub file: PathBuf,
+
+    /// A target, by the flags of `cairn bench` that reach it: 'NAME=--s3 http://HOST:PORT'; may be repeated, and adds to
+    /// those of the file.
+    #[arg(long = "target", value_name = "NAME=FLAGS")]
+    pub targets: Vec<String>,
+
+    /// How often each workload is run on each target, instead of what the file says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: Option<u32>,
+
+    /// Only these workloads, by name, with commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub only: Vec<String>,
+
+    /// Folder for report.html, results.json, results.csv and table.txt; made where missing.
+    #[arg(long, value_name = "DIR", default_value = "bench-results")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct CompareArgs {
+    /// Results of a run or a suite, as JSON.
+    #[arg(value_name = "A.json")]
+    pub before: PathBuf,
+
+    /// The results that are held against them.
+    #[arg(value_name = "B.json")]
+    pub after: PathBuf,
 }
 
 /// The flags of one run.
@@ -40,6 +86,14 @@ pub struct TargetArgs {
         value_delimiter = ','
     )]
     pub s3: Vec<String>,
+
+    /// The directory of a node of a Cairn cluster with the role client: objects go by the native client, without S3.
+    #[arg(long, value_name = "DIR", conflicts_with = "mount")]
+    pub native: Option<PathBuf>,
+
+    /// A folder of any file system, where files are read and written instead.
+    #[arg(long, value_name = "DIR")]
+    pub mount: Option<PathBuf>,
 
     /// Access key id.
     #[arg(long, value_name = "ID", env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
@@ -77,7 +131,8 @@ pub struct TargetArgs {
     #[arg(long = "server-pid", value_name = "PID", value_delimiter = ',')]
     pub server_pids: Vec<u32>,
 
-    /// Admin address of a Cairn server, as http://HOST:PORT, which is asked for version and redundancy.
+    /// Admin address of a Cairn server, as http://HOST:PORT, which is asked for version, redundancy and sync mode; and for CPU
+    /// time and memory, where no --server-pid is given.
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
 
@@ -102,12 +157,14 @@ pub struct WorkArgs {
     #[arg(long, value_enum, default_value_t = Operation::PutGet)]
     pub op: Operation,
 
-    /// Size of each object: bytes, or with KiB, MiB, GiB (powers of 1024), KB, MB, GB (powers of 1000). LEAST-MOST is a
-    /// range, @FILE a distribution: lines `WEIGHT SIZE`.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
-    pub size: Sizes,
+    /// Size of each object or file: bytes, or with KiB, MiB, GiB (powers of 1024), KB, MB, GB (powers of 1000). LEAST-MOST
+    /// is a range, @FILE a distribution: lines `WEIGHT SIZE`. By default 1MiB of objects, 64MiB of files that are read and
+    /// written in blocks, 4KiB of `metadata`, and the sizes of a source tree for `untar`.
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<Sizes>,
 
-    /// Objects written beforehand; by default about 1 GiB of them, at least one per slot, at most 4 GiB or 4096.
+    /// Objects or files written beforehand; by default about 1 GiB of objects, at least one per slot, at most 4 GiB or 4096;
+    /// one file per slot; 5000 files of `metadata`.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub objects: Option<u64>,
 
@@ -127,11 +184,19 @@ pub struct WorkArgs {
     #[arg(long, value_name = "SIZE", default_value = "8MiB")]
     pub part_size: ByteSize,
 
+    /// Bytes of one read or write of a file: by default 1MiB in sequence, 4KiB otherwise.
+    #[arg(long, value_name = "SIZE")]
+    pub block_size: Option<ByteSize>,
+
+    /// Sync a file after so many writes of its slot, as a part of the last of them; 0 is at the end of a file only.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub fsync_every: u32,
+
     /// Keys in a page of `list`.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub page: u32,
 
-    /// Put before every key.
+    /// Put before every key, and the folder under the mount.
     #[arg(long, value_name = "PREFIX", default_value = "bench/")]
     pub prefix: String,
 
@@ -159,6 +224,13 @@ pub struct WorkArgs {
     /// Sign the SHA-256 of each payload (costs client CPU); otherwise payloads are sent unsigned.
     #[arg(long)]
     pub sign_payload: bool,
+}
+
+impl WorkArgs {
+    /// The sizes that were given, or those of the operation.
+    pub(crate) fn sizes(&self) -> Sizes {
+        self.size.clone().unwrap_or_else(|| Sizes::usual(self.op))
+    }
 }
 
 /// How hard, and how long.

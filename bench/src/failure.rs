@@ -43,6 +43,21 @@ pub(crate) enum OpError {
         expected: String,
         found: String,
     },
+    #[error("{message}")]
+    Client { kind: ErrorKind, message: String },
+    #[error("{path}: {doing} failed: {source}")]
+    File {
+        path: String,
+        doing: &'static str,
+        source: io::Error,
+    },
+    #[error("{path} has {what} {found}; {expected} was set")]
+    Attribute {
+        path: String,
+        what: &'static str,
+        expected: String,
+        found: String,
+    },
     /// The run is over; not the server's failure, and not counted.
     #[error("interrupted")]
     Interrupted,
@@ -55,6 +70,7 @@ pub(crate) enum ErrorKind {
     Corrupt,
     Length,
     Listing,
+    Attribute,
     NotFound,
     Denied,
     NoSpace,
@@ -66,6 +82,7 @@ pub(crate) enum ErrorKind {
     Deadline,
     Closed,
     Protocol,
+    File,
 }
 
 /// What a slot does after an error.
@@ -94,6 +111,9 @@ impl OpError {
             Self::Length { .. } => ErrorKind::Length,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Listing { .. } => ErrorKind::Listing,
+            Self::Attribute { .. } => ErrorKind::Attribute,
+            Self::Client { kind, .. } => *kind,
+            Self::File { source, .. } => file_kind(source.kind()),
         }
     }
 
@@ -102,7 +122,11 @@ impl OpError {
             return NextStep::Leave;
         }
         match self.kind() {
-            ErrorKind::Corrupt | ErrorKind::Length | ErrorKind::Listing | ErrorKind::NotFound => NextStep::GoOn,
+            ErrorKind::Corrupt
+            | ErrorKind::Length
+            | ErrorKind::Listing
+            | ErrorKind::Attribute
+            | ErrorKind::NotFound => NextStep::GoOn,
             ErrorKind::Denied | ErrorKind::NoSpace | ErrorKind::Tls => NextStep::EndPhase,
             ErrorKind::SlowDown
             | ErrorKind::Status
@@ -110,7 +134,8 @@ impl OpError {
             | ErrorKind::Connect
             | ErrorKind::Deadline
             | ErrorKind::Closed
-            | ErrorKind::Protocol => NextStep::BackOff,
+            | ErrorKind::Protocol
+            | ErrorKind::File => NextStep::BackOff,
         }
     }
 }
@@ -121,6 +146,7 @@ impl ErrorKind {
             Self::Corrupt => "corrupt",
             Self::Length => "length",
             Self::Listing => "listing",
+            Self::Attribute => "attribute",
             Self::NotFound => "not_found",
             Self::Denied => "denied",
             Self::NoSpace => "no_space",
@@ -132,6 +158,7 @@ impl ErrorKind {
             Self::Deadline => "deadline",
             Self::Closed => "closed",
             Self::Protocol => "protocol",
+            Self::File => "file",
         }
     }
 }
@@ -143,6 +170,15 @@ fn status_kind(status: u16) -> ErrorKind {
         503 => ErrorKind::SlowDown,
         507 => ErrorKind::NoSpace,
         _ => ErrorKind::Status,
+    }
+}
+
+fn file_kind(kind: io::ErrorKind) -> ErrorKind {
+    match kind {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        _ => ErrorKind::File,
     }
 }
 

@@ -88,3 +88,10 @@ pub(crate) const MAX_SERIES_SECONDS: usize = 86_400;
 /// Longest wait for an admin address, and longest answer taken from it.
 pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const MAX_ADMIN_ANSWER_BYTES: u64 = 16 << 20;
+
+/// Each slot has a block in memory.
+pub(crate) const MAX_BLOCK_BYTES: u64 = 64 << 20;
+
+/// The file of a suite is a page of text; its results are a few KiB for each minute of each run.
+pub(crate) const MAX_SUITE_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_RESULTS_BYTES: u64 = 256 << 20;

@@ -13,9 +13,8 @@ pub(crate) type Versions<'a> = dyn Fn() -> RangeInclusive<u32> + 'a;
 /// One read of an object, or of a range of it.
 pub(crate) struct Reading<'a> {
     dataset: &'a Dataset,
-    /// The object's key.
-    index: u64,
-    /// Whose content it has: its own, unless it is a copy.
+    key: String,
+    /// Whose content it has: that of another object, where it is a copy.
     content: u64,
     versions: &'a Versions<'a>,
     verify: bool,
@@ -26,10 +25,10 @@ pub(crate) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// A read of that range of object `index`, which has the content of object `content`.
+    /// A read of that range of what is called `key` and has the content of object `content`.
     pub(crate) fn new(
         dataset: &'a Dataset,
-        index: u64,
+        key: String,
         content: u64,
         versions: &'a Versions<'a>,
         range: Range<u64>,
@@ -37,7 +36,7 @@ impl<'a> Reading<'a> {
         let at = range.start;
         Self {
             dataset,
-            index,
+            key,
             content,
             versions,
             verify: true,
@@ -51,8 +50,8 @@ impl<'a> Reading<'a> {
         Self { verify: false, ..self }
     }
 
-    pub(crate) fn key(&self) -> String {
-        self.dataset.key(self.index)
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     /// The bytes that are wanted.
@@ -105,7 +104,7 @@ impl<'a> Reading<'a> {
         match mismatch.filter(|_| candidates.is_empty()) {
             None => Ok(()),
             Some(mismatch) => Err(OpError::Corrupt {
-                key: dataset.key(self.index),
+                key: self.key.clone(),
                 offset: mismatch.offset,
                 expected: mismatch.expected,
                 found: mismatch.found,
@@ -115,7 +114,7 @@ impl<'a> Reading<'a> {
 
     fn wrong_length(&self, found: u64) -> OpError {
         OpError::Length {
-            key: self.key(),
+            key: self.key.clone(),
             expected: self.bytes(),
             found,
         }
@@ -138,7 +137,7 @@ mod tests {
 
     fn read(dataset: &Dataset, versions: RangeInclusive<u32>, body: &[u8]) -> Result<(), OpError> {
         let versions = || versions.clone();
-        let mut reading = Reading::new(dataset, 3, 3, &versions, 0..20_000);
+        let mut reading = Reading::new(dataset, dataset.key(3), 3, &versions, 0..20_000);
         // Pieces that are too short to tell versions apart are among them.
         for piece in body.chunks(3_001).flat_map(|chunk| [&chunk[..1], &chunk[1..]]) {
             reading.take(piece)?;

@@ -20,6 +20,16 @@ pub(crate) trait ObjectStore: Sync {
 
     /// A slot's hold on the store; `halt` ends its waits.
     fn session<'a>(&'a self, slot: u32, halt: &'a AtomicBool) -> Box<dyn ObjectSession + 'a>;
+
+    /// Whether other threads than the slots work for it, so that its cost is that of the whole process.
+    fn works_in_background(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes uploads in parts.
+    fn takes_parts(&self) -> bool {
+        true
+    }
 }
 
 /// One slot's hold on a store: one operation at a time, each tried once.

@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Runs a whole cluster of local processes, for trying out and for tests, and injects faults into it.
     DevCluster(Box<DevClusterArgs>),
-    /// Measures an S3 endpoint and verifies what it reads.
+    /// Measures an S3 endpoint, a mount or a cluster by its native client, and verifies what it reads; runs suites, compares results.
     Bench(Box<BenchArgs>),
 }
 

@@ -2,6 +2,7 @@
 
 mod admin;
 mod alone;
+mod bench;
 mod bootstrap;
 mod bucket;
 mod chunkserver;
@@ -64,6 +65,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Chunkserver(args) => chunkserver::run(*args),
         Command::Gateway(args) => gateway::run(&args),
         Command::DevCluster(args) => dev_cluster::run(*args),
-        Command::Bench(args) => cairn_bench::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => cairn_bench::run(*args, &bench::Connector).map(|()| ExitCode::SUCCESS),
     }
 }

@@ -12,7 +12,7 @@ use super::supervise::{ServerCost, Supervised, supervise};
 use super::workload::Workload;
 use crate::limits::SLOT_STACK_BYTES;
 use crate::load::{Bound, Pace};
-use crate::measure::{SlotTally, Tally};
+use crate::measure::{Servers, SlotTally, Tally};
 use crate::stop::Stop;
 
 /// What is to be done.
@@ -32,7 +32,7 @@ pub(crate) struct PhasePlan<'a> {
 pub(crate) struct Watch<'a> {
     /// Set by the user to end the run.
     pub(crate) stop: &'a Stop,
-    pub(crate) server_pids: &'a [u32],
+    pub(crate) servers: Servers<'a>,
 }
 
 /// What a phase has done.
@@ -84,6 +84,9 @@ pub(crate) fn run_phase(watch: Watch<'_>, plan: PhasePlan<'_>) -> Result<PhaseRe
     let elapsed = shared.started.elapsed().saturating_sub(plan.warm_up);
     let mut total = slots.total()?;
     let mut slots = slots;
+    if plan.workload.works_in_background() {
+        slots.cpu = supervised.own_cpu();
+    }
     let not_begun = shared.count_not_begun(&mut slots, &mut total);
     let (server, server_error) = match supervised.finish() {
         Ok(cost) => (cost, None),

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::phase::{Loop, Watch};
 use crate::limits::{SAMPLE_INTERVAL, SUPERVISION_TICK};
-use crate::measure::ServerUsage;
+use crate::measure::{ServerUsage, process_cpu};
 use crate::progress::Progress;
 
 /// What the watched servers used during a phase.
@@ -26,6 +26,8 @@ pub(crate) struct ServerCost {
 pub(super) struct Supervised<'a> {
     watch: Watch<'a>,
     before: ServerUsage,
+    /// CPU time of this process.
+    own_before: Duration,
     rss_max_bytes: u64,
 }
 
@@ -33,17 +35,23 @@ impl<'a> Supervised<'a> {
     /// # Errors
     /// A process that cannot be looked at.
     pub(super) fn begin(watch: Watch<'a>) -> Result<Self> {
-        let before = ServerUsage::of(watch.server_pids)?;
+        let before = ServerUsage::of(watch.servers)?;
         Ok(Self {
             watch,
             before,
+            own_before: process_cpu(),
             rss_max_bytes: before.rss_bytes,
         })
     }
 
+    /// CPU time of this process since.
+    pub(super) fn own_cpu(&self) -> Duration {
+        process_cpu().saturating_sub(self.own_before)
+    }
+
     fn sample(&mut self) {
         // A server that died shows in the errors and at the end of the phase.
-        if let Ok(usage) = ServerUsage::of(self.watch.server_pids) {
+        if let Ok(usage) = ServerUsage::of(self.watch.servers) {
             self.rss_max_bytes = self.rss_max_bytes.max(usage.rss_bytes);
         }
     }
@@ -51,8 +59,8 @@ impl<'a> Supervised<'a> {
     /// # Errors
     /// A process that has ended.
     pub(super) fn finish(self) -> Result<Option<ServerCost>> {
-        let after = ServerUsage::of(self.watch.server_pids)?;
-        Ok((!self.watch.server_pids.is_empty()).then(|| ServerCost {
+        let after = ServerUsage::of(self.watch.servers)?;
+        Ok(self.watch.servers.are_watched().then(|| ServerCost {
             cpu: after.cpu.saturating_sub(self.before.cpu),
             rss_bytes: after.rss_bytes,
             rss_max_bytes: self.rss_max_bytes.max(after.rss_bytes),

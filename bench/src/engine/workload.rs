@@ -3,18 +3,22 @@
 use std::sync::atomic::AtomicBool;
 
 use crate::failure::OpError;
-use crate::load::OpKind;
 
 /// Operations by number. What operation `n` does follows from `n` and the seed as far as the target's answers allow.
 pub(crate) trait Workload: Sync {
     /// The part of it that one slot does; `halt` ends its waits.
     fn worker<'a>(&'a self, slot: u32, halt: &'a AtomicBool) -> Box<dyn Worker + 'a>;
+
+    /// Whether other threads than the slots work for it, so that its cost is that of the whole process.
+    fn works_in_background(&self) -> bool {
+        false
+    }
 }
 
 /// One slot's part.
 pub(crate) trait Worker {
-    /// Decides what operation `number` is; `None` where there is nothing left to do.
-    fn plan(&mut self, number: u64) -> Option<OpKind>;
+    /// Decides what operation `number` is, and names its kind; `None` where there is nothing left to do.
+    fn plan(&mut self, number: u64) -> Option<&'static str>;
 
     /// Opens what the operation needs. In a closed loop the time it takes is nobody's.
     fn connect(&mut self) -> Result<(), OpError>;

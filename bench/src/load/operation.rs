@@ -1,6 +1,6 @@
 //! The workloads that can be asked for, and the operations that they are made of.
 
-use serde::Serialize;
+use super::sizes::ByteSize;
 
 /// What a run measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -27,11 +27,24 @@ pub enum Operation {
     Overwrite,
     /// Copy objects on the server.
     Copy,
+    /// Write files from beginning to end, in blocks (with --mount, as all that follow).
+    SeqWrite,
+    /// Read files from beginning to end, in blocks.
+    SeqRead,
+    /// Overwrite blocks at random places of files.
+    RandWrite,
+    /// Read blocks at random places of files.
+    RandRead,
+    /// Append small blocks to files, each synced.
+    Fsync,
+    /// Make, stat, open, rename, list and unlink the files of a tree of folders.
+    Metadata,
+    /// Make files as unpacking an archive does: folders, content, mode and time, nothing synced.
+    Untar,
 }
 
-/// One kind of operation, as it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// One kind of operation on objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OpKind {
     Put,
     Get,
@@ -49,8 +62,32 @@ impl Operation {
     pub(crate) fn measured_phases(self) -> usize {
         match self {
             Self::PutGet => 2,
+            Self::Metadata => 8,
             _ => 1,
         }
+    }
+
+    /// Bytes of a block, where files are read and written in blocks.
+    pub(crate) fn usual_block(self) -> Option<ByteSize> {
+        match self {
+            Self::SeqWrite | Self::SeqRead => Some(ByteSize(1 << 20)),
+            Self::RandWrite | Self::RandRead | Self::Fsync => Some(ByteSize(4 << 10)),
+            _ => None,
+        }
+    }
+
+    /// Whether it needs a mount.
+    pub(crate) fn is_on_files(self) -> bool {
+        matches!(
+            self,
+            Self::SeqWrite
+                | Self::SeqRead
+                | Self::RandWrite
+                | Self::RandRead
+                | Self::Fsync
+                | Self::Metadata
+                | Self::Untar
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::operation::Operation;
 use super::random::Random;
 use crate::limits::{MAX_DISTRIBUTION_BYTES, MAX_OBJECT_BYTES};
 
@@ -31,7 +32,25 @@ pub struct Distribution {
     steps: Vec<(f64, ByteSize, ByteSize)>,
 }
 
+/// About the sizes of the files of large source trees.
+const SOURCE_TREE: &str =
+    "12 0-512\n24 512-2KiB\n34 2KiB-8KiB\n20 8KiB-32KiB\n8 32KiB-128KiB\n1.8 128KiB-512KiB\n0.2 512KiB-2MiB";
+
 impl Sizes {
+    /// What an operation takes where nothing is said.
+    pub(crate) fn usual(operation: Operation) -> Self {
+        if operation == Operation::Untar {
+            let tree = Distribution::parse("source-tree", SOURCE_TREE).expect("the sizes above are well-formed");
+            return Self::Distribution(Arc::new(tree));
+        }
+        let bytes = match operation {
+            Operation::Metadata => 4 << 10,
+            operation if operation.is_on_files() => 64 << 20,
+            _ => 1 << 20,
+        };
+        Self::Fixed(ByteSize(bytes))
+    }
+
     /// The size that `random` draws.
     pub(crate) fn draw(&self, random: &mut Random) -> u64 {
         match self {

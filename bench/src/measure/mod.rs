@@ -6,4 +6,4 @@ mod usage;
 
 pub(crate) use series::Second;
 pub(crate) use tally::{SlotTally, Tally};
-pub(crate) use usage::{ServerUsage, thread_cpu};
+pub(crate) use usage::{ServerUsage, Servers, process_cpu, thread_cpu};

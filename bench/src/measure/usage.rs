@@ -1,10 +1,12 @@
-//! CPU time and memory of this tool's threads and of server processes, from /proc. Reads only; a process that is gone
+//! CPU time and memory of this tool's threads and of server processes, from /proc or a server's own word. Reads only; a process that is gone
 //! is an error, never a zero.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+
+use crate::admin::{fetch, metric};
 
 /// Linux counts process times in ticks of 1/100 s on every architecture this tool runs on, whatever the kernel's own
 /// timer frequency.
@@ -19,10 +21,42 @@ pub(crate) struct ServerUsage {
     pub(crate) rss_peak_bytes: u64,
 }
 
+/// The servers that are watched: by their processes on this machine or, where none is named, by what one says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Servers<'a> {
+    pub(crate) pids: &'a [u32],
+    pub(crate) admin: Option<&'a str>,
+}
+
+impl Servers<'_> {
+    pub(crate) fn are_watched(self) -> bool {
+        !self.pids.is_empty() || self.admin.is_some()
+    }
+}
+
 impl ServerUsage {
     /// # Errors
-    /// A process that does not exist or cannot be read.
-    pub(crate) fn of(pids: &[u32]) -> Result<Self> {
+    /// A process that does not exist or cannot be read, a server that does not answer.
+    pub(crate) fn of(servers: Servers<'_>) -> Result<Self> {
+        match servers.admin.filter(|_| servers.pids.is_empty()) {
+            Some(admin) => Self::told_by(admin),
+            None => Self::of_processes(servers.pids),
+        }
+    }
+
+    fn told_by(admin: &str) -> Result<Self> {
+        let metrics = fetch(admin, "/metrics")?;
+        let value = |name| metric(&metrics, name).with_context(|| format!("{admin} has no metric {name}"));
+        let rss_bytes = value("cairn_resident_bytes")? as u64;
+        Ok(Self {
+            cpu: Duration::try_from_secs_f64(value("cairn_cpu_seconds")?).unwrap_or_default(),
+            rss_bytes,
+            // It does not say what it once had.
+            rss_peak_bytes: rss_bytes,
+        })
+    }
+
+    fn of_processes(pids: &[u32]) -> Result<Self> {
         let mut total = Self::default();
         for pid in pids {
             let read = |file: &str| {
@@ -51,6 +85,12 @@ pub(crate) fn thread_cpu() -> Duration {
                 .and_then(|stat| cpu_in_stat(&stat))
         })
         .unwrap_or_default()
+}
+
+/// CPU time of this whole process.
+pub(crate) fn process_cpu() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").ok();
+    stat.and_then(|stat| cpu_in_stat(&stat)).unwrap_or_default()
 }
 
 /// User and system time, fields 14 and 15; the second field, the name, may hold spaces and parentheses.
@@ -88,12 +128,12 @@ mod tests {
 
     #[test]
     fn this_process_is_measured() {
-        let usage = ServerUsage::of(&[std::process::id()]).unwrap();
+        let usage = ServerUsage::of_processes(&[std::process::id()]).unwrap();
         assert!(
             usage.rss_bytes > 1 << 16 && usage.rss_peak_bytes >= usage.rss_bytes,
             "{usage:?}"
         );
-        assert!(ServerUsage::of(&[u32::MAX]).is_err());
+        assert!(ServerUsage::of_processes(&[u32::MAX]).is_err());
     }
 
     #[test]

@@ -109,6 +109,10 @@ impl Workload for ObjectWork<'_> {
     fn worker<'a>(&'a self, slot: u32, halt: &'a AtomicBool) -> Box<dyn Worker + 'a> {
         Box::new(ObjectWorker::new(self, self.store.session(slot, halt)))
     }
+
+    fn works_in_background(&self) -> bool {
+        self.store.works_in_background()
+    }
 }
 
 impl Wrote {

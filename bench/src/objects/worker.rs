@@ -117,16 +117,21 @@ impl<'a> ObjectWorker<'a> {
 
     fn plan_range(&self, number: u64, random: &mut Random) -> Step<'a> {
         let entry = self.entry(number, random);
+        if entry.size_bytes == 0 {
+            // No range of nothing can be asked for.
+            return Step::Get(entry);
+        }
         let length = self.work.manner.range_bytes.min(entry.size_bytes);
         let start = random.below(entry.size_bytes - length + 1);
         Step::RangeGet(entry, start..start + length)
     }
 
     fn read(&mut self, entry: &Entry, range: Range<u64>, ranged: bool) -> Result<u64, OpError> {
+        let dataset = &self.work.space.dataset;
         let floor = entry.floor();
         let versions = || floor..=entry.begun();
         let bytes = range.end - range.start;
-        let mut reading = Reading::new(&self.work.space.dataset, entry.index, entry.content, &versions, range);
+        let mut reading = Reading::new(dataset, dataset.key(entry.index), entry.content, &versions, range);
         if !self.work.manner.verify {
             reading = reading.without_verification();
         }
@@ -184,12 +189,12 @@ impl<'a> ObjectWorker<'a> {
 }
 
 impl Worker for ObjectWorker<'_> {
-    fn plan(&mut self, number: u64) -> Option<OpKind> {
+    fn plan(&mut self, number: u64) -> Option<&'static str> {
         let mut random = self.work.space.dataset.random(number);
         let kind = self.kind(&mut random);
         let (kind, step) = self.choose(kind, number, &mut random)?;
         self.step = Some(step);
-        Some(kind)
+        Some(kind.label())
     }
 
     fn connect(&mut self) -> Result<(), OpError> {

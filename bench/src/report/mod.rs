@@ -6,8 +6,8 @@ mod model;
 mod text;
 
 pub(crate) use csv::csv;
-pub(crate) use model::{PhaseReport, RunReport};
-pub(crate) use text::{print_facts, print_phase, standard_output};
+pub(crate) use model::{FORMAT, PhaseReport, RunReport};
+pub(crate) use text::{print_facts, print_phase, significant, standard_output};
 
 #[cfg(test)]
 mod tests;

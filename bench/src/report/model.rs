@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, WorkArgs};
 use crate::engine::{PhaseResult, ServerCost};
-use crate::load::{OpKind, Operation};
+use crate::load::Operation;
 use crate::measure::{Second, Tally};
 use crate::target::Facts;
 
@@ -17,12 +17,12 @@ use crate::target::Facts;
 pub(super) const GB: f64 = 1e9;
 
 /// Of the JSON; a reader that knows another one refuses.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// All results of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RunReport {
-    format: u32,
+    pub(crate) format: u32,
     pub(crate) tool_version: String,
     /// When the results were put together, RFC 3339.
     pub(crate) ended: String,
@@ -143,10 +143,11 @@ impl RunReport {
 
 impl LoadReport {
     fn new(args: &RunArgs, seed: u64) -> Self {
+        let sizes = args.work.sizes();
         Self {
             bucket: args.target.bucket.clone(),
-            size: args.work.size.to_string(),
-            size_mean_bytes: args.work.size.mean(),
+            size: sizes.to_string(),
+            size_mean_bytes: sizes.mean(),
             keys: args.work.keys.to_string(),
             mix: (args.work.op == Operation::Mixed).then(|| args.work.mix.to_string()),
             concurrency: args.load.concurrency,
@@ -196,7 +197,7 @@ impl PhaseReport {
         });
         let by_kind = &result.slots.by_kind;
         let by_op = by_kind.iter().filter(|_| by_kind.len() > 1);
-        let by_op = by_op.map(|(kind, tally)| (OpKind::label(*kind).to_owned(), OpReport::new(tally, elapsed_s)));
+        let by_op = by_op.map(|(kind, tally)| ((*kind).to_owned(), OpReport::new(tally, elapsed_s)));
         Self {
             name: name(args, phase),
             phase: phase.to_owned(),
@@ -216,7 +217,7 @@ impl PhaseReport {
 
     /// The gravest error in words: wrong data before anything else.
     pub(crate) fn worst_error(&self) -> Option<String> {
-        let grave = ["corrupt", "length", "listing"];
+        let grave = ["corrupt", "length", "listing", "attribute"];
         let gravest = grave.iter().find_map(|label| self.errors.get(*label));
         gravest
             .or_else(|| self.errors.values().next())
@@ -261,11 +262,19 @@ impl Cost {
     }
 }
 
+/// The size that tells one load from another: of objects, or of the blocks that files are read and written in.
+fn unit(work: &WorkArgs) -> String {
+    match work.op.usual_block() {
+        Some(block) => work.block_size.unwrap_or(block).to_string(),
+        None => work.sizes().to_string(),
+    }
+}
+
 /// `put_16MiB_c8`, or the name that was given; with two operations in one run each has its own.
 fn name(args: &RunArgs, phase: &str) -> String {
     match &args.output.name {
         Some(name) if args.work.op.measured_phases() == 1 => name.clone(),
         Some(name) => format!("{name}_{phase}"),
-        None => format!("{phase}_{}_c{}", args.work.size, args.load.concurrency),
+        None => format!("{phase}_{}_c{}", unit(&args.work), args.load.concurrency),
     }
 }

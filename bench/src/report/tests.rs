@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use super::text::significant;
 use super::*;
 use crate::args::{BenchArgs, RunArgs};
 use crate::engine::{PhaseResult, ServerCost};
 use crate::failure::OpError;
-use crate::load::OpKind;
 use crate::measure::SlotTally;
 use crate::target::{Fact, Facts};
 
@@ -27,7 +25,7 @@ fn args(more: &[&str]) -> RunArgs {
 fn result(ops: u64) -> PhaseResult {
     let mut slots = SlotTally::default();
     for _ in 0..ops {
-        slots.record(OpKind::Put, Duration::ZERO, Duration::from_millis(4), 16 << 20);
+        slots.record("put", Duration::ZERO, Duration::from_millis(4), 16 << 20);
     }
     slots.cpu = Duration::from_secs(1);
     let server = ServerCost {
@@ -133,7 +131,7 @@ fn preparation_has_no_bench_lines() {
 fn the_kinds_of_a_mix_have_lines_of_their_own() {
     let mut result = result(1);
     let at = Duration::ZERO;
-    result.slots.record(OpKind::RangeGet, at, Duration::from_millis(9), 10);
+    result.slots.record("range-get", at, Duration::from_millis(9), 10);
     result.total = result.slots.total().unwrap();
     let text = printed(&args(&["--op", "mixed"]), "mixed", &result);
     for line in [

@@ -57,13 +57,11 @@ fn metrics(report: &PhaseReport) -> Vec<(&'static str, f64, &'static str)> {
     let mut metrics = op_metrics(&report.all);
     let client = report.client_cpu;
     metrics.extend(client.cpu_s_per_gb.map(|cost| ("client_cpu", cost, "cpu_s_per_GB")));
-    if client.cpu_s_per_gb.is_none() {
-        metrics.extend(
-            client
-                .cpu_s_per_1000_ops
-                .map(|cost| ("client_cpu_ops", cost, "cpu_s_per_1000_ops")),
-        );
-    }
+    metrics.extend(
+        client
+            .cpu_s_per_1000_ops
+            .map(|cost| ("client_cpu_ops", cost, "cpu_s_per_1000_ops")),
+    );
     if let Some(server) = &report.server {
         metrics.extend(server.cpu.cpu_s_per_gb.map(|cost| ("server_cpu", cost, "cpu_s_per_GB")));
         metrics.extend(

@@ -1,8 +1,9 @@
 //! Runs on object stores: which phases each operation needs, and what they leave to the next.
 
 use std::io::Write;
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::facts::complete_facts;
 use super::phases::Phases;
@@ -13,6 +14,7 @@ use crate::limits::{
     MAX_PARTS, MAX_PREPARED_BYTES, MAX_PREPARED_OBJECTS, MAX_PUT_BYTES, MIN_PART_BYTES, PREPARED_BYTES,
 };
 use crate::load::{ByteSize, KeyOrder, KeyPicker, OpKind, Operation};
+use crate::native::{NativeConnector, NativeStore};
 use crate::objects::{Cleanup, Manner, ObjectWork, Pool, Space, Working, Written, delete_earlier};
 use crate::s3::S3Store;
 use crate::stop::Stop;
@@ -27,17 +29,41 @@ pub(super) fn run_on_s3(args: &RunArgs, stop: &Stop, out: &mut dyn Write) -> Res
     run_on(&store, args, stop, out)
 }
 
+/// A run on a cluster, by its native client.
+///
+/// # Errors
+/// What prevents a beginning.
+pub(super) fn run_on_native(
+    args: &RunArgs,
+    node: &Path,
+    connector: Option<&dyn NativeConnector>,
+    stop: &Stop,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
+    let connector = connector.context("this program was built without the native client")?;
+    let store = NativeStore::new(connector, node, &args.target)?;
+    run_on(&store, args, stop, out)
+}
+
 /// A run on any object store.
 ///
 /// # Errors
 /// What prevents a beginning.
-pub(crate) fn run_on(store: &dyn ObjectStore, args: &RunArgs, stop: &Stop, out: &mut dyn Write) -> Result<Outcome> {
+fn run_on(store: &dyn ObjectStore, args: &RunArgs, stop: &Stop, out: &mut dyn Write) -> Result<Outcome> {
+    ensure!(
+        !args.work.op.is_on_files(),
+        "this operation works on files: give a folder by --mount"
+    );
     check_sizes(args)?;
+    ensure!(
+        store.takes_parts() || !has_parts(args),
+        "uploads in parts are measured on S3 endpoints only"
+    );
     if args.work.cleanup {
         return clean_up_earlier(store, args, stop, out);
     }
     let seed = args.work.seed.unwrap_or_else(fresh_seed);
-    let space = Space::new(Dataset::new(&args.work.prefix, seed, &args.work.size));
+    let space = Space::new(Dataset::new(&args.work.prefix, seed, &args.work.sizes()));
     let told = store.prepare(stop.flag())?;
     let facts = complete_facts(told, &args.target)?;
     let mut run = ObjectRun {
@@ -100,6 +126,13 @@ impl ObjectRun<'_> {
                 let mix = self.phases.args.work.mix.clone();
                 self.prepare_and_work("mixed", Working::Mixed(mix))
             }
+            Operation::SeqWrite
+            | Operation::SeqRead
+            | Operation::RandWrite
+            | Operation::RandRead
+            | Operation::Fsync
+            | Operation::Metadata
+            | Operation::Untar => bail!("this operation works on files: give a folder by --mount"),
         }
     }
 
@@ -184,12 +217,7 @@ impl ObjectRun<'_> {
             stop: self.phases.stop,
         };
         let deleted = cleanup.delete_objects(self.tools.space.begun());
-        let has_parts = match args.work.op {
-            Operation::Multipart => true,
-            Operation::Mixed => args.work.mix.has(OpKind::Multipart),
-            _ => false,
-        };
-        if has_parts {
+        if has_parts(args) {
             // Those that an interrupt or a failure has left.
             let aborted = cleanup.abort_uploads();
             return deleted.and(aborted);
@@ -201,7 +229,7 @@ impl ObjectRun<'_> {
 /// Deletes what earlier runs have left.
 fn clean_up_earlier(store: &dyn ObjectStore, args: &RunArgs, stop: &Stop, out: &mut dyn Write) -> Result<Outcome> {
     let prefix = match args.work.seed {
-        Some(seed) => Dataset::new(&args.work.prefix, seed, &args.work.size).folder(),
+        Some(seed) => Dataset::new(&args.work.prefix, seed, &args.work.sizes()).folder(),
         None => args.work.prefix.clone(),
     };
     ensure!(
@@ -221,6 +249,15 @@ fn clean_up_earlier(store: &dyn ObjectStore, args: &RunArgs, stop: &Stop, out: &
     })
 }
 
+/// Whether it may leave unfinished uploads.
+fn has_parts(args: &RunArgs) -> bool {
+    match args.work.op {
+        Operation::Multipart => true,
+        Operation::Mixed => args.work.mix.has(OpKind::Multipart),
+        _ => false,
+    }
+}
+
 fn manner(args: &RunArgs) -> Manner {
     Manner {
         part_bytes: args.work.part_size.0,
@@ -232,7 +269,7 @@ fn manner(args: &RunArgs) -> Manner {
 
 /// Refuses what no S3 store does.
 fn check_sizes(args: &RunArgs) -> Result<()> {
-    let (largest, parts) = (args.work.size.largest(), args.work.part_size);
+    let (largest, parts) = (args.work.sizes().largest(), args.work.part_size);
     let has = |kind| match args.work.op {
         Operation::Multipart => kind == OpKind::Multipart,
         Operation::Mixed => args.work.mix.has(kind) || kind == OpKind::Put,
@@ -264,7 +301,7 @@ fn check_sizes(args: &RunArgs) -> Result<()> {
 
 /// How many objects a run writes before it works on them.
 fn prepared_objects(args: &RunArgs) -> u64 {
-    let size = args.work.size.mean().max(1.0) as u64;
+    let size = args.work.sizes().mean().max(1.0) as u64;
     let slots = u64::from(args.load.concurrency);
     let usual = (PREPARED_BYTES / size).min(MAX_PREPARED_OBJECTS).max(slots);
     let affordable = (MAX_PREPARED_BYTES / size).max(1);

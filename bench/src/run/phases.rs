@@ -9,6 +9,7 @@ use super::Outcome;
 use crate::args::RunArgs;
 use crate::engine::{PhasePlan, PhaseResult, Watch, Workload, run_phase};
 use crate::load::{Bound, Pace};
+use crate::measure::Servers;
 use crate::report::{self, PhaseReport, RunReport};
 use crate::stop::Stop;
 use crate::target::Facts;
@@ -67,6 +68,20 @@ impl<'a> Phases<'a> {
         self.phase(plan)
     }
 
+    /// A phase that goes once over what there is.
+    pub(super) fn once(&mut self, label: &str, workload: &dyn Workload, count: u64) -> Result<PhaseResult> {
+        let load = &self.args.load;
+        let plan = PhasePlan {
+            label,
+            workload,
+            bound: Bound::Count(count),
+            pace: load.rate.map_or(Pace::Closed, Pace::Open),
+            warm_up: Duration::ZERO,
+            concurrency: load.concurrency,
+        };
+        self.phase(plan)
+    }
+
     /// A phase that is not among the figures: as fast as it goes, so many operations.
     pub(super) fn aside(&mut self, label: &str, workload: &dyn Workload, count: u64) -> Result<PhaseResult> {
         let plan = PhasePlan {
@@ -83,7 +98,10 @@ impl<'a> Phases<'a> {
     fn phase(&mut self, plan: PhasePlan<'_>) -> Result<PhaseResult> {
         let watch = Watch {
             stop: self.stop,
-            server_pids: &self.args.target.server_pids,
+            servers: Servers {
+                pids: &self.args.target.server_pids,
+                admin: self.args.target.admin.as_deref(),
+            },
         };
         let mut result = run_phase(watch, plan)?;
         self.failed += result.slots.errors.total();

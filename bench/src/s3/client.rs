@@ -107,7 +107,7 @@ impl<'a> Client<'a> {
 
     /// Reads what `reading` wants.
     pub(crate) fn get(&mut self, reading: &mut Reading<'_>, ranged: bool) -> Result<(), OpError> {
-        let key = reading.key();
+        let key = reading.key().to_owned();
         let wanted = reading.range();
         let request = Request {
             range: ranged.then_some((wanted.start, wanted.end.saturating_sub(1))),

@@ -47,7 +47,7 @@ impl S3Config {
             .iter()
             .map(|url| Endpoint::resolve(url, bucket, trust.clone()));
         let missing = |what, flag, variable| format!("no {what}: give it by {flag} or {variable}");
-        let wanted = usize::try_from(args.work.size.largest()).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(args.work.sizes().largest()).unwrap_or(usize::MAX);
         Ok(Self {
             endpoints: endpoints.collect::<Result<_>>()?,
             bucket: target.bucket.clone(),

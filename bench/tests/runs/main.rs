@@ -4,7 +4,9 @@
 
 mod faults;
 mod mixes;
+mod mounts;
 mod pace;
+mod suites;
 mod support;
 mod tls;
 mod workloads;
