@@ -3,7 +3,7 @@
 //!
 //! Invariant: the source is one version of one object, opened once: its conditions, its size and its bytes belong together.
 
-use cairn_client::ObjectReader;
+use cairn_client::{ClientError, ObjectReader};
 use cairn_common::{
     limits::PUT_SIZE_BYTES_MAX,
     wire::{
@@ -79,8 +79,12 @@ pub(crate) async fn copy_object(
         let copy = gate
             .client
             .copy_by_reference(&input.bucket, source, key, attributes.clone(), condition.clone());
-        if let Some(committed) = copy.await.map_err(from_client)? {
-            return Ok(S3Response::new(copied(&attributes, committed.modified_ms)));
+        match copy.await {
+            Ok(Some(committed)) => return Ok(S3Response::new(copied(&attributes, committed.modified_ms))),
+            // The source was overwritten since it was opened, which is no fault of the client's: what was opened is still
+            // there to be read. Where it was the client's own condition, the put says so.
+            Ok(None) | Err(ClientError::PreconditionFailed) => {}
+            Err(error) => return Err(from_client(error)),
         }
     }
     let ingested = ingest::from_object(&gate.client, &input.bucket, source, 0..size, algorithm).await?;
