@@ -21,6 +21,9 @@ use crate::target::{ObjectSession, Page};
 /// The entity tag of objects that this tool writes by this way; nobody compares it.
 const ETAG: &str = "cairn-bench";
 
+/// How often a copy is tried whose source is overwritten each time.
+const COPY_ATTEMPTS_MAX: u32 = 16;
+
 /// A slot's hold on the cluster; the client and its connections are shared by all.
 pub(super) struct NativeSession<'a> {
     pub(super) client: Client,
@@ -41,6 +44,19 @@ impl NativeSession<'_> {
                 () = tokio::time::sleep(limit) => Err(OpError::TooSlow { doing: "the operation", limit }),
             }
         })
+    }
+}
+
+impl NativeSession<'_> {
+    async fn copy_once(&self, from: &[u8], to: &[u8]) -> Result<(), ClientError> {
+        let info = self.client.object_info(self.bucket, from).await?;
+        let attributes = info.attributes.clone().unwrap_or_default();
+        let (source, condition) = ((from, &info), WriteCondition::default());
+        let copied = self
+            .client
+            .copy_by_reference(self.bucket, source, to, attributes, condition)
+            .await?;
+        copied.map(drop).ok_or(ClientError::CopyInSteps)
     }
 }
 
@@ -119,16 +135,14 @@ impl ObjectSession for NativeSession<'_> {
 
     fn copy(&mut self, from: &str, to: &str) -> Result<(), OpError> {
         self.wait(0, async {
-            let from = from.as_bytes();
-            let info = self.client.object_info(self.bucket, from).await.map_err(failed)?;
-            let attributes = info.attributes.clone().unwrap_or_default();
-            let (source, condition) = ((from, &info), WriteCondition::default());
-            let copied = self
-                .client
-                .copy_by_reference(self.bucket, source, to.as_bytes(), attributes, condition)
-                .await
-                .map_err(failed)?;
-            copied.map(drop).ok_or_else(|| failed(ClientError::CopyInSteps))
+            for _ in 1..COPY_ATTEMPTS_MAX {
+                match self.copy_once(from.as_bytes(), to.as_bytes()).await {
+                    // The source was overwritten since it was looked at.
+                    Err(ClientError::PreconditionFailed) => {}
+                    result => return result.map_err(failed),
+                }
+            }
+            self.copy_once(from.as_bytes(), to.as_bytes()).await.map_err(failed)
         })
     }
 

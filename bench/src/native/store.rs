@@ -23,8 +23,11 @@ pub trait NativeConnector: Sync {
 pub struct NativeTarget {
     client: Client,
     runtime: Runtime,
-    close: Option<Box<dyn FnOnce(&Runtime) + Send + Sync>>,
+    close: Option<Close>,
 }
+
+/// Ends what was begun, on the runtime that it was begun on.
+type Close = Box<dyn FnOnce(&Runtime) + Send + Sync>;
 
 /// A bucket of the cluster.
 pub(crate) struct NativeStore {

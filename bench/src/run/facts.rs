@@ -28,10 +28,14 @@ pub(super) fn complete_facts(told: Facts, target: &TargetArgs) -> Result<Facts> 
         None => Status::default(),
     };
     let version = status.version.map(|version| format!("cairn {version}"));
-    let version = version.or_else(|| told.version.as_ref().map(|fact| fact.value.clone()));
+    // What the admin address says wins over what the way to the data has told.
+    let or_told =
+        |said: Option<String>, told: &Option<Fact>| said.or_else(|| told.as_ref().map(|fact| fact.value.clone()));
+    let version = or_told(version, &told.version);
+    let redundancy = or_told(status.redundancy, &told.redundancy);
     Ok(Facts {
         version: Fact::first(version, target.server_version.as_deref()),
-        redundancy: Fact::first(status.redundancy, target.redundancy.as_deref()),
+        redundancy: Fact::first(redundancy, target.redundancy.as_deref()),
         sync_mode: Fact::first(
             status.sync_mode.filter(|mode| !mode.is_empty()),
             target.sync_mode.as_deref(),

@@ -10,6 +10,7 @@ use super::phases::Phases;
 use super::{Outcome, fresh_seed};
 use crate::args::RunArgs;
 use crate::content::Dataset;
+use crate::engine::PhaseResult;
 use crate::limits::{
     MAX_PARTS, MAX_PREPARED_BYTES, MAX_PREPARED_OBJECTS, MAX_PUT_BYTES, MIN_PART_BYTES, PREPARED_BYTES,
 };
@@ -148,7 +149,7 @@ impl ObjectRun<'_> {
     fn write_and_read(&mut self) -> Result<()> {
         let work = self.tools.work(Working::Only(OpKind::Put), None);
         let put = self.phases.measure(OpKind::Put.label(), &work)?;
-        let Some(pool) = self.pool_of(put.interrupted, work)? else {
+        let Some(pool) = self.pool_of(&put, work)? else {
             return Ok(());
         };
         let order = self.phases.args.work.keys;
@@ -163,7 +164,7 @@ impl ObjectRun<'_> {
         let deletes_all = matches!(working, Working::Only(OpKind::Delete));
         let prepare = self.tools.work(Working::Only(OpKind::Put), None);
         let prepared = self.phases.aside("prepare", &prepare, prepared_objects(args))?;
-        let Some(pool) = self.pool_of(prepared.interrupted, prepare)? else {
+        let Some(pool) = self.pool_of(&prepared, prepare)? else {
             return Ok(());
         };
         let work = self.tools.work_on(working, &pool, args.work.keys);
@@ -175,9 +176,10 @@ impl ObjectRun<'_> {
         self.read_back(Some(pool), written)
     }
 
-    /// What was written, where there is any to be read.
-    fn pool_of(&self, interrupted: bool, work: ObjectWork<'_>) -> Result<Option<Pool>> {
-        if interrupted {
+    /// What was written, where there is any and somebody to read it from.
+    fn pool_of(&self, written: &PhaseResult, work: ObjectWork<'_>) -> Result<Option<Pool>> {
+        let all_gave_up = written.slots.gave_up == self.phases.args.load.concurrency;
+        if written.interrupted || all_gave_up {
             return Ok(None);
         }
         let written = work.into_written();

@@ -144,6 +144,16 @@ fn a_host_that_goes_away_in_the_middle_leaves_what_was_measured() {
 }
 
 #[test]
+fn nothing_is_measured_on_a_host_that_went_away_before() {
+    let (out, error) = fails(Fault::DieAfter(30), "--op get --objects 100 --duration 600 --size 10");
+    assert!(
+        error.contains("refused") && out.contains("gave up      2 slots"),
+        "{error}\n{out}"
+    );
+    assert!(out.contains("prepare (") && !out.contains("\nget ("), "{out}");
+}
+
+#[test]
 fn a_wrong_endpoint_is_said_so() {
     for (url, what) in [
         ("http://no-such-host.invalid:1", "cannot resolve the endpoint"),
