@@ -59,8 +59,8 @@ pub(crate) trait ObjectSession: Send {
     /// Up to `limit` keys that begin with `prefix` and come after `after`.
     fn list(&mut self, prefix: &str, after: &str, limit: u32) -> Result<Page, OpError>;
 
-    /// Gives up the unfinished uploads of keys that begin with `prefix`; returns how many there were.
-    fn abort_uploads(&mut self, prefix: &str) -> Result<u64, OpError>;
+    /// Gives up the unfinished uploads of keys that begin with `prefix` and are `own`; returns how many there were.
+    fn abort_uploads(&mut self, prefix: &str, own: &dyn Fn(&str) -> bool) -> Result<u64, OpError>;
 }
 
 /// A page of a listing.

@@ -94,12 +94,12 @@ impl ObjectSession for NativeSession<'_> {
         ))
     }
 
-    fn get(&mut self, reading: &mut Reading<'_>, _ranged: bool) -> Result<(), OpError> {
+    fn get(&mut self, reading: &mut Reading<'_>, ranged: bool) -> Result<(), OpError> {
         self.wait(reading.bytes(), async {
             let opened = self.client.open_object(self.bucket, reading.key().as_bytes()).await;
             let opened = opened.map_err(failed)?;
             let (wanted, size) = (reading.range(), opened.info().size);
-            if size < wanted.end {
+            if size < wanted.end || (!ranged && size != wanted.end) {
                 return Err(OpError::Length {
                     key: reading.key().to_owned(),
                     expected: wanted.end,
@@ -177,7 +177,7 @@ impl ObjectSession for NativeSession<'_> {
         })
     }
 
-    fn abort_uploads(&mut self, _prefix: &str) -> Result<u64, OpError> {
+    fn abort_uploads(&mut self, _prefix: &str, _own: &dyn Fn(&str) -> bool) -> Result<u64, OpError> {
         // This way begins none.
         Ok(0)
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::content::Dataset;
 use crate::failure::OpError;
@@ -21,30 +21,50 @@ pub(crate) struct Cleanup<'a> {
     pub(crate) stop: &'a Stop,
 }
 
-/// Deletes all objects under `prefix`, and the unfinished uploads; returns how many of each.
+/// Deletes what runs have written under `prefix`, all or the one of a seed, and their unfinished uploads; returns how many of
+/// each. Keys that this tool does not write are left alone.
 ///
 /// # Errors
 /// The first error.
-pub(crate) fn delete_earlier(store: &dyn ObjectStore, prefix: &str, stop: &Stop) -> Result<(u64, u64)> {
+pub(crate) fn delete_earlier(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    seed: Option<u64>,
+    stop: &Stop,
+) -> Result<(u64, u64)> {
     let halt = AtomicBool::new(false);
     let mut session = store.session(0, &halt);
-    let aborted = session.abort_uploads(prefix)?;
-    let mut deleted = 0;
+    let is_own = |key: &str| is_own_key(prefix, seed, key);
+    let aborted = session.abort_uploads(prefix, &is_own)?;
+    let (mut deleted, mut after) = (0, String::new());
     loop {
         if stop.is_requested() {
             bail!("interrupted; {deleted} objects were deleted");
         }
-        let page = session.list(prefix, "", DELETE_BATCH_KEYS as u32)?;
-        // A server that ignored the prefix must not lose what is not ours.
-        if let Some(key) = page.keys.iter().find(|key| !key.starts_with(prefix)) {
-            bail!("the listing of {prefix} holds {key}, so that nothing more is deleted");
-        }
-        if page.keys.is_empty() {
+        let page = session.list(prefix, &after, DELETE_BATCH_KEYS as u32)?;
+        let Some(last) = page.keys.last().cloned() else {
             return Ok((deleted, aborted));
+        };
+        ensure!(last > after, "the listing does not go on after {after}");
+        let own: Vec<String> = page.keys.into_iter().filter(|key| is_own(key)).collect();
+        if !own.is_empty() {
+            delete_keys(session.as_mut(), &own)?;
+            deleted += own.len() as u64;
         }
-        delete_keys(session.as_mut(), &page.keys)?;
-        deleted += page.keys.len() as u64;
+        after = last;
     }
+}
+
+/// Whether a run wrote that key: prefix, sixteen digits of a seed, ten or more of an index.
+fn is_own_key(prefix: &str, seed: Option<u64>, key: &str) -> bool {
+    let Some((run, index)) = key.strip_prefix(prefix).and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    let is_run = match seed {
+        Some(seed) => run == format!("{seed:016x}"),
+        None => run.len() == 16 && run.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+    };
+    is_run && index.len() >= 10 && index.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl Cleanup<'_> {
@@ -55,7 +75,8 @@ impl Cleanup<'_> {
     pub(crate) fn abort_uploads(&self) -> Result<()> {
         let halt = AtomicBool::new(false);
         let folder = self.dataset.folder();
-        let aborted = self.store.session(0, &halt).abort_uploads(&folder);
+        let is_own = |key: &str| key.starts_with(&folder);
+        let aborted = self.store.session(0, &halt).abort_uploads(&folder, &is_own);
         aborted
             .map(drop)
             .with_context(|| format!("unfinished uploads under {folder} may be left"))
@@ -148,4 +169,28 @@ fn delete_keys(session: &mut dyn ObjectSession, keys: &[String]) -> Result<()> {
         session.delete(key)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_runs_write_are_their_own() {
+        let dataset = Dataset::new("b/", 255, &"1".parse().unwrap());
+        let own = dataset.key(7);
+        assert!(is_own_key("b/", None, &own) && is_own_key("b/", Some(255), &own));
+        assert!(!is_own_key("b/", Some(254), &own) && !is_own_key("c/", None, &own));
+        for foreign in [
+            "b/x",
+            "b/00000000000000ff",
+            "b/00000000000000ff/1",
+            "b/00000000000000ff/000000000x",
+            "b/00000000000000FF/0000000007",
+            "b/0ff/0000000007",
+            "b/00000000000000ff/0000000007/x",
+        ] {
+            assert!(!is_own_key("b/", None, foreign), "{foreign}");
+        }
+    }
 }

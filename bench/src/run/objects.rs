@@ -230,15 +230,12 @@ impl ObjectRun<'_> {
 
 /// Deletes what earlier runs have left.
 fn clean_up_earlier(store: &dyn ObjectStore, args: &RunArgs, stop: &Stop, out: &mut dyn Write) -> Result<Outcome> {
-    let prefix = match args.work.seed {
-        Some(seed) => Dataset::new(&args.work.prefix, seed, &args.work.sizes()).folder(),
-        None => args.work.prefix.clone(),
-    };
+    let prefix = &args.work.prefix;
     ensure!(
         !prefix.is_empty(),
         "--cleanup deletes under a prefix only: give it by --prefix"
     );
-    let (deleted, aborted) = delete_earlier(store, &prefix, stop)
+    let (deleted, aborted) = delete_earlier(store, prefix, args.work.seed, stop)
         .with_context(|| format!("cannot delete what is under {prefix} in {}", args.target.bucket))?;
     writeln!(
         out,
@@ -295,6 +292,14 @@ fn check_sizes(args: &RunArgs) -> Result<()> {
         );
     }
     ensure!(
+        args.work.op != Operation::Overwrite
+            || args
+                .work
+                .objects
+                .is_none_or(|objects| objects >= u64::from(args.load.concurrency)),
+        "each slot overwrites an object of its own: give at least as many by --objects as by --concurrency"
+    );
+    ensure!(
         args.work.range_size.0 > 0 || args.work.op != Operation::RangeGet,
         "a range has at least one byte"
     );
@@ -309,6 +314,7 @@ fn prepared_objects(args: &RunArgs) -> u64 {
     let affordable = (MAX_PREPARED_BYTES / size).max(1);
     match (args.work.objects, args.work.op, args.load.count) {
         (Some(objects), ..) => objects,
+        (None, Operation::Overwrite, _) => usual.min(affordable).max(slots),
         // Each is deleted once.
         (None, Operation::Delete, Some(count)) => count,
         _ => usual.min(affordable),

@@ -113,7 +113,7 @@ impl ObjectSession for Session<'_> {
         listing::list(&mut self.client, prefix, after, limit)
     }
 
-    fn abort_uploads(&mut self, prefix: &str) -> Result<u64, OpError> {
-        uploads::abort_all(&mut self.client, prefix)
+    fn abort_uploads(&mut self, prefix: &str, own: &dyn Fn(&str) -> bool) -> Result<u64, OpError> {
+        uploads::abort_all(&mut self.client, prefix, own)
     }
 }

@@ -32,29 +32,43 @@ pub(crate) fn put_parts(
     })
 }
 
-/// Gives up what is unfinished under `prefix`; returns how many uploads there were.
-pub(crate) fn abort_all(client: &mut Client<'_>, prefix: &str) -> Result<u64, OpError> {
+/// Gives up what is unfinished under `prefix` and `own`; returns how many uploads there were.
+pub(crate) fn abort_all(client: &mut Client<'_>, prefix: &str, own: &dyn Fn(&str) -> bool) -> Result<u64, OpError> {
     let mut aborted = 0;
+    let (mut key_marker, mut id_marker) = (String::new(), String::new());
     loop {
-        let query = format!("prefix={}&uploads=", encoded(prefix));
+        // Names in ascending order, as they are signed.
+        let query = if key_marker.is_empty() {
+            format!("prefix={}&uploads=", encoded(prefix))
+        } else {
+            let (key, prefix, id) = (encoded(&key_marker), encoded(prefix), encoded(&id_marker));
+            format!("key-marker={key}&prefix={prefix}&upload-id-marker={id}&uploads=")
+        };
         let list = Request {
             query: &query,
             ..Request::of("GET", None)
         };
         let answer = client.page(&list, None)?;
-        let mut found = 0;
         for upload in elements(&answer, "Upload") {
             let (Some(key), Some(id)) = (first_element(upload, "Key"), first_element(upload, "UploadId")) else {
                 return Err(OpError::Protocol("an upload is listed without key or id".to_owned()));
             };
-            abort(client, &unescaped(key), &unescaped(id))?;
-            found += 1;
+            let key = unescaped(key);
+            // A server that ignored the prefix must not lose what is not ours.
+            if key.starts_with(prefix) && own(&key) {
+                abort(client, &key, &unescaped(id))?;
+                aborted += 1;
+            }
         }
-        aborted += found;
-        // What was given up is gone from the next page.
-        if found == 0 || first_element(&answer, "IsTruncated") != Some("true") {
+        if first_element(&answer, "IsTruncated") != Some("true") {
             return Ok(aborted);
         }
+        let next = |name| first_element(&answer, name).map(unescaped).unwrap_or_default();
+        let (key, id) = (next("NextKeyMarker"), next("NextUploadIdMarker"));
+        if key < key_marker || (key == key_marker && id == id_marker) || key.is_empty() {
+            return Err(OpError::Protocol("the listing of uploads does not go on".to_owned()));
+        }
+        (key_marker, id_marker) = (key, id);
     }
 }
 

@@ -103,6 +103,26 @@ fn what_an_earlier_run_has_left_is_deleted() {
 }
 
 #[test]
+fn what_others_have_under_the_prefix_stays() {
+    let server = Server::start(Fault::None);
+    let foreign = ["bench/0000000000000001/mine", "bench/mine", "bench/zz/0000000001"];
+    foreign.iter().for_each(|key| server.add_foreign(key));
+    assert_eq!(
+        run(&args(&server.url(), "--op put --count 5 --size 10 --keep --seed 1")).1,
+        Ok(())
+    );
+    for more in ["--cleanup --seed 1", "--cleanup"] {
+        let (out, result) = run(&args(&server.url(), more));
+        assert_eq!(result, Ok(()), "{out}");
+        assert_eq!(
+            (server.keys(), server.unfinished_uploads()),
+            (foreign.map(str::to_owned).to_vec(), 3),
+            "{out}"
+        );
+    }
+}
+
+#[test]
 fn the_bucket_can_stand_in_the_host() {
     let server = Server::start(Fault::None);
     let url = format!("http://localhost:{}", server.address.port());
@@ -130,6 +150,7 @@ fn impossible_loads_are_refused() {
         ("--op put --size 6GiB", "at most 5GiB"),
         ("--op multipart --part-size 1MiB", "a part has from 5MiB"),
         ("--op multipart --size 1000GiB --part-size 5MiB", "at most 10000 parts"),
+        ("--op overwrite --objects 1", "at least as many"),
         ("--op range-get --range-size 0", "at least one byte"),
     ] {
         let error = run(&args(&server.url(), more)).1.unwrap_err();

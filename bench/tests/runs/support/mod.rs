@@ -133,6 +133,13 @@ impl Server {
         self.state.puts.load(Ordering::Relaxed)
     }
 
+    /// What another program has put there.
+    pub(crate) fn add_foreign(&self, key: &str) {
+        self.state.uploads.begin(key);
+        let mut objects = self.state.objects.lock().unwrap();
+        objects.insert(key.to_owned(), Arc::default());
+    }
+
     pub(crate) fn unfinished_uploads(&self) -> usize {
         self.state.uploads.len()
     }
