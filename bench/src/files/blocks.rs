@@ -67,7 +67,7 @@ struct Open {
 }
 
 impl WholeFiles {
-    /// That many files, which a [`Preparation`] has written.
+    /// That many files, which a `Preparation` has written.
     pub(crate) fn prepared(place: &Place, count: u64, block_bytes: u64) -> Self {
         let size = |index| place.dataset.object(index, 0).size_bytes;
         let blocks = |index| (0..size(index).div_ceil(block_bytes)).map(|_| AtomicU32::new(0));
