@@ -49,6 +49,7 @@ async fn open(root: &Path) -> anyhow::Result<(Client, ClusterNode)> {
         transport: node.transport(),
         addresses: Some(Arc::new(node.addresses().clone())),
         default_redundancy: None,
+        mounts: false,
         budget: ChunkBudget::new(limits::CHUNK_BUDGET_BYTES),
         metrics: cairn_datapath::Metrics::default(),
     })

@@ -94,6 +94,7 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
         default_redundancy: None,
         budget: ChunkBudget::new(memory_bytes(args)?),
         metrics: datapath_metrics,
+        mounts: false,
     })
     .await
     .context("opening a session with the metadata service")?;

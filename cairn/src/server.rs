@@ -100,6 +100,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
         default_redundancy: Some(redundancy),
         budget: ChunkBudget::new(config.memory_budget_bytes),
         metrics: datapath_metrics.clone(),
+        mounts: false,
     };
     let client = connect(client).await?;
     let gateway_metrics = GatewayMetrics::new();

@@ -18,7 +18,7 @@ use cairn_common::{
     wire::{
         about::AboutBucket,
         chunk::{ChunkChange, ChunkCommand, ChunkQuery, ChunkQuestion, ChunkReply, ReportShards, ShardPlace},
-        command::{Command, EndSession, ErrorCode, OpenSession, Outcome, WriteReply, WriteRequest},
+        command::{Command, EndSession, ErrorCode, OpenSession, Outcome, Refusal, WriteReply, WriteRequest},
         kind::RequestKind,
         object::Chunk,
         query::{Answer, BucketInfo, MapQuery, Query, ReadReply, ReadRequest},
@@ -28,12 +28,20 @@ use cairn_common::{
 use cairn_datapath::{ChunkBudget, Datapath, Finding, MapSource, ReadError};
 use cairn_transport::{Addresses, Transport};
 use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
 
 use crate::{
     error::{ClientError, unexpected},
+    open_files::OpenFiles,
     router::{Router, SendFailed},
     session::Session,
 };
+
+/// Pause before a command that brought no answer is sent again.
+const RESEND_PAUSE: Duration = Duration::from_millis(100);
+
+/// Heartbeats of a mount that follow each other at once, while there are more files without a name to be compared.
+const HEARTBEATS_AT_ONCE_MAX: usize = 16;
 
 /// What a client needs.
 pub struct ClientConfig {
@@ -49,6 +57,8 @@ pub struct ClientConfig {
     pub budget: ChunkBudget,
     /// Metrics of the data path.
     pub metrics: cairn_datapath::Metrics,
+    /// Whether this is a mount, whose open files stay though they lose their names.
+    pub mounts: bool,
 }
 
 /// Files and objects. Cheap to clone; all clones share one session.
@@ -67,6 +77,10 @@ pub(crate) struct Shared {
     pub(crate) default_redundancy: Option<Redundancy>,
     pub(crate) datapath: Datapath,
     pub(crate) buckets: Mutex<HashMap<String, BucketInfo>>,
+    /// What a mount holds open; none for any other client.
+    pub(crate) open_files: Option<OpenFiles>,
+    /// One opens a session at a time.
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl Client {
@@ -87,6 +101,8 @@ impl Client {
             default_redundancy: config.default_redundancy,
             datapath,
             buckets: Mutex::default(),
+            open_files: config.mounts.then(OpenFiles::default),
+            opening: tokio::sync::Mutex::default(),
         });
         shared.router.refresh().await?;
         shared.refresh_servers().await?;
@@ -102,7 +118,8 @@ impl Client {
         let end = EndSession {
             session: session.id().value(),
         };
-        self.shared.send_write(&session, 0, 0, Command::EndSession(end)).await?;
+        let mut request = unnumbered(&session, Command::EndSession(end));
+        self.shared.send_write(&mut request).await?;
         Ok(())
     }
 
@@ -129,6 +146,15 @@ impl Shared {
     }
 
     pub(crate) async fn read(&self, query: Query) -> Result<Answer, ClientError> {
+        match self.ask(query).await?.answer {
+            Some(Answer::Refused(refusal)) => Err(refusal.into()),
+            Some(answer) => Ok(answer),
+            None => Err(unexpected()),
+        }
+    }
+
+    /// Asks; what is refused is told apart from what failed.
+    pub(crate) async fn ask(&self, query: Query) -> Result<ReadReply, ClientError> {
         let bucket = self.bucket_of(query.bucket());
         let mut request = ReadRequest {
             query: Some(query),
@@ -139,26 +165,42 @@ impl Shared {
             .send_about(bucket, RequestKind::MetadataRead, &mut request)
             .await?;
         self.session().observe(reply.log_index);
-        match reply.answer {
-            Some(Answer::Refused(refusal)) => Err(refusal.into()),
-            Some(answer) => Ok(answer),
-            None => Err(unexpected()),
-        }
+        Ok(reply)
     }
 
     pub(crate) async fn write(&self, session: &Arc<Session>, command: Command) -> Result<Outcome, ClientError> {
+        Ok(self.write_until(session, command, Instant::now()).await??)
+    }
+
+    /// Has a command carried out exactly once, and goes on to ask for its answer until `patience` is over, or a little longer. What
+    /// is refused is told apart from what failed.
+    pub(crate) async fn write_until(
+        &self,
+        session: &Arc<Session>,
+        command: Command,
+        patience: Instant,
+    ) -> Result<Result<Outcome, Refusal>, ClientError> {
         let number = session.next_command();
-        let sent = self
-            .send_write(session, number.sequence, number.answered_below, command)
-            .await;
-        let reply = match sent {
-            Ok(reply) => reply,
-            Err(failed) => {
-                if failed.may_have_happened {
+        let mut request = WriteRequest {
+            sequence: number.sequence,
+            answered_below: number.answered_below,
+            ..unnumbered(session, command)
+        };
+        let reply = loop {
+            match self.send_write(&mut request).await {
+                Ok(reply) => break reply,
+                Err(failed) if is_passing(&failed.error) && Instant::now() < patience => {
+                    tracing::debug!(error = %failed.error, "a command is sent again");
+                    tokio::time::sleep(RESEND_PAUSE).await;
+                }
+                // `resent` also holds what earlier rounds met.
+                Err(failed) if failed.may_have_happened || request.resent => {
                     return Err(ClientError::OutcomeUnknown(failed.error.to_string()));
                 }
-                number.answered();
-                return Err(failed.error);
+                Err(failed) => {
+                    number.answered();
+                    return Err(failed.error);
+                }
             }
         };
         number.answered();
@@ -168,31 +210,17 @@ impl Shared {
                 if refusal.code() == ErrorCode::SessionEnded {
                     session.retire();
                 }
-                Err(refusal.into())
+                Ok(Err(refusal))
             }
-            Some(outcome) => Ok(outcome),
+            Some(outcome) => Ok(Ok(outcome)),
             None => Err(unexpected()),
         }
     }
 
-    async fn send_write(
-        &self,
-        session: &Session,
-        sequence: u64,
-        answered_below: u64,
-        command: Command,
-    ) -> Result<WriteReply, SendFailed> {
-        let bucket = self.bucket_of(command.bucket());
-        let mut request = WriteRequest {
-            session: session.id().value(),
-            sequence,
-            answered_below,
-            resent: false,
-            command: Some(command),
-            group: 0,
-        };
+    async fn send_write(&self, request: &mut WriteRequest) -> Result<WriteReply, SendFailed> {
+        let bucket = self.bucket_of(request.command.as_ref().and_then(Command::bucket));
         self.router
-            .send_about(bucket, RequestKind::MetadataWrite, &mut request)
+            .send_about(bucket, RequestKind::MetadataWrite, request)
             .await
     }
 
@@ -206,19 +234,28 @@ impl Shared {
 
     async fn open_session(&self) -> Result<(), ClientError> {
         let none = Session::new(SessionId::default(), 0);
-        let reply = self
-            .send_write(&none, 0, 0, Command::OpenSession(OpenSession { mounts: false }))
-            .await?;
+        let mounts = self.open_files.is_some();
+        let mut request = unnumbered(&none, Command::OpenSession(OpenSession { mounts }));
+        let reply = self.send_write(&mut request).await?;
         match reply.outcome {
             Some(Outcome::Session(id)) => {
                 let opened = Arc::new(Session::new(SessionId::new(id), reply.log_index));
                 let old = std::mem::replace(&mut *self.session.write(), opened);
                 self.replaced.lock().push(Arc::downgrade(&old));
-                Ok(())
+                self.take_over_open_files(reply.log_index).await
             }
             Some(Outcome::Refused(refusal)) => Err(refusal.into()),
             _ => Err(unexpected()),
         }
+    }
+
+    /// Opens another session in the place of `ended`, unless somebody has done so meanwhile.
+    pub(crate) async fn renew_session(&self, ended: &Arc<Session>) -> Result<(), ClientError> {
+        let _one = self.opening.lock().await;
+        if Arc::ptr_eq(&self.session(), ended) {
+            self.open_session().await?;
+        }
+        Ok(())
     }
 
     /// Learns where the chunkservers are called.
@@ -304,8 +341,8 @@ impl Shared {
         };
         for session in held {
             // One whose lease ran out is refused; who holds it learns that from its own command.
-            let heartbeat = Command::Heartbeat(session.heartbeat());
-            self.send_write(&session, 0, 0, heartbeat).await?;
+            let heartbeat = Command::Heartbeat(self.heartbeat_of(&session));
+            self.send_write(&mut unnumbered(&session, heartbeat)).await?;
         }
         Ok(())
     }
@@ -324,7 +361,7 @@ impl Shared {
             }));
             let session = self.session();
             let report = Command::Chunk(ChunkCommand { change });
-            self.send_write(&session, 0, 0, report).await?;
+            self.send_write(&mut unnumbered(&session, report)).await?;
         }
         Ok(())
     }
@@ -337,24 +374,43 @@ impl Shared {
         self.keep_replaced().await?;
         let session = self.session();
         if session.is_retired() {
-            return self.open_session().await;
+            return self.renew_session(&session).await;
         }
-        let heartbeat = Command::Heartbeat(session.heartbeat());
-        let reply = self.send_write(&session, 0, 0, heartbeat).await?;
-        session.observe(reply.log_index);
-        match reply.outcome {
-            Some(Outcome::Refused(refusal)) if refusal.code() == ErrorCode::SessionEnded => {
-                tracing::warn!(session = %session.id(), "the session's lease ran out; opening another");
-                session.retire();
-                self.open_session().await
-            }
-            _ => {
-                self.router.refresh().await?;
-                self.refresh_servers().await?;
-                self.refresh_map().await
+        for _ in 0..HEARTBEATS_AT_ONCE_MAX {
+            let heartbeat = Command::Heartbeat(self.heartbeat_of(&session));
+            let reply = self.send_write(&mut unnumbered(&session, heartbeat)).await?;
+            session.observe(reply.log_index);
+            match reply.outcome {
+                Some(Outcome::Refused(refusal)) if refusal.code() == ErrorCode::SessionEnded => {
+                    tracing::warn!(session = %session.id(), "the session's lease ran out; opening another");
+                    session.retire();
+                    return self.renew_session(&session).await;
+                }
+                Some(Outcome::Orphans(page)) if self.compare_orphans(&page) => {}
+                _ => break,
             }
         }
+        self.router.refresh().await?;
+        self.refresh_servers().await?;
+        self.refresh_map().await
     }
+}
+
+/// A command without a number: one that may be carried out twice.
+fn unnumbered(session: &Session, command: Command) -> WriteRequest {
+    WriteRequest {
+        session: session.id().value(),
+        command: Some(command),
+        ..WriteRequest::default()
+    }
+}
+
+/// Whether asking later may bring an answer.
+pub(crate) const fn is_passing(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Unavailable(_) | ClientError::SlowDown(_) | ClientError::OutcomeUnknown(_)
+    )
 }
 
 /// Sends heartbeats as long as the client lives.

@@ -108,6 +108,7 @@ impl GroupWay {
             default_redundancy: Some(Redundancy::replicated(1)?),
             budget: ChunkBudget::new(BUDGET_BYTES),
             metrics: Metrics::default(),
+            mounts: false,
         };
         Ok(GroupClient(Client::connect(config).await?))
     }

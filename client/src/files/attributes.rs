@@ -1,0 +1,66 @@
+//! Attributes and extended attributes.
+
+use bytes::Bytes;
+use cairn_common::wire::file::{
+    AttributesQuery, FileAction, FileAttributes, FileId, FileQuestion, FileReply, RemoveXattr, SetAttributes, SetXattr,
+    XattrNamesQuery, XattrQuery,
+};
+
+use super::{FileError, Files};
+use crate::{error::unexpected, open_files::OpenFile};
+
+impl Files {
+    /// The attributes of an inode.
+    pub async fn attributes(&self, inode: u64) -> Result<FileAttributes, FileError> {
+        match self.ask(FileQuestion::Attributes(AttributesQuery { inode })).await? {
+            FileReply::Attributes(attributes) => Ok(attributes),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    /// Opens a file: while what is given lives, the file stays even without a name. One that has none already is gone, unless
+    /// this mount has it open.
+    pub async fn open(&self, inode: u64) -> Result<(OpenFile, FileAttributes), FileError> {
+        let open = self.client.hold_open(FileId {
+            bucket: self.bucket,
+            inode,
+        });
+        let attributes = self.attributes(inode).await?;
+        if attributes.links == 0 && !open.is_shared() {
+            return Err(FileError::Gone);
+        }
+        Ok((open, attributes))
+    }
+
+    /// Sets attributes, the size among them.
+    pub async fn set_attributes(&self, set: SetAttributes) -> Result<FileAttributes, FileError> {
+        Self::attributes_of(self.change(FileAction::SetAttributes(set)).await?)
+    }
+
+    /// The value of an extended attribute.
+    pub async fn xattr(&self, inode: u64, name: Bytes) -> Result<Bytes, FileError> {
+        match self.ask(FileQuestion::Xattr(XattrQuery { inode, name })).await? {
+            FileReply::Xattr(value) => Ok(value),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    /// The names of all extended attributes.
+    pub async fn xattr_names(&self, inode: u64) -> Result<Vec<Bytes>, FileError> {
+        match self.ask(FileQuestion::XattrNames(XattrNamesQuery { inode })).await? {
+            FileReply::XattrNames(names) => Ok(names.names),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    /// Sets an extended attribute.
+    pub async fn set_xattr(&self, set: SetXattr) -> Result<(), FileError> {
+        self.change(FileAction::SetXattr(set)).await.map(drop)
+    }
+
+    /// Removes an extended attribute.
+    pub async fn remove_xattr(&self, inode: u64, name: Bytes) -> Result<(), FileError> {
+        let remove = RemoveXattr { inode, name };
+        self.change(FileAction::RemoveXattr(remove)).await.map(drop)
+    }
+}

@@ -1,0 +1,169 @@
+//! Files for a mount: names, attributes, data and locks of one bucket, by inode, with POSIX's rules.
+//!
+//! Each family has a file here. Invariant: what is refused is told apart from what failed; a command is sent again under its own
+//! number for as long as the mount is told to be patient, and under another only where it was certainly not carried out.
+
+mod attributes;
+mod data;
+mod error;
+mod locks;
+mod names;
+mod plan;
+mod space;
+
+use std::{sync::Arc, time::Duration};
+
+use cairn_common::wire::{
+    command::{Command, ErrorCode, Outcome, Refusal},
+    file::{FileAction, FileAnswer, FileAttributes, FileCommand, FileOutcome, FileQuery, FileQuestion, FileReply},
+    query::{Answer, Query, ReadReply},
+};
+use tokio::time::Instant;
+
+pub use self::{
+    data::Piece,
+    error::FileError,
+    plan::{PlannedFile, PlannedRange},
+};
+use crate::{
+    error::{ClientError, unexpected},
+    metadata::{Client, is_passing},
+    session::Session,
+};
+
+/// First and longest pause before something is asked again that was put off.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// The files of one bucket. Cheap to clone.
+#[derive(Clone)]
+pub struct Files {
+    pub(crate) client: Client,
+    bucket: u64,
+    name: Arc<str>,
+    /// How long to go on where the store does not answer.
+    patience: Duration,
+}
+
+impl Client {
+    /// The files of a bucket. Where the store does not answer, an operation goes on for `patience` before it fails.
+    pub async fn files(&self, bucket: &str, patience: Duration) -> Result<Files, ClientError> {
+        let info = self.bucket(bucket).await?;
+        Ok(Files {
+            client: self.clone(),
+            bucket: info.id,
+            name: bucket.into(),
+            patience,
+        })
+    }
+}
+
+impl Files {
+    /// The bucket's number.
+    pub const fn bucket(&self) -> u64 {
+        self.bucket
+    }
+
+    /// The number of the session in force: with another, all locks are gone that were held under the one before.
+    pub fn session(&self) -> u64 {
+        self.client.shared.session().id().value()
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
+    }
+
+    /// Asks; goes on asking for as long as the mount is patient.
+    async fn ask(&self, question: FileQuestion) -> Result<FileReply, FileError> {
+        let query = Query::File(FileQuery {
+            bucket: self.bucket,
+            question: Some(question),
+        });
+        match self.ask_patiently(query).await? {
+            Answer::File(FileAnswer { reply: Some(reply) }) => Ok(reply),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    async fn ask_patiently(&self, query: Query) -> Result<Answer, FileError> {
+        let deadline = self.deadline();
+        let mut pause = PAUSE.0;
+        loop {
+            let error = match self.client.shared.ask(query.clone()).await {
+                Ok(ReadReply {
+                    answer: Some(Answer::Refused(refusal)),
+                    ..
+                }) if is_put_off(&refusal) => ClientError::from(refusal),
+                Ok(ReadReply {
+                    answer: Some(Answer::Refused(refusal)),
+                    ..
+                }) => return Err(refusal.into()),
+                Ok(reply) => return Ok(reply.answer.ok_or_else(unexpected)?),
+                Err(error) => error,
+            };
+            if !is_passing(&error) || Instant::now() >= deadline {
+                return Err(error.into());
+            }
+            pause = wait(pause).await;
+        }
+    }
+
+    /// Has a change made exactly once.
+    async fn change(&self, action: FileAction) -> Result<FileOutcome, FileError> {
+        let command = Command::File(FileCommand {
+            bucket: self.bucket,
+            action: Some(action),
+        });
+        match self.command(command).await? {
+            Outcome::File(outcome) => Ok(outcome),
+            _ => Err(unexpected().into()),
+        }
+    }
+
+    async fn command(&self, command: Command) -> Result<Outcome, FileError> {
+        let deadline = self.deadline();
+        let mut pause = PAUSE.0;
+        loop {
+            let session = self.live_session().await?;
+            let refusal = match self
+                .client
+                .shared
+                .write_until(&session, command.clone(), deadline)
+                .await?
+            {
+                Ok(outcome) => return Ok(outcome),
+                Err(refusal) => refusal,
+            };
+            let again = refusal.code() == ErrorCode::SessionEnded || is_put_off(&refusal);
+            if !again || Instant::now() >= deadline {
+                return Err(refusal.into());
+            }
+            pause = wait(pause).await;
+        }
+    }
+
+    /// The session in force, or another where that has ended.
+    async fn live_session(&self) -> Result<Arc<Session>, FileError> {
+        let mut session = self.client.shared.session();
+        if session.is_retired() {
+            self.client.shared.renew_session(&session).await?;
+            session = self.client.shared.session();
+        }
+        Ok(session)
+    }
+
+    /// Attributes that an outcome has.
+    fn attributes_of(outcome: FileOutcome) -> Result<FileAttributes, FileError> {
+        Ok(outcome.attributes.ok_or_else(unexpected)?)
+    }
+}
+
+/// Whether a refusal says that the same is to be tried later.
+fn is_put_off(refusal: &Refusal) -> bool {
+    matches!(refusal.code(), ErrorCode::SlowDown | ErrorCode::NotLeader)
+}
+
+/// Waits, and gives the next pause.
+async fn wait(pause: Duration) -> Duration {
+    tokio::time::sleep(pause).await;
+    (pause * 2).min(PAUSE.1)
+}
