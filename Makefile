@@ -47,6 +47,13 @@ test-long: ## the same with the long parts: 2 GiB files, the whole documentation
 test-chaos: build ## two clusters under load and faults, CAIRN_CHAOS_SECONDS=600 each; CAIRN_CHAOS_SEED replays, CAIRN_CHAOS_WIPE=0 wipes nothing
 	$(CARGO) test --locked -p cairn-tests --test chaos -- --ignored --nocapture --test-threads=1
 
+# Kept out of `test`: the suites are built first, and fsx needs minutes to say anything.
+FSX_OPERATIONS ?= 100000
+.PHONY: test-posix
+test-posix: build ## pjdfstest, then fsx on three seeds of FSX_OPERATIONS=100000, on a mount; as root
+	@scripts/deps test
+	@mkdir -p "$(TARGET_DIR)/posix" && scripts/posix "$(TARGET_DIR)/debug/cairn" "$(abspath $(TARGET_DIR))/posix" $(FSX_OPERATIONS)
+
 .PHONY: dev-cluster
 dev-cluster: build ## a cluster of 3 metadata servers, 6 chunkservers and 2 gateways as local processes, in ./cairn-dev-cluster
 	@exec $(CARGO) run --quiet --locked -p cairn -- dev-cluster $(DEV_CLUSTER_FLAGS)

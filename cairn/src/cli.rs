@@ -19,6 +19,7 @@ mod gateway;
 mod key;
 mod labels;
 mod metadata;
+mod mount;
 mod tls;
 
 pub(crate) use bucket::{BucketCommand, BucketListArgs, CreateBucketArgs, SetBucketArgs};
@@ -37,6 +38,7 @@ pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
     ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
 };
+pub(crate) use mount::MountArgs;
 pub(crate) use tls::TlsArgs;
 
 /// Cairn, a distributed object and file store.
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Chunkserver(Box<ChunkserverArgs>),
     /// Serves the S3 endpoint of a cluster in a process of its own.
     Gateway(Box<GatewayArgs>),
+    /// Mounts a bucket, or a directory of one, as a file system of this machine.
+    Mount(Box<MountArgs>),
     /// Makes, shows, changes and deletes the access keys of S3 clients, and says what they may do in which bucket.
     #[command(subcommand)]
     Key(KeyCommand),

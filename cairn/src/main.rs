@@ -19,6 +19,7 @@ mod logging;
 mod metadata;
 mod metadata_state;
 mod metrics;
+mod mount;
 mod parts;
 mod progress;
 mod running;
@@ -64,6 +65,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Metadata(args) => metadata::run(*args),
         Command::Chunkserver(args) => chunkserver::run(*args),
         Command::Gateway(args) => gateway::run(&args),
+        Command::Mount(args) => mount::run(&args),
         Command::DevCluster(args) => dev_cluster::run(*args),
         Command::Bench(args) => cairn_bench::run(*args, &bench::Connector).map(|()| ExitCode::SUCCESS),
     }

@@ -8,6 +8,7 @@ mod body_writer;
 mod buckets;
 mod error;
 mod files;
+mod holding;
 mod list;
 mod metadata;
 mod objects;

@@ -78,7 +78,7 @@ pub(crate) struct Shared {
     pub(crate) datapath: Datapath,
     pub(crate) buckets: Mutex<HashMap<String, BucketInfo>>,
     /// What a mount holds open; none for any other client.
-    pub(crate) open_files: Option<OpenFiles>,
+    pub(crate) open_files: Option<Arc<OpenFiles>>,
     /// One opens a session at a time.
     opening: tokio::sync::Mutex<()>,
 }
@@ -101,7 +101,7 @@ impl Client {
             default_redundancy: config.default_redundancy,
             datapath,
             buckets: Mutex::default(),
-            open_files: config.mounts.then(OpenFiles::default),
+            open_files: config.mounts.then(Arc::default),
             opening: tokio::sync::Mutex::default(),
         });
         shared.router.refresh().await?;
@@ -242,7 +242,8 @@ impl Shared {
                 let opened = Arc::new(Session::new(SessionId::new(id), reply.log_index));
                 let old = std::mem::replace(&mut *self.session.write(), opened);
                 self.replaced.lock().push(Arc::downgrade(&old));
-                self.take_over_open_files(reply.log_index).await
+                self.take_over_open_files(reply.log_index).await;
+                Ok(())
             }
             Some(Outcome::Refused(refusal)) => Err(refusal.into()),
             _ => Err(unexpected()),

@@ -12,17 +12,10 @@ use cairn_common::{
     limits,
     wire::{
         command::Heartbeat,
-        file::{AttributesQuery, FileAnswer, FileId, FileQuery, FileQuestion, FileReply, OrphansPage},
-        query::{Answer, Query},
+        file::{FileId, OrphansPage},
     },
 };
 use parking_lot::Mutex;
-
-use crate::{
-    error::ClientError,
-    metadata::{Client, Shared},
-    session::Session,
-};
 
 /// The open files of a mount.
 #[derive(Default)]
@@ -42,54 +35,35 @@ struct Inner {
 
 /// A file that a mount has open; dropping it closes it. While it is there, the file stays even without a name.
 pub struct OpenFile {
-    shared: Arc<Shared>,
+    files: Option<Arc<OpenFiles>>,
     file: FileId,
 }
 
-impl OpenFile {
-    /// Whether it was open before this one was opened, or has been opened again since.
-    pub fn is_shared(&self) -> bool {
-        let files = self.shared.open_files.as_ref();
-        files.is_some_and(|files| files.inner.lock().open.get(&self.file).is_some_and(|count| *count > 1))
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        let Some(files) = &self.shared.open_files else { return };
-        let mut inner = files.inner.lock();
-        let Some(count) = inner.open.get_mut(&self.file) else {
-            return;
-        };
-        *count -= 1;
-        if *count == 0 {
-            inner.open.remove(&self.file);
-            inner.held.remove(&self.file);
-        }
-    }
-}
-
-impl Client {
-    /// Enters a file as open. Who opens it asks for its attributes afterwards, and gives it up where it has no name.
-    pub fn hold_open(&self, file: FileId) -> OpenFile {
-        if let Some(files) = &self.shared.open_files {
+impl OpenFiles {
+    /// Enters a file as open.
+    pub(crate) fn enter(files: Option<&Arc<Self>>, file: FileId) -> OpenFile {
+        if let Some(files) = files {
             *files.inner.lock().open.entry(file).or_insert(0) += 1;
         }
         OpenFile {
-            shared: Arc::clone(&self.shared),
+            files: files.cloned(),
             file,
         }
     }
-}
 
-impl Shared {
-    /// What the next heartbeat of `session` says.
-    pub(crate) fn heartbeat_of(&self, session: &Session) -> Heartbeat {
-        let heartbeat = session.heartbeat();
-        let Some(files) = &self.open_files else {
-            return heartbeat;
-        };
-        let inner = files.inner.lock();
+    /// Up to where what lost its name was looked for.
+    pub(crate) fn seen(&self) -> u64 {
+        self.inner.lock().seen
+    }
+
+    /// All of them.
+    pub(crate) fn list(&self) -> Vec<FileId> {
+        self.inner.lock().open.keys().copied().collect()
+    }
+
+    /// Adds to a heartbeat what is held, and up to where what lost its name was looked for.
+    pub(crate) fn tell(&self, heartbeat: Heartbeat) -> Heartbeat {
+        let inner = self.inner.lock();
         if inner.held.len() > limits::HELD_FILES_MAX {
             let (held, bound) = (inner.held.len(), limits::HELD_FILES_MAX);
             tracing::error!(
@@ -106,41 +80,47 @@ impl Shared {
     }
 
     /// Compares files that lost their last name with those that are open. Says whether the service should be told at once.
-    pub(crate) fn compare_orphans(&self, page: &OrphansPage) -> bool {
-        let Some(files) = &self.open_files else { return false };
-        let mut inner = files.inner.lock();
-        let found: Vec<FileId> = page
-            .orphans
-            .iter()
-            .filter(|file| inner.open.contains_key(*file))
-            .copied()
-            .collect();
+    pub(crate) fn compare(&self, page: &OrphansPage) -> bool {
+        let mut inner = self.inner.lock();
+        let is_open = |file: &&FileId| inner.open.contains_key(*file);
+        let found: Vec<FileId> = page.orphans.iter().filter(is_open).copied().collect();
         let any = !found.is_empty();
         inner.held.extend(found);
         inner.seen = inner.seen.max(page.reached);
         page.more || any
     }
 
-    /// Lets a new session, opened at `log_index`, hold what the one before it held.
-    pub(crate) async fn take_over_open_files(&self, log_index: u64) -> Result<(), ClientError> {
-        let Some(files) = &self.open_files else { return Ok(()) };
-        let open: Vec<FileId> = files.inner.lock().open.keys().copied().collect();
-        for file in open {
-            let question = Some(FileQuestion::Attributes(AttributesQuery { inode: file.inode }));
-            let query = Query::File(FileQuery {
-                bucket: file.bucket,
-                question,
-            });
-            if let Ok(Answer::File(FileAnswer {
-                reply: Some(FileReply::Attributes(attributes)),
-            })) = self.read(query).await
-                && attributes.links == 0
-            {
-                files.inner.lock().held.insert(file);
+    /// Lets a session that was opened at `log_index` hold these, if they are still open.
+    pub(crate) fn take_over(&self, nameless: &[FileId], log_index: u64) {
+        let mut inner = self.inner.lock();
+        for file in nameless {
+            if inner.open.contains_key(file) {
+                inner.held.insert(*file);
             }
         }
-        let mut inner = files.inner.lock();
         inner.seen = inner.seen.max(log_index);
-        Ok(())
+    }
+}
+
+impl OpenFile {
+    /// Whether it was open before this one was opened, or has been opened again since.
+    pub fn is_shared(&self) -> bool {
+        let files = self.files.as_ref();
+        files.is_some_and(|files| files.inner.lock().open.get(&self.file).is_some_and(|count| *count > 1))
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        let Some(files) = &self.files else { return };
+        let mut inner = files.inner.lock();
+        let Some(count) = inner.open.get_mut(&self.file) else {
+            return;
+        };
+        *count -= 1;
+        if *count == 0 {
+            inner.open.remove(&self.file);
+            inner.held.remove(&self.file);
+        }
     }
 }

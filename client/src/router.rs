@@ -137,7 +137,9 @@ impl Router {
     /// Takes over what the service says of its groups. Members that are asked first stay first.
     fn learn(&self, learnt: &GroupTable) {
         if let Some(addresses) = &self.addresses {
-            for member in learnt.groups.iter().flat_map(|group| &group.members) {
+            let members = learnt.groups.iter().flat_map(|group| &group.members);
+            // A store of one process has no address for others in its group; where it is called is known from joining.
+            for member in members.filter(|member| !member.address.is_empty()) {
                 addresses.set(NodeId::new(member.node), &member.address);
             }
         }

@@ -18,6 +18,7 @@ pub mod isolation;
 pub mod load;
 pub mod machines;
 pub mod metadata_group;
+pub mod mount;
 pub mod place;
 pub mod process;
 pub mod s3;

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use cairn_common::wire::file::{
-    AttributesQuery, FileAction, FileAttributes, FileId, FileQuestion, FileReply, RemoveXattr, SetAttributes, SetXattr,
-    XattrNamesQuery, XattrQuery,
+    AttributesQuery, CreateFile, FileAction, FileAttributes, FileId, FileQuestion, FileReply, RemoveXattr,
+    SetAttributes, SetXattr, XattrNamesQuery, XattrQuery,
 };
 
 use super::{FileError, Files};
@@ -21,15 +21,33 @@ impl Files {
     /// Opens a file: while what is given lives, the file stays even without a name. One that has none already is gone, unless
     /// this mount has it open.
     pub async fn open(&self, inode: u64) -> Result<(OpenFile, FileAttributes), FileError> {
-        let open = self.client.hold_open(FileId {
-            bucket: self.bucket,
-            inode,
-        });
+        let open = self.hold_open(inode);
         let attributes = self.attributes(inode).await?;
         if attributes.links == 0 && !open.is_shared() {
             return Err(FileError::Gone);
         }
         Ok((open, attributes))
+    }
+
+    /// Makes a regular file and opens it, or opens the one that is there; says whether it is new.
+    pub async fn create_open(&self, create: CreateFile) -> Result<(OpenFile, FileAttributes, bool), FileError> {
+        let seen = self.client.shared.orphans_seen();
+        let (attributes, is_new) = self.create(create).await?;
+        let open = self.hold_open(attributes.inode);
+        // What lost its name since was not looked for yet, and is found here when it is.
+        if is_new && self.client.shared.orphans_seen() == seen {
+            return Ok((open, attributes, true));
+        }
+        let attributes = self.attributes(attributes.inode).await?;
+        if attributes.links == 0 && !open.is_shared() {
+            return Err(FileError::Gone);
+        }
+        Ok((open, attributes, is_new))
+    }
+
+    fn hold_open(&self, inode: u64) -> OpenFile {
+        let bucket = self.bucket;
+        self.client.hold_open(FileId { bucket, inode })
     }
 
     /// Sets attributes, the size among them.

@@ -20,6 +20,17 @@ impl Files {
         Ok((Self::attributes_of(outcome)?, cloned))
     }
 
+    /// Bytes that the store could hold with the bucket's redundancy, and bytes that it holds: an estimate, since other buckets
+    /// may have others.
+    pub async fn store_space(&self) -> Result<(u64, u64), FileError> {
+        let info = self.client.cached_bucket(&self.name).await?;
+        let map = self.client.cluster_map();
+        let raw: u64 = map.devices.values().map(|device| device.weight_bytes).sum();
+        let (data, parity) = (u64::from(info.data_shards.max(1)), u64::from(info.parity_shards));
+        let total = raw / (data + parity) * data;
+        Ok((total, self.client.summary().await?.object_bytes))
+    }
+
     /// What the bucket holds and may hold.
     pub async fn space(&self) -> Result<Space, FileError> {
         match self.ask(FileQuestion::Space(SpaceQuery {})).await? {

@@ -1,0 +1,64 @@
+//! The open files of a mount on behalf of its session: told with heartbeats, and taken over by the session that follows.
+
+use std::sync::Arc;
+
+use cairn_common::wire::{
+    command::Heartbeat,
+    file::{AttributesQuery, FileAnswer, FileId, FileQuery, FileQuestion, FileReply, OrphansPage},
+    query::{Answer, Query},
+};
+
+use crate::{
+    metadata::{Client, Shared},
+    open_files::{OpenFile, OpenFiles},
+    session::Session,
+};
+
+impl Client {
+    /// Enters a file as open. Who opens it asks for its attributes afterwards, and gives it up where it has no name.
+    pub(crate) fn hold_open(&self, file: FileId) -> OpenFile {
+        OpenFiles::enter(self.shared.open_files.as_ref(), file)
+    }
+}
+
+impl Shared {
+    /// Up to where what lost its name was compared with what is open.
+    pub(crate) fn orphans_seen(&self) -> u64 {
+        self.open_files.as_ref().map_or(0, |files| files.seen())
+    }
+
+    /// What the next heartbeat of `session` says.
+    pub(crate) fn heartbeat_of(&self, session: &Session) -> Heartbeat {
+        let heartbeat = session.heartbeat();
+        match &self.open_files {
+            Some(files) => files.tell(heartbeat),
+            None => heartbeat,
+        }
+    }
+
+    /// Compares files that lost their last name with those that are open. Says whether the service should be told at once.
+    pub(crate) fn compare_orphans(&self, page: &OrphansPage) -> bool {
+        self.open_files.as_ref().is_some_and(|files| files.compare(page))
+    }
+
+    /// Lets a new session, opened at `log_index`, hold what the one before it held.
+    pub(crate) async fn take_over_open_files(&self, log_index: u64) {
+        let Some(files) = self.open_files.as_ref().map(Arc::clone) else {
+            return;
+        };
+        let mut nameless = Vec::new();
+        for file in files.list() {
+            let question = Some(FileQuestion::Attributes(AttributesQuery { inode: file.inode }));
+            let bucket = file.bucket;
+            let answer = self.read(Query::File(FileQuery { bucket, question })).await;
+            if let Ok(Answer::File(FileAnswer {
+                reply: Some(FileReply::Attributes(attributes)),
+            })) = answer
+                && attributes.links == 0
+            {
+                nameless.push(file);
+            }
+        }
+        files.take_over(&nameless, log_index);
+    }
+}

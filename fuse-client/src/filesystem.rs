@@ -1,0 +1,696 @@
+//! The kernel's requests, each handed to a task that answers it.
+//!
+//! Invariant: a thread of the kernel's queue never waits here. What a request means is decided in the other modules.
+
+use std::{ffi::OsStr, future::Future, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use cairn_common::wire::{
+    file::{FileAttributes, FileKind, SetAttributes},
+    lock::LockKind,
+};
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+use tokio::runtime::Handle as Runtime;
+
+use crate::{
+    convert::{Outcome, file_attr, file_type, set_time},
+    lock_flags::lock_kind,
+    locks::Wanted,
+    names::Maker,
+    space::BLOCK_BYTES,
+    volume::Volume,
+    write::Write,
+};
+
+/// Largest read and write of one request.
+const REQUEST_BYTES_MAX: u32 = 1 << 20;
+
+/// Requests that the kernel sends ahead of programs, such as reads.
+const BACKGROUND_MAX: u16 = 64;
+
+/// Inode numbers are never used again.
+const GENERATION: Generation = Generation(0);
+
+/// Hands requests over.
+pub(crate) struct Bridge {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) runtime: Runtime,
+}
+
+impl Bridge {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, answer: impl FnOnce(Arc<Volume>) -> F) {
+        self.runtime.spawn(answer(Arc::clone(&self.volume)));
+    }
+
+    fn inode(&self, number: INodeNo) -> u64 {
+        self.volume.inode(number)
+    }
+}
+
+impl Volume {
+    fn attr(&self, attributes: &FileAttributes) -> FileAttr {
+        file_attr(attributes, self.number(attributes.inode))
+    }
+
+    fn answer_entry(&self, outcome: Outcome<FileAttributes>, reply: ReplyEntry) {
+        match outcome {
+            Ok(attributes) => reply.entry(&self.settings.kernel_cache, &self.attr(&attributes), GENERATION),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn answer_attributes(&self, outcome: Outcome<FileAttributes>, reply: ReplyAttr) {
+        match outcome {
+            Ok(attributes) => reply.attr(&self.settings.kernel_cache, &self.attr(&attributes)),
+            Err(error) => reply.error(error),
+        }
+    }
+}
+
+fn answer_empty(outcome: Outcome<()>, reply: ReplyEmpty) {
+    match outcome {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error),
+    }
+}
+
+fn answer_xattr(outcome: Outcome<Bytes>, size: u32, reply: ReplyXattr) {
+    match outcome {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() > size as usize => reply.error(Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+        Err(error) => reply.error(error),
+    }
+}
+
+fn bytes_of(name: &OsStr) -> Bytes {
+    Bytes::copy_from_slice(name.as_bytes())
+}
+
+fn maker(request: &Request, mode: u32) -> Maker {
+    Maker {
+        uid: request.uid(),
+        gid: request.gid(),
+        mode,
+    }
+}
+
+impl Filesystem for Bridge {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = [
+            InitFlags::FUSE_POSIX_LOCKS,
+            InitFlags::FUSE_FLOCK_LOCKS,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ];
+        for capability in wanted {
+            if config.add_capabilities(capability).is_err() {
+                tracing::info!(?capability, "this kernel does not know a capability; going on without");
+            }
+        }
+        if !self.volume.settings.kernel_cache.is_zero() {
+            // Attributes that come with a page of names are of use only where the kernel may go by them.
+            let plus = InitFlags::FUSE_DO_READDIRPLUS | InitFlags::FUSE_READDIRPLUS_AUTO;
+            if config.add_capabilities(plus).is_err() {
+                tracing::info!("this kernel takes no attributes with names; going on without");
+            }
+        }
+        // Both are within what every kernel and fuser allow.
+        let is_set =
+            config.set_max_write(REQUEST_BYTES_MAX).is_ok() && config.set_max_background(BACKGROUND_MAX).is_ok();
+        if !is_set {
+            tracing::warn!("requests stay smaller or fewer than they should be");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (parent, name) = (self.inode(parent), bytes_of(name));
+        self.spawn(|volume| async move {
+            let found = volume.lookup(parent, name).await;
+            volume.answer_entry(found, reply);
+        });
+    }
+
+    fn forget(&self, _request: &Request, number: INodeNo, _lookups: u64) {
+        self.volume.opened_files.forget(self.inode(number));
+    }
+
+    fn getattr(&self, _request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        let inode = self.inode(number);
+        self.spawn(|volume| async move {
+            let attributes = volume.attributes(inode, handle.is_none()).await;
+            volume.answer_attributes(attributes, reply);
+        });
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = SetAttributes {
+            inode: self.inode(number),
+            mode: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            atime: atime.map(set_time),
+            mtime: mtime.map(set_time),
+            size,
+            clear_suid: uid.is_some() || gid.is_some() || (size.is_some() && request.uid() != 0),
+        };
+        self.spawn(|volume| async move {
+            let attributes = volume.set_attributes(set).await;
+            volume.answer_attributes(attributes, reply);
+        });
+    }
+
+    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+        let inode = self.inode(number);
+        self.spawn(|volume| async move {
+            match volume.attributes(inode, false).await {
+                Ok(attributes) if attributes.kind() == FileKind::Symlink => reply.data(&attributes.target),
+                Ok(_) => reply.error(Errno::EINVAL),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        device: u32,
+        reply: ReplyEntry,
+    ) {
+        let kind = match mode & libc::S_IFMT {
+            libc::S_IFREG | 0 => FileKind::File,
+            libc::S_IFIFO => FileKind::Fifo,
+            libc::S_IFSOCK => FileKind::Socket,
+            libc::S_IFCHR => FileKind::CharacterDevice,
+            libc::S_IFBLK => FileKind::BlockDevice,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
+        self.spawn(|volume| async move {
+            let made = volume.make_node(parent, name, maker, kind, device).await;
+            volume.answer_entry(made, reply);
+        });
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
+        self.spawn(|volume| async move {
+            let made = volume.make_directory(parent, name, maker).await;
+            volume.answer_entry(made, reply);
+        });
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (parent, name) = (self.inode(parent), bytes_of(name));
+        self.spawn(|volume| async move { answer_empty(volume.unlink(parent, name).await, reply) });
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (parent, name) = (self.inode(parent), bytes_of(name));
+        self.spawn(|volume| async move { answer_empty(volume.remove_directory(parent, name).await, reply) });
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, 0o777));
+        let target = bytes_of(target.as_os_str());
+        self.spawn(|volume| async move {
+            let made = volume.symlink(parent, name, maker, target).await;
+            volume.answer_entry(made, reply);
+        });
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let from = (self.inode(parent), bytes_of(name));
+        let to = (self.inode(new_parent), bytes_of(new_name));
+        self.spawn(|volume| async move { answer_empty(volume.rename(from, to, flags).await, reply) });
+    }
+
+    fn link(&self, _request: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (inode, parent, name) = (self.inode(number), self.inode(parent), bytes_of(name));
+        self.spawn(|volume| async move {
+            let linked = volume.link(inode, parent, name).await;
+            volume.answer_entry(linked, reply);
+        });
+    }
+
+    fn open(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let inode = self.inode(number);
+        self.spawn(|volume| async move {
+            match volume.open(inode).await {
+                Ok((_, handle, true)) => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
+                Ok((_, handle, false)) => reply.opened(handle, FopenFlags::empty()),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
+        self.spawn(|volume| async move {
+            match volume.create(parent, name, maker, flags).await {
+                Ok((attributes, handle)) => {
+                    let attr = volume.attr(&attributes);
+                    reply.created(
+                        &volume.settings.kernel_cache,
+                        &attr,
+                        GENERATION,
+                        handle,
+                        FopenFlags::empty(),
+                    );
+                }
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.spawn(|volume| async move {
+            let handle = match volume.handles.get(handle) {
+                Ok(handle) => handle,
+                Err(error) => return reply.error(error),
+            };
+            match volume.read(&handle.opened, offset, size as usize).await {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let handle = match self.volume.handles.get(handle) {
+            Ok(handle) => handle,
+            Err(error) => return reply.error(error),
+        };
+        let is_from_pages = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let write = Write {
+            offset,
+            // Pages that are written back lie where they lie.
+            appends: flags.0 & libc::O_APPEND != 0 && !is_from_pages,
+            syncs: flags.0 & (libc::O_SYNC | libc::O_DSYNC) != 0,
+            clear_suid: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+        };
+        let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let _runtime = self.runtime.enter();
+        if !write.syncs && self.volume.write_now(&handle.opened, &write, data) {
+            return reply.written(size);
+        }
+        let data = Bytes::copy_from_slice(data);
+        self.spawn(|volume| async move {
+            match volume.write(&handle, write, &data).await {
+                Ok(()) => reply.written(size),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn flush(&self, _request: &Request, number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
+        let inode = self.inode(number);
+        self.spawn(|volume| async move {
+            let synced = match volume.handles.get(handle) {
+                Ok(handle) => volume.sync(&handle).await,
+                Err(error) => Err(error),
+            };
+            let unlocked = volume.unlock_all(inode, owner.0, LockKind::Range).await;
+            answer_empty(synced.and(unlocked), reply);
+        });
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let inode = self.inode(number);
+        self.spawn(|volume| async move {
+            volume.release(handle).await;
+            let unlocked = match owner {
+                Some(owner) => volume.unlock_all(inode, owner.0, LockKind::WholeFile).await,
+                None => Ok(()),
+            };
+            answer_empty(unlocked, reply);
+        });
+    }
+
+    fn fsync(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        self.spawn(|volume| async move {
+            let synced = match volume.handles.get(handle) {
+                Ok(handle) => volume.sync(&handle).await,
+                Err(error) => Err(error),
+            };
+            answer_empty(synced, reply);
+        });
+    }
+
+    fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let handle = self.volume.open_directory(self.inode(number));
+        reply.opened(handle, FopenFlags::empty());
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        self.spawn(|volume| async move {
+            let reading = match volume.directories.get(handle) {
+                Ok(reading) => reading,
+                Err(error) => return reply.error(error),
+            };
+            let listed = volume
+                .list(&reading, offset, false, |entry| {
+                    let number = volume.number(entry.inode);
+                    let name = OsStr::from_bytes(&entry.name);
+                    reply.add(number, entry.behind, file_type(entry.kind), name)
+                })
+                .await;
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        self.spawn(|volume| async move {
+            let reading = match volume.directories.get(handle) {
+                Ok(reading) => reading,
+                Err(error) => return reply.error(error),
+            };
+            let cache = volume.settings.kernel_cache;
+            let listed = volume
+                .list(&reading, offset, true, |entry| {
+                    let attributes = entry.entry.and_then(|entry| entry.attributes);
+                    // Of `.` and `..` the kernel takes the kind only.
+                    let attributes = attributes.unwrap_or_else(|| FileAttributes {
+                        inode: entry.inode,
+                        kind: entry.kind.into(),
+                        ..FileAttributes::default()
+                    });
+                    let attributes = volume.opened_files.seen(attributes).attributes;
+                    let (number, attr) = (volume.number(entry.inode), volume.attr(&attributes));
+                    let name = OsStr::from_bytes(&entry.name);
+                    reply.add(number, entry.behind, name, &cache, &attr, GENERATION)
+                })
+                .await;
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.volume.directories.remove(handle);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _request: &Request, _number: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        // Names are durable before they are answered.
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
+        self.spawn(|volume| async move {
+            match volume.fullness().await {
+                Ok(space) => {
+                    let (block, name) = (BLOCK_BYTES as u32, cairn_common::limits::NAME_LEN_MAX as u32);
+                    let (blocks, free) = (space.total, space.free);
+                    reply.statfs(blocks, free, free, space.inodes, space.inodes_free, block, name, block);
+                }
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let (inode, name, value) = (self.inode(number), bytes_of(name), Bytes::copy_from_slice(value));
+        self.spawn(|volume| async move { answer_empty(volume.set_xattr(inode, name, value, flags).await, reply) });
+    }
+
+    fn getxattr(&self, _request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let (inode, name) = (self.inode(number), bytes_of(name));
+        self.spawn(|volume| async move { answer_xattr(volume.xattr(inode, name).await, size, reply) });
+    }
+
+    fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        let inode = self.inode(number);
+        self.spawn(|volume| async move {
+            answer_xattr(volume.xattr_names(inode).await.map(Bytes::from), size, reply);
+        });
+    }
+
+    fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let (inode, name) = (self.inode(number), bytes_of(name));
+        self.spawn(|volume| async move { answer_empty(volume.remove_xattr(inode, name).await, reply) });
+    }
+
+    fn getlk(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        let wanted = Wanted {
+            inode: self.inode(number),
+            kind: lock_kind(request),
+            owner: owner.0,
+            first: start,
+            last: end,
+            exclusive: kind == libc::F_WRLCK,
+            pid,
+            waits: None,
+        };
+        self.spawn(|volume| async move {
+            match volume.conflicting_lock(wanted).await {
+                Ok(Some((first, last, true, pid))) => reply.locked(first, last, libc::F_WRLCK, pid),
+                Ok(Some((first, last, false, pid))) => reply.locked(first, last, libc::F_RDLCK, pid),
+                Ok(None) => reply.locked(start, end, libc::F_UNLCK, 0),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _handle: FileHandle,
+        owner: LockOwner,
+        start: u64,
+        end: u64,
+        kind: i32,
+        pid: u32,
+        sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        let wanted = Wanted {
+            inode: self.inode(number),
+            kind: lock_kind(request),
+            owner: owner.0,
+            first: start,
+            last: end,
+            exclusive: kind == libc::F_WRLCK,
+            pid,
+            waits: sleep.then_some(request.pid()),
+        };
+        self.spawn(|volume| async move {
+            let outcome = if kind == libc::F_UNLCK {
+                volume.unlock(wanted).await
+            } else {
+                volume.lock(wanted).await
+            };
+            answer_empty(outcome, reply);
+        });
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let clear_suid = request.uid() != 0;
+        self.spawn(|volume| async move {
+            let done = match volume.handles.get(handle) {
+                Ok(handle) => volume.allocate(&handle.opened, offset, length, mode, clear_suid).await,
+                Err(error) => Err(error),
+            };
+            answer_empty(done, reply);
+        });
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let wants_data = match whence {
+            libc::SEEK_DATA => true,
+            libc::SEEK_HOLE => false,
+            _ => return reply.error(Errno::EINVAL),
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return reply.error(Errno::ENXIO);
+        };
+        self.spawn(|volume| async move {
+            let found = match volume.handles.get(handle) {
+                Ok(handle) => volume.seek(&handle.opened, offset, wants_data).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(offset) => reply.offset(i64::try_from(offset).unwrap_or(i64::MAX)),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _source_number: INodeNo,
+        source: FileHandle,
+        source_offset: u64,
+        _number: INodeNo,
+        target: FileHandle,
+        offset: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let clear_suid = request.uid() != 0;
+        self.spawn(|volume| async move {
+            let (source, target) = match (volume.handles.get(source), volume.handles.get(target)) {
+                (Ok(source), Ok(target)) => (source, target),
+                (Err(error), _) | (_, Err(error)) => return reply.error(error),
+            };
+            let copied = volume
+                .copy(
+                    &source.opened,
+                    source_offset,
+                    &target.opened,
+                    offset,
+                    length,
+                    clear_suid,
+                )
+                .await;
+            match copied {
+                Ok(bytes) => reply.written(bytes),
+                Err(error) => reply.error(error),
+            }
+        });
+    }
+}

@@ -1,0 +1,75 @@
+//! Files and directories that programs have open, by the numbers that the kernel is given.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use cairn_client::OpenFile;
+use fuser::{Errno, FileHandle};
+use parking_lot::Mutex;
+
+use crate::{convert::Outcome, directory::Reading, opened::Opened};
+
+/// A file that is open.
+pub(crate) struct Handle {
+    pub(crate) opened: Arc<Opened>,
+    /// Up to which error of a flush its owner was told.
+    pub(crate) told: Mutex<u64>,
+    /// Keeps the file though it loses its names.
+    _open: OpenFile,
+}
+
+impl Handle {
+    pub(crate) fn new(opened: Arc<Opened>, open: OpenFile) -> Self {
+        let told = opened.state.lock().told_at_open();
+        Self {
+            opened,
+            told: Mutex::new(told),
+            _open: open,
+        }
+    }
+
+    /// The error that the owner was not told of.
+    pub(crate) fn error(&self) -> Outcome<()> {
+        let mut told = self.told.lock();
+        self.opened.state.lock().error_since(&mut told).map_or(Ok(()), Err)
+    }
+}
+
+/// Things by number.
+pub(crate) struct Table<T> {
+    next: AtomicU64,
+    entries: Mutex<HashMap<u64, Arc<T>>>,
+}
+
+pub(crate) type Handles = Table<Handle>;
+pub(crate) type Directories = Table<Reading>;
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self {
+            next: AtomicU64::new(1),
+            entries: Mutex::default(),
+        }
+    }
+}
+
+impl<T> Table<T> {
+    pub(crate) fn enter(&self, entry: T) -> FileHandle {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.entries.lock().insert(number, Arc::new(entry));
+        FileHandle(number)
+    }
+
+    pub(crate) fn get(&self, handle: FileHandle) -> Outcome<Arc<T>> {
+        self.entries.lock().get(&handle.0).cloned().ok_or(Errno::EBADF)
+    }
+
+    pub(crate) fn remove(&self, handle: FileHandle) -> Option<Arc<T>> {
+        self.entries.lock().remove(&handle.0)
+    }
+}

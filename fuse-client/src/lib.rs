@@ -1,0 +1,31 @@
+//! The mount: a bucket, or a directory of one, as a file system of the kernel.
+//!
+//! Owns what a mount keeps in memory (bytes not yet written, open files, directories being read) and the translation between
+//! the kernel's requests and `cairn-client`. Invariants: a request never holds a thread of the kernel's queue while it waits;
+//! what fsync or close says is durable is; a write reaches the store as just its own bytes.
+
+mod budget;
+mod convert;
+mod copy;
+mod directory;
+mod dirty;
+mod filesystem;
+mod flush;
+mod handles;
+mod kernel;
+mod listing;
+mod lock_flags;
+mod locking;
+mod locks;
+mod mount;
+mod names;
+mod opened;
+mod read;
+mod space;
+mod volume;
+mod waiting;
+mod write;
+mod xattr;
+
+pub use mount::{Mount, MountError};
+pub use volume::MountSettings;

@@ -1,0 +1,102 @@
+//! Taking locks and giving them back.
+//!
+//! Nobody waits in the store. Who waits here asks whether the lock is free, at once when a program of this mount gives one back,
+//! else at growing intervals.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use cairn_common::wire::lock::{HeldLock, LockKind};
+use fuser::Errno;
+
+use crate::{
+    convert::{Outcome, errno},
+    locks::{NO_END, Wanted},
+    volume::Volume,
+    waiting::is_interrupted,
+};
+
+/// First and longest time between two questions whether a lock is free.
+const ASK_INTERVAL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+
+impl Volume {
+    /// Takes a lock, and waits for it where that is asked for.
+    pub(crate) async fn lock(&self, wanted: Wanted) -> Outcome<()> {
+        // Known before it is asked for: a file that is closed meanwhile releases it.
+        self.locks.enter(&wanted);
+        let mut interval = ASK_INTERVAL.0;
+        loop {
+            let released = self.locks.released.notified();
+            let conflict = self.files.lock(wanted.inode, wanted.range()).await.map_err(errno)?;
+            if conflict.is_none() {
+                return Ok(());
+            }
+            let Some(thread) = wanted.waits else {
+                return Err(Errno::EAGAIN);
+            };
+            self.wait_until_free(&wanted, thread, released, &mut interval).await?;
+        }
+    }
+
+    /// Waits until a lock looks free: asking is cheaper than trying, which the store writes down.
+    async fn wait_until_free(
+        &self,
+        wanted: &Wanted,
+        thread: u32,
+        released: tokio::sync::futures::Notified<'_>,
+        interval: &mut Duration,
+    ) -> Outcome<()> {
+        tokio::pin!(released);
+        loop {
+            tokio::select! {
+                () = &mut released => return Ok(()),
+                () = self.stopped.notified() => return Err(Errno::EINTR),
+                () = tokio::time::sleep(*interval) => {}
+            }
+            *interval = (*interval * 2).min(ASK_INTERVAL.1);
+            if self.stopping.load(Ordering::Acquire) || is_interrupted(thread) {
+                return Err(Errno::EINTR);
+            }
+            let test = self.files.test_lock(wanted.inode, wanted.range()).await;
+            if test.map_err(errno)?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    pub(crate) async fn unlock(&self, wanted: Wanted) -> Outcome<()> {
+        if !self.locks.knows(&wanted) {
+            return Ok(());
+        }
+        self.files.unlock(wanted.inode, wanted.range()).await.map_err(errno)?;
+        self.locks.leave(&wanted);
+        Ok(())
+    }
+
+    /// Releases all that an owner holds of a file, as closing it does.
+    pub(crate) async fn unlock_all(&self, inode: u64, owner: u64, kind: LockKind) -> Outcome<()> {
+        self.unlock(Wanted {
+            inode,
+            kind,
+            owner,
+            first: 0,
+            last: NO_END,
+            exclusive: false,
+            pid: 0,
+            waits: None,
+        })
+        .await
+    }
+
+    /// The lock that is in the way of this one: its first and last byte, whether it is exclusive, and its process.
+    pub(crate) async fn conflicting_lock(&self, wanted: Wanted) -> Outcome<Option<(u64, u64, bool, u32)>> {
+        let held = self
+            .files
+            .test_lock(wanted.inode, wanted.range())
+            .await
+            .map_err(errno)?;
+        let Some(HeldLock { lock: Some(lock), .. }) = held else {
+            return Ok(None);
+        };
+        Ok(Some((lock.first, lock.last.min(NO_END), lock.exclusive, lock.pid)))
+    }
+}

@@ -1,0 +1,244 @@
+//! Names and attributes: looked up, made, moved, removed, set.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_client::FileError;
+use cairn_common::wire::file::{
+    CreateFile, FileAttributes, FileKind, MakeDirectory, Rename, RenameMode, SetAttributes,
+};
+use fuser::{Errno, FileHandle, RenameFlags};
+
+use crate::{
+    convert::{Outcome, errno},
+    directory::Reading,
+    handles::Handle,
+    opened::Opened,
+    volume::{Inherited, Volume},
+};
+
+/// Who makes something, and with which permissions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maker {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Umask applied.
+    pub(crate) mode: u32,
+}
+
+impl Volume {
+    pub(crate) async fn lookup(&self, parent: u64, name: Bytes) -> Outcome<FileAttributes> {
+        let attributes = self.files.lookup(parent, name).await.map_err(errno)?;
+        Ok(self.told(attributes).await)
+    }
+
+    /// The attributes of an inode. For a program that asks for them what it wrote is stored before, so that the times it is
+    /// told stay; the kernel, which asks on its own behalf, is told what they will be.
+    pub(crate) async fn attributes(&self, inode: u64, for_program: bool) -> Outcome<FileAttributes> {
+        if for_program {
+            self.flush_inode(inode).await;
+        }
+        let attributes = self.files.attributes(inode).await.map_err(errno)?;
+        Ok(self.told(attributes).await)
+    }
+
+    /// What an answer of the store comes to, once the kernel has let go of pages that it makes wrong.
+    pub(crate) async fn told(&self, attributes: FileAttributes) -> FileAttributes {
+        if attributes.kind() == FileKind::Directory {
+            self.learn_directory(&attributes);
+            return attributes;
+        }
+        let seen = self.opened_files.seen(attributes);
+        if seen.is_hidden_change {
+            self.kernel.pages_forgotten(self.number(seen.attributes.inode)).await;
+        }
+        seen.attributes
+    }
+
+    /// Makes a file and opens it, or opens the one that is there.
+    pub(crate) async fn create(
+        &self,
+        parent: u64,
+        name: Bytes,
+        maker: Maker,
+        flags: i32,
+    ) -> Outcome<(FileAttributes, FileHandle)> {
+        let create = CreateFile {
+            kind: FileKind::File.into(),
+            exclusive: flags & libc::O_EXCL != 0,
+            ..self.new_file(parent, name, maker).await?
+        };
+        let (open, attributes, is_new) = self.files.create_open(create).await.map_err(errno)?;
+        let (opened, _) = self.opened_files.open(&attributes);
+        let mut attributes = self.opened_files.seen(attributes).attributes;
+        let handle = self.handles.enter(Handle::new(opened, open));
+        if !is_new && flags & libc::O_TRUNC != 0 {
+            let cut = SetAttributes {
+                inode: attributes.inode,
+                size: Some(0),
+                clear_suid: maker.uid != 0,
+                ..SetAttributes::default()
+            };
+            match self.set_attributes(cut).await {
+                Ok(cut) => attributes = cut,
+                Err(error) => {
+                    self.release(handle).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok((attributes, handle))
+    }
+
+    /// Opens a file; says whether the pages that the kernel has of it are still right.
+    pub(crate) async fn open(&self, inode: u64) -> Outcome<(FileAttributes, FileHandle, bool)> {
+        let (open, attributes) = self.files.open(inode).await.map_err(errno)?;
+        let (opened, is_same) = self.opened_files.open(&attributes);
+        let attributes = self.opened_files.seen(attributes).attributes;
+        let handle = self.handles.enter(Handle::new(opened, open));
+        Ok((attributes, handle, is_same))
+    }
+
+    /// Closes a file. What its last owner wrote is stored: where that fails nobody is left to be told.
+    pub(crate) async fn release(&self, handle: FileHandle) {
+        if let Some(handle) = self.handles.remove(handle) {
+            self.flush(&handle.opened).await;
+            self.opened_files.close(&handle.opened);
+        }
+    }
+
+    /// Makes a special file, or a regular one that is not opened.
+    pub(crate) async fn make_node(
+        &self,
+        parent: u64,
+        name: Bytes,
+        maker: Maker,
+        kind: FileKind,
+        device: u32,
+    ) -> Outcome<FileAttributes> {
+        let create = CreateFile {
+            kind: kind.into(),
+            device: device.into(),
+            exclusive: true,
+            ..self.new_file(parent, name, maker).await?
+        };
+        Ok(self.files.create(create).await.map_err(errno)?.0)
+    }
+
+    pub(crate) async fn symlink(
+        &self,
+        parent: u64,
+        name: Bytes,
+        maker: Maker,
+        target: Bytes,
+    ) -> Outcome<FileAttributes> {
+        let create = CreateFile {
+            kind: FileKind::Symlink.into(),
+            target,
+            exclusive: true,
+            ..self.new_file(parent, name, maker).await?
+        };
+        Ok(self.files.create(create).await.map_err(errno)?.0)
+    }
+
+    async fn new_file(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<CreateFile> {
+        let inherited = self.inherited(parent).await?;
+        Ok(CreateFile {
+            parent,
+            name,
+            mode: maker.mode & 0o7777,
+            uid: maker.uid,
+            gid: inherited.gid.unwrap_or(maker.gid),
+            ..CreateFile::default()
+        })
+    }
+
+    pub(crate) async fn make_directory(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<FileAttributes> {
+        let inherited = self.inherited(parent).await?;
+        let setgid = if inherited.gid.is_some() { libc::S_ISGID } else { 0 };
+        let make = MakeDirectory {
+            parent,
+            name,
+            mode: maker.mode & 0o7777 | setgid,
+            uid: maker.uid,
+            gid: inherited.gid.unwrap_or(maker.gid),
+        };
+        self.files.make_directory(make).await.map_err(errno)
+    }
+
+    async fn inherited(&self, parent: u64) -> Outcome<Inherited> {
+        if let Some(known) = self.known_directory(parent) {
+            return Ok(known);
+        }
+        let attributes = self.files.attributes(parent).await.map_err(errno)?;
+        Ok(self.learn_directory(&attributes))
+    }
+
+    pub(crate) async fn link(&self, inode: u64, parent: u64, name: Bytes) -> Outcome<FileAttributes> {
+        let linked = self.files.link(inode, parent, name).await;
+        let attributes = linked.map_err(|error| match error {
+            FileError::IsDirectory => Errno::EPERM,
+            // A file without a name gets none again.
+            FileError::Gone => Errno::ENOENT,
+            error => errno(error),
+        })?;
+        Ok(self.told(attributes).await)
+    }
+
+    pub(crate) async fn unlink(&self, parent: u64, name: Bytes) -> Outcome<()> {
+        self.files.unlink(parent, name).await.map(drop).map_err(errno)
+    }
+
+    pub(crate) async fn remove_directory(&self, parent: u64, name: Bytes) -> Outcome<()> {
+        self.files.remove_directory(parent, name).await.map(drop).map_err(errno)
+    }
+
+    pub(crate) async fn rename(
+        &self,
+        (parent, name): (u64, Bytes),
+        (new_parent, new_name): (u64, Bytes),
+        flags: RenameFlags,
+    ) -> Outcome<()> {
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::NoReplace
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            RenameMode::Exchange
+        } else {
+            return Err(Errno::EINVAL);
+        };
+        let rename = Rename {
+            parent,
+            name,
+            new_parent,
+            new_name,
+            mode: mode.into(),
+        };
+        self.files.rename(rename).await.map(drop).map_err(errno)
+    }
+
+    /// Sets attributes. What was written before is stored before, so that times which are set stay, and a cut cuts it too.
+    pub(crate) async fn set_attributes(&self, set: SetAttributes) -> Outcome<FileAttributes> {
+        let opened = self.opened_files.get(set.inode);
+        if let Some(opened) = &opened
+            && (set.size.is_some() || set.mtime.is_some())
+        {
+            self.flush(opened).await;
+        }
+        let attributes = self.files.set_attributes(set).await.map_err(errno)?;
+        if let Some(opened) = &opened {
+            learn(opened, &attributes);
+        }
+        Ok(self.told(attributes).await)
+    }
+
+    pub(crate) fn open_directory(&self, inode: u64) -> FileHandle {
+        self.directories.enter(Reading::new(inode))
+    }
+}
+
+/// A change of this mount's own: the kernel knows of it.
+fn learn(opened: &Arc<Opened>, attributes: &FileAttributes) {
+    opened.state.lock().learn(attributes);
+}

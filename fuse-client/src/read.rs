@@ -1,0 +1,120 @@
+//! Bytes on their way out: what is stored, and over it what was written here and is not stored yet.
+//!
+//! Invariant: what is not stored is looked at before it is asked where the rest lies, so that bytes which become stored in
+//! between are found in one place at least.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_client::{FileError, Piece, PlannedFile};
+
+use crate::{
+    convert::{Outcome, errno},
+    opened::Opened,
+    volume::Volume,
+};
+
+/// Times that a read begins anew where the file changes under it.
+const TRIES_MAX: usize = 16;
+
+/// What is not stored of a range.
+struct Unstored {
+    pieces: Vec<Piece>,
+    /// Where all that is not stored of the file ends.
+    end: u64,
+    plan: Option<Arc<PlannedFile>>,
+    generation: u64,
+}
+
+impl Volume {
+    /// Up to `size` bytes from `offset` on: fewer only at the end of the file.
+    pub(crate) async fn read(&self, opened: &Opened, offset: u64, size: usize) -> Outcome<Vec<u8>> {
+        for _ in 0..TRIES_MAX {
+            match self.read_once(opened, offset, size).await {
+                // A plan of several pages met a change.
+                Err(FileError::DataChanged) => opened.state.lock().forget_plan(),
+                read => return read.map_err(errno),
+            }
+        }
+        Err(errno(FileError::Failed(
+            "a file changes faster than it can be read".to_owned(),
+        )))
+    }
+
+    async fn read_once(&self, opened: &Opened, offset: u64, size: usize) -> Result<Vec<u8>, FileError> {
+        let unstored = unstored(opened, offset, size);
+        let mut plan = match unstored.plan {
+            Some(plan) => plan,
+            None => {
+                let plan = Arc::new(self.files.plan(opened.inode, offset, None).await?);
+                opened.state.lock().keep_plan(unstored.generation, &plan);
+                plan
+            }
+        };
+        let stored_end = plan.attributes.size;
+        let end = stored_end.max(unstored.end).min(offset + size as u64);
+        if end <= offset {
+            return Ok(Vec::new());
+        }
+        let mut bytes = Vec::with_capacity(index(end - offset));
+        let mut at = offset;
+        while at < end.min(stored_end) {
+            if !plan.covers(at) {
+                let version = plan.attributes.data_version;
+                plan = Arc::new(self.files.plan(opened.inode, at, Some(version)).await?);
+            }
+            let stop = end.min(stored_end).min(plan.end());
+            if stop <= at {
+                return Err(FileError::Failed(format!("no plan reaches byte {at}")));
+            }
+            for part in self.files.read(&plan, at..stop).await? {
+                bytes.extend_from_slice(&part);
+            }
+            at = stop;
+            if bytes.len() as u64 != at - offset {
+                return Err(FileError::Failed(format!("bytes before {at} are missing")));
+            }
+        }
+        bytes.resize(index(end - offset), 0);
+        for piece in &unstored.pieces {
+            let from = index(piece.offset - offset);
+            bytes[from..from + piece.data.len()].copy_from_slice(&piece.data);
+        }
+        Ok(bytes)
+    }
+}
+
+/// What is not stored of a range, in the order in which it lies over what is.
+fn unstored(opened: &Opened, offset: u64, size: usize) -> Unstored {
+    let end = offset + size as u64;
+    let state = opened.state.lock();
+    let mut pieces = Vec::new();
+    let mut last = 0;
+    for piece in &state.in_flight {
+        let piece_end = piece.offset + piece.data.len() as u64;
+        last = last.max(piece_end);
+        let (from, to) = (piece.offset.max(offset), piece_end.min(end));
+        if from < to {
+            pieces.push(Piece {
+                offset: from,
+                data: piece.data.slice(index(from - piece.offset)..index(to - piece.offset)),
+            });
+        }
+    }
+    state.dirty.visit(offset, end, |offset, data| {
+        pieces.push(Piece {
+            offset,
+            data: Bytes::copy_from_slice(data),
+        });
+    });
+    Unstored {
+        pieces,
+        end: last.max(state.dirty.end().unwrap_or(0)),
+        plan: state.plan(offset),
+        generation: state.plan_generation,
+    }
+}
+
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a read fits in memory")
+}
