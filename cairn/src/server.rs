@@ -106,7 +106,6 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let gateway_metrics = GatewayMetrics::new();
     let gateway_config = gateway_config(&config, &root, tls.certificate);
     let gateway = Gateway::start(gateway_config, client.clone(), gateway_metrics.clone()).await?;
-
     datapath_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
     gateway_metrics.register(metrics.registry());

@@ -11,9 +11,9 @@ use cairn_common::wire::{
 };
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle as Runtime;
 
@@ -396,11 +396,14 @@ impl Filesystem for Bridge {
     ) {
         let inode = self.inode(number);
         self.spawn(|volume| async move {
-            volume.release(handle).await;
-            let unlocked = match owner {
+            let owners = volume.release(handle).await;
+            let mut unlocked = match owner {
                 Some(owner) => volume.unlock_all(inode, owner.0, LockKind::WholeFile).await,
                 None => Ok(()),
             };
+            for owner in owners {
+                unlocked = unlocked.and(volume.unlock_all(inode, owner, LockKind::Range).await);
+            }
             answer_empty(unlocked, reply);
         });
     }
@@ -580,7 +583,7 @@ impl Filesystem for Bridge {
         &self,
         request: &Request,
         number: INodeNo,
-        _handle: FileHandle,
+        handle: FileHandle,
         owner: LockOwner,
         start: u64,
         end: u64,
@@ -599,6 +602,11 @@ impl Filesystem for Bridge {
             pid,
             waits: sleep.then_some(request.pid()),
         };
+        if wanted.kind == LockKind::Range
+            && let Ok(handle) = self.volume.handles.get(handle)
+        {
+            handle.enter_lock_owner(wanted.owner);
+        }
         self.spawn(|volume| async move {
             let outcome = if kind == libc::F_UNLCK {
                 volume.unlock(wanted).await
@@ -607,6 +615,20 @@ impl Filesystem for Bridge {
             };
             answer_empty(outcome, reply);
         });
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _data: &[u8],
+        _size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
     }
 
     fn fallocate(

@@ -1,7 +1,7 @@
 //! Files and directories that programs have open, by the numbers that the kernel is given.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,6 +19,9 @@ pub(crate) struct Handle {
     pub(crate) opened: Arc<Opened>,
     /// Up to which error of a flush its owner was told.
     pub(crate) told: Mutex<u64>,
+    /// Owners of `fcntl` locks that were asked for through it. Those of an open file description end with it, and the kernel does
+    /// not say so.
+    lock_owners: Mutex<HashSet<u64>>,
     /// Keeps the file though it loses its names.
     _open: OpenFile,
 }
@@ -29,8 +32,17 @@ impl Handle {
         Self {
             opened,
             told: Mutex::new(told),
+            lock_owners: Mutex::default(),
             _open: open,
         }
+    }
+
+    pub(crate) fn enter_lock_owner(&self, owner: u64) {
+        self.lock_owners.lock().insert(owner);
+    }
+
+    pub(crate) fn lock_owners(&self) -> Vec<u64> {
+        self.lock_owners.lock().iter().copied().collect()
     }
 
     /// The error that the owner was not told of.

@@ -99,12 +99,15 @@ impl Volume {
         Ok((attributes, handle, is_same))
     }
 
-    /// Closes a file. What its last owner wrote is stored: where that fails nobody is left to be told.
-    pub(crate) async fn release(&self, handle: FileHandle) {
-        if let Some(handle) = self.handles.remove(handle) {
-            self.flush(&handle.opened).await;
-            self.opened_files.close(&handle.opened);
-        }
+    /// Closes a file; gives the owners of locks that end with it. What its last owner wrote is stored: where that fails nobody
+    /// is left to be told.
+    pub(crate) async fn release(&self, handle: FileHandle) -> Vec<u64> {
+        let Some(handle) = self.handles.remove(handle) else {
+            return Vec::new();
+        };
+        self.flush(&handle.opened).await;
+        self.opened_files.close(&handle.opened);
+        handle.lock_owners()
     }
 
     /// Makes a special file, or a regular one that is not opened.

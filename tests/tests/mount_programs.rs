@@ -174,6 +174,16 @@ print('held', flush=True)
 sys.stdin.read()
 ";
 
+/// Takes a lock of an open file description, and closes that while the program goes on.
+const HOLD_AND_CLOSE: &str = "
+import fcntl, os, struct, sys
+f = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(f, fcntl.F_OFD_SETLK, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 10, 5, 0))
+os.close(f)
+print('held', flush=True)
+sys.stdin.read()
+";
+
 /// Tries a lock without waiting: `free` or `taken`.
 const TRY: &str = "
 import fcntl, sys
@@ -250,6 +260,30 @@ fn locks_hold_between_two_mounts_and_end_with_their_holder() -> Result<()> {
         is_free(&first.path("file"), &["flock"])?,
         "the locks of a mount end with it"
     );
+    Ok(())
+}
+
+#[test]
+fn a_lock_of_an_open_file_description_ends_with_it() -> Result<()> {
+    let (store, first) = store_and_mount("mount-description")?;
+    let second = store.mount("mnt2", "")?;
+    let path = first.path("file");
+    fs::write(&path, "0123456789")?;
+    let log = first.directory().with_extension("description");
+    let mut command = python(HOLD_AND_CLOSE, &[&second.path("file")]);
+    command.stdin(Stdio::piped()).stdout(fs::File::create(&log)?);
+    let mut holder = command.spawn()?;
+    let held = wait::until("the lock was held", PATIENCE, || {
+        Ok(fs::read_to_string(&log)?.contains("held").then_some(()))
+    });
+    let freed = held.and_then(|()| {
+        wait::until("the lock ends", PATIENCE, || {
+            Ok(is_free(&path, &["lockf", "10", "5"])?.then_some(()))
+        })
+    });
+    holder.kill()?;
+    holder.wait()?;
+    freed?;
     Ok(())
 }
 
