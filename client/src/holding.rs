@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use cairn_common::wire::{
-    command::Heartbeat,
+    command::{ErrorCode, Heartbeat},
     file::{AttributesQuery, FileAnswer, FileId, FileQuery, FileQuestion, FileReply, OrphansPage},
     query::{Answer, Query},
 };
+use futures::{StreamExt as _, future, stream};
 
 use crate::{
     metadata::{Client, Shared},
     open_files::{OpenFile, OpenFiles},
     session::Session,
 };
+
+/// Open files that are asked for at a time when a session takes the place of another.
+const QUESTIONS_AT_ONCE: usize = 64;
 
 impl Client {
     /// Enters a file as open. Who opens it asks for its attributes afterwards, and gives it up where it has no name.
@@ -46,19 +50,32 @@ impl Shared {
         let Some(files) = self.open_files.as_ref().map(Arc::clone) else {
             return;
         };
-        let mut nameless = Vec::new();
-        for file in files.list() {
-            let question = Some(FileQuestion::Attributes(AttributesQuery { inode: file.inode }));
-            let bucket = file.bucket;
-            let answer = self.read(Query::File(FileQuery { bucket, question })).await;
-            if let Ok(Answer::File(FileAnswer {
-                reply: Some(FileReply::Attributes(attributes)),
-            })) = answer
-                && attributes.links == 0
-            {
-                nameless.push(file);
-            }
-        }
+        let questions =
+            stream::iter(files.list()).map(|file| async move { self.may_be_nameless(file).await.then_some(file) });
+        let nameless: Vec<FileId> = questions
+            .buffer_unordered(QUESTIONS_AT_ONCE)
+            .filter_map(future::ready)
+            .collect()
+            .await;
         files.take_over(&nameless, log_index);
+    }
+
+    /// Whether an open file has no name, or none is known: one that is held though it has one does no harm.
+    async fn may_be_nameless(&self, file: FileId) -> bool {
+        let FileId { bucket, inode } = file;
+        let question = Some(FileQuestion::Attributes(AttributesQuery { inode }));
+        match self
+            .ask(Query::File(FileQuery { bucket, question }))
+            .await
+            .map(|reply| reply.answer)
+        {
+            Ok(Some(Answer::File(FileAnswer {
+                reply: Some(FileReply::Attributes(attributes)),
+            }))) => attributes.links == 0,
+            Ok(Some(Answer::Refused(refusal))) => {
+                !matches!(refusal.code(), ErrorCode::NoSuchInode | ErrorCode::NoSuchBucket)
+            }
+            Ok(_) | Err(_) => true,
+        }
     }
 }
