@@ -207,7 +207,8 @@ impl Shared {
         session.observe(reply.log_index);
         match reply.outcome {
             Some(Outcome::Refused(refusal)) => {
-                if refusal.code() == ErrorCode::SessionEnded {
+                // The second is what one that was sent before is told by a session that has ended.
+                if matches!(refusal.code(), ErrorCode::SessionEnded | ErrorCode::OutcomeUnknown) {
                     session.retire();
                 }
                 Ok(Err(refusal))

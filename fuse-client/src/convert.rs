@@ -32,7 +32,7 @@ pub(crate) fn errno(error: FileError) -> Errno {
         FileError::OutOfSpace(_) => Errno::ENOSPC,
         FileError::DataChanged => Errno::EAGAIN,
         FileError::TooMuch(_) => Errno::ENOLCK,
-        FileError::Failed(detail) => {
+        FileError::Unavailable(detail) | FileError::Failed(detail) => {
             tracing::warn!(detail, "an operation failed; the program gets EIO");
             Errno::EIO
         }

@@ -86,18 +86,20 @@ impl Dirty {
         }
     }
 
-    /// Moves what lies at `from` or behind it, so that it begins at `to`. Nothing may lie in between.
-    pub(crate) fn shift(&mut self, from: u64, to: u64) {
+    /// Moves what lies at `from` or behind it to begin at `to`, or behind all that lies before it. Gives where it begins.
+    pub(crate) fn shift(&mut self, from: u64, to: u64) -> u64 {
         let mut moved = self.ranges.split_off(&from);
         if let Some((start, held)) = self.ranges.iter_mut().next_back()
             && end_of(*start, held) > from
         {
             moved.insert(from, held.split_off(index(from - start)));
         }
+        let to = to.max(self.end().unwrap_or(0));
         for (offset, data) in moved {
             self.bytes -= data.len();
             self.write(offset - from + to, &data);
         }
+        to
     }
 
     /// Takes everything out.
@@ -131,7 +133,7 @@ mod tests {
     fn what_is_appended_moves_with_the_end() {
         let mut dirty = Dirty::default();
         dirty.write(10, b"abcd");
-        dirty.shift(12, 20);
+        assert_eq!(dirty.shift(12, 20), 20);
         let pieces = dirty.take();
         let seen: Vec<(u64, &[u8])> = pieces.iter().map(|piece| (piece.offset, &piece.data[..])).collect();
         assert_eq!(seen, [(10, &b"ab"[..]), (20, &b"cd"[..])]);

@@ -2,9 +2,10 @@
 //!
 //! Invariant: bytes leave memory once they are durable, or once their loss is kept as an error for all who have the file open.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use cairn_client::{FileError, Piece};
+use cairn_common::wire::file::FileAttributes;
 
 use crate::{
     convert::{Outcome, errno},
@@ -25,6 +26,9 @@ const BATCH_PIECES_MAX: usize = 512;
 /// Bytes of one commit.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes that are appended in one step.
+const APPENDED_BYTES_MAX: usize = 8 << 20;
+
 /// Shorter pieces are not cut in two.
 const HALVED_BYTES_MIN: usize = 128 << 10;
 
@@ -32,24 +36,29 @@ impl Volume {
     /// Stores what is dirty. When this returns, what was written before is durable, or an error is kept.
     pub(crate) async fn flush(&self, opened: &Opened) {
         let _one = opened.flushing.lock().await;
-        let (pieces, appended_from, clear_suid) = {
+        let (plain, slots, clear_suid) = {
             let mut state = opened.state.lock();
             state.flush_is_due = false;
             if state.dirty.is_empty() {
                 return;
             }
             state.dirty_since = None;
-            state.in_flight = state.dirty.take();
-            let clear_suid = std::mem::take(&mut state.clear_suid);
-            (state.in_flight.clone(), state.appended_from.take(), clear_suid)
+            let appended_from = state.appended_from.take();
+            let (plain, appended) = parted(state.dirty.take(), appended_from);
+            let appended = cut(appended, APPENDED_BYTES_MAX);
+            state.flying_appended_from = appended.first().map(|piece| piece.offset);
+            state.in_flight = plain.iter().cloned().chain(appended).collect();
+            let slots = plain.len()..state.in_flight.len();
+            (plain, slots, std::mem::take(&mut state.clear_suid))
         };
-        let bytes = pieces.iter().map(|piece| piece.data.len()).sum();
-        let stored = self.store(opened, pieces, appended_from, clear_suid).await;
+        let bytes = opened.state.lock().in_flight.iter().map(|piece| piece.data.len()).sum();
+        let stored = self.store(opened, plain, slots, clear_suid).await;
         {
             let mut state = opened.state.lock();
             // Before the bytes are let go: who does not find them here any more asks where they lie.
             state.forget_plan();
             state.in_flight.clear();
+            state.flying_appended_from = None;
             if let Err(error) = stored {
                 state.fail(error);
             }
@@ -116,17 +125,11 @@ impl Volume {
         }
     }
 
-    async fn store(
-        &self,
-        opened: &Opened,
-        pieces: Vec<Piece>,
-        appended_from: Option<u64>,
-        clear_suid: bool,
-    ) -> Outcome<()> {
-        let (plain, appended) = parted(pieces, appended_from);
-        let mut batches: VecDeque<Vec<Piece>> = batches(plain).into();
+    /// Stores what was written at a place, and what was appended: the pieces in flight of these `slots`.
+    async fn store(&self, opened: &Opened, plain: Vec<Piece>, slots: Range<usize>, clear_suid: bool) -> Outcome<()> {
+        let mut batches: VecDeque<Vec<Piece>> = batches(cut(plain, BATCH_BYTES_MAX)).into();
         while let Some(batch) = batches.pop_front() {
-            match self.files.write(opened.inode, &batch, None, clear_suid).await {
+            match self.files.write(opened.inode, &batch, clear_suid).await {
                 Ok(attributes) => opened.state.lock().learn(&attributes),
                 Err(FileError::TooMuch(detail)) => {
                     let (first, second) = halved(batch).ok_or_else(|| errno(FileError::Failed(detail)))?;
@@ -136,58 +139,33 @@ impl Volume {
                 Err(error) => return Err(errno(error)),
             }
         }
-        for piece in appended {
-            self.append(opened, piece, clear_suid).await?;
+        for slot in slots {
+            self.append(opened, slot, clear_suid).await?;
         }
         Ok(())
     }
 
-    /// Stores bytes behind the end of the file, wherever that is by then.
-    async fn append(&self, opened: &Opened, mut piece: Piece, clear_suid: bool) -> Outcome<()> {
-        loop {
-            let (end, version) = {
-                let state = opened.state.lock();
-                (state.known.size, state.known.data_version)
-            };
-            if piece.offset != end {
-                self.move_appended(opened, &mut piece, end);
-            }
-            let written = self
-                .files
-                .write(opened.inode, std::slice::from_ref(&piece), Some(version), clear_suid)
-                .await;
-            match written {
-                Ok(attributes) => {
-                    opened.state.lock().learn(&attributes);
-                    return Ok(());
-                }
-                // Somebody else wrote meanwhile.
-                Err(FileError::DataChanged) => {
-                    let attributes = self.files.attributes(opened.inode).await.map_err(errno)?;
-                    opened.state.lock().learn(&attributes);
-                }
-                Err(error) => return Err(errno(error)),
-            }
-        }
+    /// Stores a piece in flight behind the end of the file, wherever that is by then.
+    async fn append(&self, opened: &Opened, slot: usize, clear_suid: bool) -> Outcome<()> {
+        let (data, known) = {
+            let state = opened.state.lock();
+            (state.in_flight[slot].data.clone(), state.known.clone())
+        };
+        self.place_appended(opened, slot, known.size);
+        let moved = |found: &FileAttributes| {
+            opened.state.lock().learn(found);
+            self.place_appended(opened, slot, found.size);
+        };
+        let appended = self.files.append(opened.inode, data, known, clear_suid, moved).await;
+        opened.state.lock().learn(&appended.map_err(errno)?);
+        Ok(())
     }
 
     /// Appended bytes come to lie at `end`, and so does what was appended after them.
-    fn move_appended(&self, opened: &Opened, piece: &mut Piece, end: u64) {
-        let from = piece.offset.min(end);
-        {
-            let mut state = opened.state.lock();
-            let before = piece.offset + piece.data.len() as u64;
-            piece.offset = end;
-            if let Some(flying) = state.in_flight.last_mut() {
-                *flying = piece.clone();
-            }
-            if state.appended_from == Some(before) {
-                let moved = end + piece.data.len() as u64;
-                state.dirty.shift(before, moved);
-                state.appended_from = Some(moved);
-            }
+    fn place_appended(&self, opened: &Opened, slot: usize, end: u64) {
+        if let Some(from) = opened.state.lock().place_appended(slot, end) {
+            self.kernel.forget_pages(self.number(opened.inode), from);
         }
-        self.kernel.forget_pages(self.number(opened.inode), from);
     }
 }
 
@@ -210,6 +188,21 @@ fn parted(pieces: Vec<Piece>, appended_from: Option<u64>) -> (Vec<Piece>, Vec<Pi
         plain.push(piece);
     }
     (plain, appended)
+}
+
+/// The same bytes in pieces that are no longer than `longest`.
+fn cut(pieces: Vec<Piece>, longest: usize) -> Vec<Piece> {
+    let mut shorter = Vec::with_capacity(pieces.len());
+    for mut piece in pieces {
+        while piece.data.len() > longest {
+            let data = piece.data.split_to(longest);
+            let offset = piece.offset;
+            piece.offset += data.len() as u64;
+            shorter.push(Piece { offset, data });
+        }
+        shorter.push(piece);
+    }
+    shorter
 }
 
 /// Pieces in groups, each for one commit.
@@ -249,4 +242,32 @@ fn halved(mut batch: Vec<Piece>) -> Option<(Vec<Piece>, Vec<Piece>)> {
         data,
     };
     Some((vec![first], vec![second]))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn piece(offset: u64, data: &'static [u8]) -> Piece {
+        Piece {
+            offset,
+            data: Bytes::from_static(data),
+        }
+    }
+
+    #[test]
+    fn a_long_piece_is_cut_and_keeps_its_place() {
+        let shorter = cut(vec![piece(3, b"abcdefgh"), piece(20, b"xyz")], 3);
+        let expected = [piece(3, b"abc"), piece(6, b"def"), piece(9, b"gh"), piece(20, b"xyz")];
+        assert_eq!(shorter, expected);
+    }
+
+    #[test]
+    fn what_was_appended_is_parted_from_what_was_written_at_a_place() {
+        let (plain, appended) = parted(vec![piece(0, b"abcdef"), piece(9, b"xy")], Some(4));
+        assert_eq!(plain, [piece(0, b"abcd")]);
+        assert_eq!(appended, [piece(4, b"ef"), piece(9, b"xy")]);
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) in_flight: Vec<Piece>,
     /// From here on, what is dirty was appended: its place is only certain once it is stored.
     pub(crate) appended_from: Option<u64>,
+    /// The same of what is on its way.
+    pub(crate) flying_appended_from: Option<u64>,
     pub(crate) dirty_since: Option<Instant>,
     /// Whether what is dirty clears set-user-id bits.
     pub(crate) clear_suid: bool,
@@ -146,6 +148,7 @@ impl State {
             dirty: Dirty::default(),
             in_flight: Vec::new(),
             appended_from: None,
+            flying_appended_from: None,
             dirty_since: None,
             clear_suid: false,
             flush_is_due: false,
@@ -158,14 +161,39 @@ impl State {
 
     /// Bytes of the file, those counted that are not stored.
     pub(crate) fn size(&self) -> u64 {
-        let flying = self
-            .in_flight
-            .last()
-            .map(|piece| piece.offset + piece.data.len() as u64);
+        let flying = self.in_flight.iter().map(Piece::end).max();
         self.known
             .size
             .max(self.dirty.end().unwrap_or(0))
             .max(flying.unwrap_or(0))
+    }
+
+    /// Whether bytes up to `end` would lie over some whose place is not certain yet.
+    pub(crate) fn reaches_appended(&self, end: u64) -> bool {
+        let first = [self.appended_from, self.flying_appended_from]
+            .into_iter()
+            .flatten()
+            .min();
+        first.is_some_and(|first| end > first)
+    }
+
+    /// The appended piece in flight at `slot` comes to lie at `end`, and all that was appended after it behind it. Gives from where
+    /// on the file looks different, if it does.
+    pub(crate) fn place_appended(&mut self, slot: usize, end: u64) -> Option<u64> {
+        let from = self.in_flight.get(slot)?.offset;
+        if from == end {
+            return None;
+        }
+        let mut at = end;
+        for piece in &mut self.in_flight[slot..] {
+            piece.offset = at;
+            at = piece.end();
+        }
+        self.flying_appended_from = self.flying_appended_from.map(|first| first.min(end));
+        if let Some(behind) = self.appended_from {
+            self.appended_from = Some(self.dirty.shift(behind, at));
+        }
+        Some(from.min(end))
     }
 
     /// Takes over an answer of the store, unless a newer one is known.
@@ -243,5 +271,52 @@ impl State {
         *told = self.errors.count;
         self.errors.told = true;
         self.errors.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn piece(offset: u64, data: &'static [u8]) -> Piece {
+        Piece {
+            offset,
+            data: Bytes::from_static(data),
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_appended_move_together_and_nothing_is_written_over_them() {
+        let mut state = State::new(FileAttributes {
+            size: 10,
+            ..FileAttributes::default()
+        });
+        state.in_flight = vec![piece(0, b"a"), piece(10, b"bcd"), piece(13, b"ef")];
+        state.flying_appended_from = Some(10);
+        state.dirty.write(15, b"gh");
+        state.appended_from = Some(15);
+        assert!(state.reaches_appended(11) && !state.reaches_appended(10));
+
+        // Another mount appended ten bytes.
+        assert_eq!(state.place_appended(1, 20), Some(10));
+        assert_eq!(state.in_flight, [piece(0, b"a"), piece(20, b"bcd"), piece(23, b"ef")]);
+        assert_eq!((state.appended_from, state.size()), (Some(25), 27));
+        assert!(state.reaches_appended(11), "the first is where it was first put");
+        assert_eq!(state.place_appended(2, 23), None);
+    }
+
+    #[test]
+    fn bytes_that_move_to_the_front_lie_behind_what_was_written_at_a_place() {
+        let mut state = State::new(FileAttributes::default());
+        state.in_flight = vec![piece(100, b"bcd")];
+        state.flying_appended_from = Some(100);
+        state.dirty.write(60, b"plain");
+        state.dirty.write(103, b"ef");
+        state.appended_from = Some(103);
+        assert_eq!(state.place_appended(0, 50), Some(50));
+        assert_eq!(state.appended_from, Some(65));
+        assert_eq!(state.dirty.bytes(), 7, "none was written over another");
     }
 }

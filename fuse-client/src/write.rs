@@ -38,10 +38,7 @@ impl Volume {
                     .forget_pages(self.number(opened.inode), write.offset.min(offset));
             }
             state.appended_from.get_or_insert(offset);
-        } else if state
-            .appended_from
-            .is_some_and(|from| offset + data.len() as u64 > from)
-        {
+        } else if state.reaches_appended(offset + data.len() as u64) {
             return false;
         }
         let more = state.dirty.write(offset, data);

@@ -32,6 +32,13 @@ pub struct Piece {
     pub data: Bytes,
 }
 
+impl Piece {
+    /// Where it ends.
+    pub const fn end(&self) -> u64 {
+        self.offset + self.data.len() as u64
+    }
+}
+
 /// What a write stores, and where it lies in chunks that may still be under way.
 struct Gathering<'f> {
     files: &'f Files,
@@ -46,37 +53,31 @@ struct Gathering<'f> {
 }
 
 impl Files {
-    /// Writes pieces, which are in order and do not overlap, and makes them visible in one step. With `expected_version`, only
-    /// where the data is at that version.
-    pub async fn write(
-        &self,
-        inode: u64,
-        pieces: &[Piece],
-        expected_version: Option<u64>,
-        clear_suid: bool,
-    ) -> Result<FileAttributes, FileError> {
+    /// Writes pieces, which are in order and do not overlap, and makes them visible in one step.
+    pub async fn write(&self, inode: u64, pieces: &[Piece], clear_suid: bool) -> Result<FileAttributes, FileError> {
         let deadline = self.deadline();
         let mut pause = super::PAUSE.0;
         loop {
-            let session = self.live_session().await?;
+            let session = self.live_session(deadline).await?;
             let reservation = Arc::new(Reservation::new(session));
             let error = match self.store(pieces, &reservation).await {
                 Ok(extents) => {
                     let write = WriteFile {
                         inode,
                         extents,
-                        expected_version,
+                        expected_version: None,
                         clear_suid,
                     };
                     match self.commit(&reservation, write, deadline).await {
                         Ok(attributes) => return Ok(attributes),
                         Err(Committing::Refused(error)) => return Err(error),
-                        Err(Committing::Again(error)) => error,
+                        // Where it was made, the same bytes come to lie over themselves.
+                        Err(Committing::Again(error) | Committing::Unknown(error)) => error,
                     }
                 }
                 Err(error) => error,
             };
-            if !matches!(error, FileError::Failed(_)) || Instant::now() >= deadline {
+            if !may_be_stored_later(&error) || Instant::now() >= deadline {
                 return Err(error);
             }
             tracing::debug!(%error, "a write is tried again");
@@ -84,7 +85,11 @@ impl Files {
         }
     }
 
-    async fn store(&self, pieces: &[Piece], reservation: &Arc<Reservation>) -> Result<Vec<Extent>, FileError> {
+    pub(super) async fn store(
+        &self,
+        pieces: &[Piece],
+        reservation: &Arc<Reservation>,
+    ) -> Result<Vec<Extent>, FileError> {
         let total: usize = pieces.iter().map(|piece| piece.data.len()).sum();
         if total <= limits::INLINE_SIZE_BYTES {
             let inline = |piece: &Piece| Extent {
@@ -115,7 +120,7 @@ impl Files {
         gathering.finish().await
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         reservation: &Reservation,
         write: WriteFile,
@@ -134,24 +139,34 @@ impl Files {
             Ok(Ok(Outcome::File(outcome))) => Self::attributes_of(outcome).map_err(Committing::Refused),
             Ok(Ok(_)) => Err(Committing::Refused(unexpected().into())),
             Ok(Err(refusal)) if refusal.code() == ErrorCode::SessionEnded || is_put_off(&refusal) => {
-                Err(Committing::Again(FileError::Failed(refusal.detail)))
+                Err(Committing::Again(FileError::Unavailable(refusal.detail)))
+            }
+            Ok(Err(refusal)) if refusal.code() == ErrorCode::OutcomeUnknown => {
+                reservation.outcome_unknown();
+                Err(Committing::Unknown(FileError::Unavailable(refusal.detail)))
             }
             Ok(Err(refusal)) => Err(Committing::Refused(refusal.into())),
-            Err(error) => {
-                if matches!(error, ClientError::OutcomeUnknown(_)) {
-                    reservation.outcome_unknown();
-                }
-                Err(Committing::Refused(error.into()))
+            Err(error @ ClientError::OutcomeUnknown(_)) => {
+                reservation.outcome_unknown();
+                Err(Committing::Unknown(error.into()))
             }
+            Err(error) => Err(Committing::Refused(error.into())),
         }
     }
 }
 
 /// What became of a commit that was not made.
-enum Committing {
+pub(super) enum Committing {
     Refused(FileError),
     /// It was certainly not made, and may be the next time.
     Again(FileError),
+    /// It may have been made, and is not any more if it was not.
+    Unknown(FileError),
+}
+
+/// Whether bytes that could not be stored are worth another attempt: all but what a person must make room for.
+pub(super) const fn may_be_stored_later(error: &FileError) -> bool {
+    matches!(error, FileError::Unavailable(_) | FileError::Failed(_))
 }
 
 impl Gathering<'_> {

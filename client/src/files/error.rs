@@ -59,9 +59,19 @@ pub enum FileError {
     /// No device has room.
     #[error("{0}")]
     OutOfSpace(String),
-    /// Stored data is damaged, or the store did not answer in time. A person should look.
+    /// Too little of the store is up, or it has too much to do: it may pass.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Stored data is damaged, or something is wrong with the store. A person should look.
     #[error("{0}")]
     Failed(String),
+}
+
+impl FileError {
+    /// Whether the same may succeed later.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
 }
 
 impl From<Refusal> for FileError {
@@ -85,6 +95,11 @@ impl From<Refusal> for FileError {
             ErrorCode::QuotaExceeded => Self::QuotaExceeded(detail),
             ErrorCode::DataChanged => Self::DataChanged,
             ErrorCode::LimitExceeded => Self::TooMuch(detail),
+            ErrorCode::SessionEnded
+            | ErrorCode::OutcomeUnknown
+            | ErrorCode::EpochMismatch
+            | ErrorCode::SlowDown
+            | ErrorCode::NotLeader => Self::Unavailable(format!("{code:?}: {detail}")),
             ErrorCode::Unspecified
             | ErrorCode::BucketExists
             | ErrorCode::BucketNotEmpty
@@ -92,12 +107,7 @@ impl From<Refusal> for FileError {
             | ErrorCode::PreconditionFailed
             | ErrorCode::NoSuchUpload
             | ErrorCode::UploadChanged
-            | ErrorCode::SessionEnded
-            | ErrorCode::OutcomeUnknown
             | ErrorCode::Malformed
-            | ErrorCode::EpochMismatch
-            | ErrorCode::SlowDown
-            | ErrorCode::NotLeader
             | ErrorCode::Corrupt
             | ErrorCode::Storage
             | ErrorCode::NotAnObject
@@ -118,6 +128,9 @@ impl From<ClientError> for FileError {
         match error {
             ClientError::OutOfSpace(detail) => Self::OutOfSpace(detail),
             ClientError::NoSuchBucket => Self::Gone,
+            ClientError::SlowDown(detail) | ClientError::Unavailable(detail) | ClientError::OutcomeUnknown(detail) => {
+                Self::Unavailable(detail)
+            }
             ClientError::BucketExists
             | ClientError::BucketNotEmpty
             | ClientError::NoSuchKey
@@ -129,9 +142,6 @@ impl From<ClientError> for FileError {
             | ClientError::NotAnObject(_)
             | ClientError::CopyInSteps
             | ClientError::LimitExceeded(_)
-            | ClientError::SlowDown(_)
-            | ClientError::Unavailable(_)
-            | ClientError::OutcomeUnknown(_)
             | ClientError::Corrupt(_)
             | ClientError::Internal(_) => Self::Failed(error.to_string()),
         }

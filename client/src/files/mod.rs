@@ -3,6 +3,7 @@
 //! Each family has a file here. Invariant: what is refused is told apart from what failed; a command is sent again under its own
 //! number for as long as the mount is told to be patient, and under another only where it was certainly not carried out.
 
+mod append;
 mod attributes;
 mod data;
 mod error;
@@ -68,6 +69,11 @@ impl Files {
         self.client.shared.session().id().value()
     }
 
+    /// How long an operation goes on where the store does not answer.
+    pub const fn patience(&self) -> Duration {
+        self.patience
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.patience
     }
@@ -123,7 +129,7 @@ impl Files {
         let deadline = self.deadline();
         let mut pause = PAUSE.0;
         loop {
-            let session = self.live_session().await?;
+            let session = self.live_session(deadline).await?;
             let refusal = match self
                 .client
                 .shared
@@ -133,7 +139,9 @@ impl Files {
                 Ok(outcome) => return Ok(outcome),
                 Err(refusal) => refusal,
             };
-            let again = refusal.code() == ErrorCode::SessionEnded || is_put_off(&refusal);
+            // Locks end with their session, so that one is set anew whether or not it was set before.
+            let is_repeatable = matches!(command, Command::Lock(_)) && refusal.code() == ErrorCode::OutcomeUnknown;
+            let again = refusal.code() == ErrorCode::SessionEnded || is_put_off(&refusal) || is_repeatable;
             if !again || Instant::now() >= deadline {
                 return Err(refusal.into());
             }
@@ -141,14 +149,23 @@ impl Files {
         }
     }
 
-    /// The session in force, or another where that has ended.
-    async fn live_session(&self) -> Result<Arc<Session>, FileError> {
-        let mut session = self.client.shared.session();
-        if session.is_retired() {
-            self.client.shared.renew_session(&session).await?;
-            session = self.client.shared.session();
+    /// The session in force, or another where that has ended; goes on until `deadline` where none can be opened now.
+    async fn live_session(&self, deadline: Instant) -> Result<Arc<Session>, FileError> {
+        let mut pause = PAUSE.0;
+        loop {
+            let session = self.client.shared.session();
+            if !session.is_retired() {
+                return Ok(session);
+            }
+            match self.client.shared.renew_session(&session).await {
+                Ok(()) => {}
+                Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                    tracing::debug!(%error, "no session can be opened now; trying again");
+                    pause = wait(pause).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(session)
     }
 
     /// Attributes that an outcome has.
