@@ -23,6 +23,14 @@ impl Volume {
     pub(crate) async fn lock(&self, wanted: Wanted) -> Outcome<()> {
         // Known before it is asked for: a file that is closed meanwhile releases it.
         self.locks.enter(&wanted);
+        let locked = self.lock_entered(&wanted).await;
+        // The session may be another than when it was asked for; a lock that is thought held and is not does no harm.
+        self.locks
+            .answered(&wanted, locked.is_ok().then(|| self.files.session()));
+        locked
+    }
+
+    async fn lock_entered(&self, wanted: &Wanted) -> Outcome<()> {
         let mut interval = ASK_INTERVAL.0;
         loop {
             let released = self.locks.released.notified();
@@ -33,7 +41,7 @@ impl Volume {
             let Some(thread) = wanted.waits else {
                 return Err(Errno::EAGAIN);
             };
-            self.wait_until_free(&wanted, thread, released, &mut interval).await?;
+            self.wait_until_free(wanted, thread, released, &mut interval).await?;
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: an owner that may hold a lock is known here, so that closing a file asks the store only where there is something
 //! to release.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use cairn_common::wire::lock::{LockKind, LockRange};
 use parking_lot::Mutex;
@@ -21,7 +21,16 @@ pub(crate) struct Locks {
 
 struct Held {
     session: u64,
-    owners: HashSet<(u64, u64, LockKind)>,
+    owners: HashMap<(u64, u64, LockKind), Owner>,
+}
+
+/// One that may hold locks.
+#[derive(Clone, Copy, Default)]
+struct Owner {
+    /// Under which its last was taken; 0 where it holds none.
+    session: u64,
+    /// Locks that it asks for now: under which session they are taken turns out with the answer.
+    asked: usize,
 }
 
 /// A lock that a program asks for.
@@ -43,7 +52,7 @@ impl Locks {
         Self {
             held: Mutex::new(Held {
                 session,
-                owners: HashSet::new(),
+                owners: HashMap::new(),
             }),
             released: Notify::new(),
         }
@@ -55,29 +64,53 @@ impl Locks {
         if held.session == session {
             return;
         }
-        let lost = held.owners.len();
+        held.session = session;
+        let mut lost = 0;
+        held.owners.retain(|_, owner| {
+            if owner.session != session && owner.session != 0 {
+                owner.session = 0;
+                lost += 1;
+            }
+            owner.session != 0 || owner.asked > 0
+        });
         if lost > 0 {
             tracing::error!(
                 lost,
-                "the mount was given up by the store for a while: its locks are lost"
+                "the session with the store ended: the locks that were held under it are lost"
             );
         }
-        held.session = session;
-        held.owners.clear();
     }
 
+    /// A lock is asked for.
     pub(crate) fn enter(&self, wanted: &Wanted) {
-        self.held.lock().owners.insert(wanted.key());
+        self.held.lock().owners.entry(wanted.key()).or_default().asked += 1;
+    }
+
+    /// The answer is here: the lock is held under `session`, or under none.
+    pub(crate) fn answered(&self, wanted: &Wanted, session: Option<u64>) {
+        let mut held = self.held.lock();
+        let owner = held.owners.entry(wanted.key()).or_default();
+        owner.asked = owner.asked.saturating_sub(1);
+        owner.session = session.unwrap_or(owner.session);
+        if (owner.asked, owner.session) == (0, 0) {
+            held.owners.remove(&wanted.key());
+        }
     }
 
     pub(crate) fn knows(&self, wanted: &Wanted) -> bool {
-        self.held.lock().owners.contains(&wanted.key())
+        self.held.lock().owners.contains_key(&wanted.key())
     }
 
     /// An owner has given back a range.
     pub(crate) fn leave(&self, wanted: &Wanted) {
         if (wanted.first, wanted.last >= NO_END) == (0, true) {
-            self.held.lock().owners.remove(&wanted.key());
+            let mut held = self.held.lock();
+            if let Some(owner) = held.owners.get_mut(&wanted.key()) {
+                owner.session = 0;
+                if owner.asked == 0 {
+                    held.owners.remove(&wanted.key());
+                }
+            }
         }
         self.released.notify_waiters();
     }
@@ -106,5 +139,53 @@ impl Wanted {
 
     const fn key(&self) -> (u64, u64, LockKind) {
         (self.inode, self.owner, self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(owner: u64) -> Wanted {
+        Wanted {
+            inode: 1,
+            kind: LockKind::Range,
+            owner,
+            first: 0,
+            last: NO_END,
+            exclusive: true,
+            pid: 0,
+            waits: None,
+        }
+    }
+
+    #[test]
+    fn an_owner_is_known_as_long_as_it_may_hold_a_lock() {
+        let locks = Locks::new(1);
+        locks.enter(&wanted(7));
+        assert!(locks.knows(&wanted(7)), "while it asks");
+        locks.answered(&wanted(7), None);
+        assert!(!locks.knows(&wanted(7)), "it was taken by another");
+        locks.enter(&wanted(7));
+        locks.answered(&wanted(7), Some(1));
+        locks.leave(&wanted(7));
+        assert!(!locks.knows(&wanted(7)), "it was given back");
+        locks.enter(&wanted(7));
+        locks.leave(&wanted(7));
+        locks.answered(&wanted(7), Some(1));
+        assert!(locks.knows(&wanted(7)), "it was taken after another was given back");
+    }
+
+    #[test]
+    fn locks_taken_under_the_new_session_stay_known() {
+        let locks = Locks::new(1);
+        for (owner, session) in [(7, 1), (8, 2)] {
+            locks.enter(&wanted(owner));
+            locks.answered(&wanted(owner), Some(session));
+        }
+        locks.enter(&wanted(9));
+        locks.notice_session(2);
+        assert!(!locks.knows(&wanted(7)));
+        assert!(locks.knows(&wanted(8)) && locks.knows(&wanted(9)));
     }
 }
