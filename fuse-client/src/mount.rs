@@ -75,7 +75,7 @@ impl Mount {
         // It talks to the kernel, and may run a helper.
         let session = tokio::task::spawn_blocking(move || Session::new(bridge, place, &config)).await;
         let session = session.map_err(io::Error::other).flatten().map_err(system)?;
-        volume.kernel.connect(session.notifier());
+        volume.kernel.connect(session.notifier()).map_err(system)?;
         let (tell, ended) = oneshot::channel();
         let queue = move || {
             // Where nobody waits for it any more the mount is being given up.
