@@ -27,8 +27,8 @@ impl Volume {
         length: u64,
         clear_suid: bool,
     ) -> Outcome<u32> {
-        self.flush(source).await;
-        self.flush(target).await;
+        self.flushed(source).await?;
+        self.flushed(target).await?;
         let mut length = length.min(STEP_BYTES_MAX);
         loop {
             let clone = CloneRange {

@@ -75,6 +75,13 @@ impl Volume {
         }
     }
 
+    /// The same, for who goes on only where all of it was stored.
+    pub(crate) async fn flushed(&self, opened: &Opened) -> Outcome<()> {
+        let before = opened.state.lock().error_count();
+        self.flush(opened).await;
+        opened.state.lock().error_behind(before).map_or(Ok(()), Err)
+    }
+
     /// Stores what is dirty of an open file, and gives the error that its owner was not told of yet.
     pub(crate) async fn sync(&self, handle: &Handle) -> Outcome<()> {
         self.flush(&handle.opened).await;

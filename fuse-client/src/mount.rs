@@ -117,10 +117,15 @@ impl Mount {
     pub async fn finish(self) {
         self.volume.stop();
         self.flusher.abort();
+        // A program that still has a file open is told that its bytes are not taken.
+        self.volume.refuse_writes();
         self.volume.flush_all().await;
         let lost = self.volume.budget.used();
         if lost > 0 {
-            tracing::error!(bytes = lost, "bytes were written while the mount ended, and are lost");
+            tracing::error!(
+                bytes = lost,
+                "bytes that were written could not be stored, and are lost"
+            );
         }
     }
 }

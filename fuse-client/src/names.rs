@@ -221,13 +221,17 @@ impl Volume {
         self.files.rename(rename).await.map(drop).map_err(errno)
     }
 
-    /// Sets attributes. What was written before is stored before, so that times which are set stay, and a cut cuts it too.
+    /// Sets attributes. What was written before is stored before, so that times and modes which
+    /// are set stay, and a cut cuts it too.
     pub(crate) async fn set_attributes(&self, set: SetAttributes) -> Outcome<FileAttributes> {
         let opened = self.opened_files.get(set.inode);
-        if let Some(opened) = &opened
-            && (set.size.is_some() || set.mtime.is_some())
-        {
-            self.flush(opened).await;
+        if let Some(opened) = &opened {
+            if set.size.is_some() {
+                self.flushed(opened).await?;
+            } else {
+                // Set-user-id bits too are cleared by what was written before, not by when it is stored.
+                self.flush(opened).await;
+            }
         }
         let attributes = self.files.set_attributes(set).await.map_err(errno)?;
         if let Some(opened) = &opened {

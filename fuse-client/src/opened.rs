@@ -258,6 +258,16 @@ impl State {
         };
     }
 
+    /// Flushes that failed so far.
+    pub(crate) const fn error_count(&self) -> u64 {
+        self.errors.count
+    }
+
+    /// The last error, where there were more than `count`. Its owners are still to be told.
+    pub(crate) fn error_behind(&self, count: u64) -> Option<Errno> {
+        self.errors.last.filter(|_| self.errors.count > count)
+    }
+
     /// Up to which error one who opens the file now counts as told: one that nobody was told of is theirs too.
     pub(crate) fn told_at_open(&self) -> u64 {
         self.errors.count - u64::from(!self.errors.told && self.errors.count > 0)

@@ -43,7 +43,7 @@ impl Volume {
             libc::FALLOC_FL_ZERO_RANGE => SpaceMode::Zero,
             _ => return Err(Errno::EOPNOTSUPP),
         };
-        self.flush(opened).await;
+        self.flushed(opened).await?;
         let mut at = offset;
         while at < end {
             let change = ChangeSpace {
@@ -69,7 +69,7 @@ impl Volume {
 
     /// The next byte of data, or of a hole, at `offset` or behind it.
     pub(crate) async fn seek(&self, opened: &Opened, offset: u64, wants_data: bool) -> Outcome<u64> {
-        self.flush(opened).await;
+        self.flushed(opened).await?;
         let mut at = offset;
         let mut version = None;
         loop {

@@ -63,6 +63,8 @@ pub(crate) struct Volume {
     pub(crate) locks: Locks,
     inherited: Mutex<HashMap<u64, (Instant, Inherited)>>,
     pub(crate) stopping: AtomicBool,
+    /// Whether nothing is taken any more that would have to be stored.
+    refuses_writes: AtomicBool,
     pub(crate) stopped: Notify,
 }
 
@@ -88,6 +90,7 @@ impl Volume {
             locks: Locks::new(session),
             inherited: Mutex::default(),
             stopping: AtomicBool::new(false),
+            refuses_writes: AtomicBool::new(false),
             stopped: Notify::new(),
             settings,
         }
@@ -111,6 +114,16 @@ impl Volume {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.stopped.notify_waiters();
+    }
+
+    /// Takes no bytes any more. Whoever takes some looks under the lock of the file's state, so that a flush which begins
+    /// afterwards finds all that were taken.
+    pub(crate) fn refuse_writes(&self) {
+        self.refuses_writes.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn refuses_writes(&self) -> bool {
+        self.refuses_writes.load(Ordering::Acquire)
     }
 
     /// Keeps what a directory hands on.

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use fuser::Errno;
+
 use crate::{convert::Outcome, handles::Handle, opened::Opened, volume::Volume};
 
 /// Dirty bytes of a file that are stored without waiting for more: a chunk's worth.
@@ -29,6 +31,9 @@ impl Volume {
             return false;
         }
         let mut state = opened.state.lock();
+        if self.refuses_writes() {
+            return false;
+        }
         let mut offset = write.offset;
         if write.appends {
             offset = state.size();
@@ -56,6 +61,9 @@ impl Volume {
     /// Takes the bytes of a write once they can be, and makes them durable where that is asked for.
     pub(crate) async fn write(self: &Arc<Self>, handle: &Handle, write: Write, data: &[u8]) -> Outcome<()> {
         while !self.write_now(&handle.opened, &write, data) {
+            if self.refuses_writes() {
+                return Err(Errno::EIO);
+            }
             self.flush(&handle.opened).await;
             if !self.budget.has_room(data.len()) {
                 self.flush_soon(|_| true);
