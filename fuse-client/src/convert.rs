@@ -31,8 +31,7 @@ pub(crate) fn errno(error: FileError) -> Errno {
         FileError::QuotaExceeded(_) => Errno::EDQUOT,
         FileError::OutOfSpace(_) => Errno::ENOSPC,
         FileError::DataChanged => Errno::EAGAIN,
-        FileError::TooMuch(_) => Errno::ENOLCK,
-        FileError::Unavailable(detail) | FileError::Failed(detail) => {
+        FileError::TooMuch(detail) | FileError::Unavailable(detail) | FileError::Failed(detail) => {
             tracing::warn!(detail, "an operation failed; the program gets EIO");
             Errno::EIO
         }

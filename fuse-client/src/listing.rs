@@ -69,8 +69,11 @@ impl Volume {
     }
 
     async fn dot(&self, inode: u64, position: u64) -> Outcome<Listed> {
+        // Above the directory that is shown there is nothing.
         let (inode, name): (u64, &[u8]) = if position == 0 {
             (inode, b".")
+        } else if self.is_root(inode) {
+            (inode, b"..")
         } else {
             let parent = self.files.attributes(inode).await.map_err(errno)?.parent;
             (if parent == 0 { inode } else { parent }, b"..")

@@ -5,6 +5,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use cairn_client::FileError;
 use cairn_common::wire::lock::{HeldLock, LockKind};
 use fuser::Errno;
 
@@ -34,7 +35,11 @@ impl Volume {
         let mut interval = ASK_INTERVAL.0;
         loop {
             let released = self.locks.released.notified();
-            let conflict = self.files.lock(wanted.inode, wanted.range()).await.map_err(errno)?;
+            let conflict = self
+                .files
+                .lock(wanted.inode, wanted.range())
+                .await
+                .map_err(lock_errno)?;
             if conflict.is_none() {
                 return Ok(());
             }
@@ -75,7 +80,10 @@ impl Volume {
         if !self.locks.knows(&wanted) {
             return Ok(());
         }
-        self.files.unlock(wanted.inode, wanted.range()).await.map_err(errno)?;
+        self.files
+            .unlock(wanted.inode, wanted.range())
+            .await
+            .map_err(lock_errno)?;
         self.locks.leave(&wanted);
         Ok(())
     }
@@ -106,5 +114,13 @@ impl Volume {
             return Ok(None);
         };
         Ok(Some((lock.first, lock.last.min(NO_END), lock.exclusive, lock.pid)))
+    }
+}
+
+/// Of locks there are at most so many; of all else a limit is a failure.
+fn lock_errno(error: FileError) -> Errno {
+    match error {
+        FileError::TooMuch(_) => Errno::ENOLCK,
+        error => errno(error),
     }
 }

@@ -3,7 +3,10 @@
 //! Invariant: what is not stored is looked at before it is asked where the rest lies, so that bytes which become stored in
 //! between are found in one place at least.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use cairn_client::{FileError, Piece, PlannedFile};
@@ -15,7 +18,10 @@ use crate::{
 };
 
 /// Times that a read begins anew where the file changes under it.
-const TRIES_MAX: usize = 16;
+const CHANGES_MAX: usize = 16;
+
+/// First and longest pause before a read is tried again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// What is not stored of a range.
 struct Unstored {
@@ -29,16 +35,27 @@ struct Unstored {
 impl Volume {
     /// Up to `size` bytes from `offset` on: fewer only at the end of the file.
     pub(crate) async fn read(&self, opened: &Opened, offset: u64, size: usize) -> Outcome<Vec<u8>> {
-        for _ in 0..TRIES_MAX {
-            match self.read_once(opened, offset, size).await {
+        let deadline = Instant::now() + self.files.patience();
+        let mut pause = PAUSE.0;
+        let mut changes = 0;
+        loop {
+            let error = match self.read_once(opened, offset, size).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => error,
+            };
+            // Bytes may have been moved or given up since it was told where they lie.
+            opened.state.lock().forget_plan();
+            match error {
                 // A plan of several pages met a change.
-                Err(FileError::DataChanged) => opened.state.lock().forget_plan(),
-                read => return read.map_err(errno),
+                FileError::DataChanged if changes < CHANGES_MAX => changes += 1,
+                error if error.may_pass() && Instant::now() < deadline => {
+                    tracing::debug!(%error, "a read is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
+                }
+                error => return Err(errno(error)),
             }
         }
-        Err(errno(FileError::Failed(
-            "a file changes faster than it can be read".to_owned(),
-        )))
     }
 
     async fn read_once(&self, opened: &Opened, offset: u64, size: usize) -> Result<Vec<u8>, FileError> {

@@ -1,5 +1,6 @@
 //! Holes, room, where data lies, and how full the store is.
 
+use cairn_client::FileError;
 use cairn_common::wire::file::{ChangeSpace, SpaceMode};
 use fuser::Errno;
 
@@ -11,6 +12,9 @@ use crate::{
 
 /// Unit in which space is told.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
+
+/// Times that a file may change while it is looked through.
+const CHANGES_MAX: usize = 16;
 
 /// Names that the store is said to have room for: it has no bound of its own.
 const INODES_FREE: u64 = 1 << 32;
@@ -60,7 +64,7 @@ impl Volume {
                     end = offset + length;
                 }
                 // Many small extents: half of it at a time.
-                Err(cairn_client::FileError::TooMuch(_)) if end - at > BLOCK_BYTES => end = at + (end - at) / 2,
+                Err(FileError::TooMuch(_)) if end - at > BLOCK_BYTES => end = at + (end - at) / 2,
                 Err(error) => return Err(errno(error)),
             }
         }
@@ -72,8 +76,17 @@ impl Volume {
         self.flushed(opened).await?;
         let mut at = offset;
         let mut version = None;
+        let mut changes = 0;
         loop {
-            let plan = self.files.plan(opened.inode, at, version).await.map_err(errno)?;
+            let plan = match self.files.plan(opened.inode, at, version).await {
+                // From here on the answer is of another version: what was passed over was so when it was looked at.
+                Err(FileError::DataChanged) if changes < CHANGES_MAX => {
+                    changes += 1;
+                    version = None;
+                    continue;
+                }
+                plan => plan.map_err(errno)?,
+            };
             version = Some(plan.attributes.data_version);
             let size = plan.attributes.size;
             if at >= size {

@@ -101,6 +101,11 @@ impl Volume {
         if number == INodeNo::ROOT { self.root } else { number.0 }
     }
 
+    /// Whether an inode is the directory that is shown.
+    pub(crate) const fn is_root(&self, inode: u64) -> bool {
+        inode == self.root
+    }
+
     /// The number by which the kernel knows an inode. Above the directory that is shown there is nothing.
     pub(crate) fn number(&self, inode: u64) -> INodeNo {
         if inode == self.root || inode == InodeId::ROOT.value() {

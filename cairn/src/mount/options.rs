@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// One request has so long before it is given up.
 const PATIENCE_MIN: Duration = Duration::from_millis(limits::METADATA_DEADLINE_MS);
 
+/// Times that are longer are a mistake.
+const SECONDS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What options come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MountOptions {
@@ -92,7 +95,9 @@ impl MountOptions {
 
 fn seconds(text: &str) -> anyhow::Result<Duration> {
     let seconds: f64 = text.parse().context("a number of seconds")?;
-    Duration::try_from_secs_f64(seconds).context("a number of seconds, 0 or more")
+    let duration = Duration::try_from_secs_f64(seconds).context("a number of seconds, 0 or more")?;
+    ensure!(duration <= SECONDS_MAX, "at most {} seconds", SECONDS_MAX.as_secs());
+    Ok(duration)
 }
 
 #[cfg(test)]
@@ -112,7 +117,15 @@ mod tests {
         assert_eq!(options.patience, Duration::from_secs(20));
         assert_eq!(options.kernel_cache, Duration::from_millis(500));
         assert_eq!(options.data, Some("/var/lib/cairn".into()));
-        for wrong in ["writeback", "timeout=-1", "timeout=2", "timeout=soon", "uid=5"] {
+        for wrong in [
+            "writeback",
+            "timeout=-1",
+            "timeout=2",
+            "timeout=1e30",
+            "cache=86401",
+            "timeout=soon",
+            "uid=5",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         Ok(())
