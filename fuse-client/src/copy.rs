@@ -41,7 +41,7 @@ impl Volume {
             };
             match self.files.clone_range(clone).await {
                 Ok((attributes, cloned)) => {
-                    target.state.lock().learn(&attributes);
+                    self.learn_own(target, &attributes, 1);
                     return Ok(u32::try_from(cloned).unwrap_or(u32::MAX));
                 }
                 Err(FileError::TooMuch(_)) if length > STEP_BYTES_MIN => length /= 2,

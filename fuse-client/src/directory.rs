@@ -1,5 +1,7 @@
 //! Directories being read: a page at hand, and where the pages before it began.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use cairn_common::wire::file::{DirectoryEntry, FileKind};
 use tokio::sync::Mutex;
@@ -19,7 +21,8 @@ pub(crate) struct Page {
     pub(crate) first: u64,
     /// Cookie to go on behind; empty at the end of the directory.
     pub(crate) next: Bytes,
-    pub(crate) is_read: bool,
+    /// When it was asked for, if one was.
+    pub(crate) asked: Option<Instant>,
 }
 
 /// What the kernel is told of one entry, and the position behind it.
@@ -29,6 +32,8 @@ pub(crate) struct Listed {
     pub(crate) name: Bytes,
     pub(crate) behind: u64,
     pub(crate) entry: Option<DirectoryEntry>,
+    /// How long ago it was asked for.
+    pub(crate) age: Duration,
 }
 
 impl Reading {

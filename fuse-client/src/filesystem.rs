@@ -473,9 +473,14 @@ impl Filesystem for Bridge {
                         kind: entry.kind.into(),
                         ..FileAttributes::default()
                     });
-                    let attributes = volume.opened_files.seen(attributes).attributes;
-                    let (number, attr) = (volume.number(entry.inode), volume.attr(&attributes));
+                    let seen = volume.opened_files.seen(attributes);
+                    let (number, attr) = (volume.number(entry.inode), volume.attr(&seen.attributes));
+                    if seen.is_hidden_change {
+                        volume.kernel.forget_pages(number, 0);
+                    }
                     let name = OsStr::from_bytes(&entry.name);
+                    // A page may be at hand for long before its last entry is asked for.
+                    let cache = cache.saturating_sub(entry.age);
                     reply.add(number, entry.behind, name, &cache, &attr, GENERATION)
                 })
                 .await;

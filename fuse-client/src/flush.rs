@@ -137,7 +137,7 @@ impl Volume {
         let mut batches: VecDeque<Vec<Piece>> = batches(cut(plain, BATCH_BYTES_MAX)).into();
         while let Some(batch) = batches.pop_front() {
             match self.files.write(opened.inode, &batch, clear_suid).await {
-                Ok(attributes) => opened.state.lock().learn(&attributes),
+                Ok(attributes) => self.learn_own(opened, &attributes, 1),
                 Err(FileError::TooMuch(detail)) => {
                     let (first, second) = halved(batch).ok_or_else(|| errno(FileError::Failed(detail)))?;
                     batches.push_front(second);
@@ -160,12 +160,19 @@ impl Volume {
         };
         self.place_appended(opened, slot, known.size);
         let moved = |found: &FileAttributes| {
-            opened.state.lock().learn(found);
+            self.learn_own(opened, found, 0);
             self.place_appended(opened, slot, found.size);
         };
         let appended = self.files.append(opened.inode, data, known, clear_suid, moved).await;
-        opened.state.lock().learn(&appended.map_err(errno)?);
+        self.learn_own(opened, &appended.map_err(errno)?, 1);
         Ok(())
+    }
+
+    /// Takes over the answer to a change of this mount's own, which moved the data by `steps` versions at most.
+    pub(crate) fn learn_own(&self, opened: &Opened, attributes: &FileAttributes, steps: u64) {
+        if opened.state.lock().learn_own(attributes, steps) {
+            self.kernel.forget_pages(self.number(opened.inode), 0);
+        }
     }
 
     /// Appended bytes come to lie at `end`, and so does what was appended after them.

@@ -3,6 +3,8 @@
 //! Invariant: positions that the kernel is given lead to the entries behind those it has seen, whatever was made or removed
 //! meanwhile, as long as it goes forward; going back reads the directory anew from there.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use cairn_common::wire::file::FileKind;
 
@@ -37,7 +39,7 @@ impl Volume {
         }
         let wanted = position - DOTS;
         // From the beginning the directory is read anew, so that what is new in it is seen.
-        if wanted == 0 || !page.is_read || wanted < page.first {
+        if wanted == 0 || page.asked.is_none() || wanted < page.first {
             self.turn_back(reading, &mut page, wanted, with_attributes).await?;
         }
         let mut at = wanted;
@@ -61,6 +63,7 @@ impl Volume {
                 name: entry.name.clone(),
                 behind: at + DOTS,
                 entry: Some(entry.clone()),
+                age: page.asked.map_or(Duration::MAX, |asked| asked.elapsed()),
             };
             if take(listed) {
                 return Ok(());
@@ -84,6 +87,7 @@ impl Volume {
             name: Bytes::from_static(name),
             behind: position + 1,
             entry: None,
+            age: Duration::ZERO,
         })
     }
 
@@ -106,6 +110,7 @@ impl Volume {
         after: Bytes,
         with_attributes: bool,
     ) -> Outcome<()> {
+        let asked = Instant::now();
         let read = self
             .files
             .directory(reading.inode, after.clone(), PAGE_ENTRIES, with_attributes)
@@ -115,7 +120,7 @@ impl Volume {
         page.first = first;
         page.entries = read.entries;
         page.next = read.next_after;
-        page.is_read = true;
+        page.asked = Some(asked);
         Ok(())
     }
 }

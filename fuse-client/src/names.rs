@@ -1,7 +1,5 @@
 //! Names and attributes: looked up, made, moved, removed, set.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use cairn_client::FileError;
 use cairn_common::wire::file::{
@@ -13,7 +11,6 @@ use crate::{
     convert::{Outcome, errno},
     directory::Reading,
     handles::Handle,
-    opened::Opened,
     volume::{Inherited, Volume},
 };
 
@@ -233,9 +230,10 @@ impl Volume {
                 self.flush(opened).await;
             }
         }
+        let steps = u64::from(set.size.is_some());
         let attributes = self.files.set_attributes(set).await.map_err(errno)?;
         if let Some(opened) = &opened {
-            learn(opened, &attributes);
+            self.learn_own(opened, &attributes, steps);
         }
         Ok(self.told(attributes).await)
     }
@@ -243,9 +241,4 @@ impl Volume {
     pub(crate) fn open_directory(&self, inode: u64) -> FileHandle {
         self.directories.enter(Reading::new(inode))
     }
-}
-
-/// A change of this mount's own: the kernel knows of it.
-fn learn(opened: &Arc<Opened>, attributes: &FileAttributes) {
-    opened.state.lock().learn(attributes);
 }

@@ -46,6 +46,8 @@ pub(crate) struct State {
     /// Whether somebody will flush soon.
     pub(crate) flush_is_due: bool,
     pub(crate) known: FileAttributes,
+    /// Whether the kernel may have pages of an older version than is known.
+    has_stale_pages: bool,
     errors: Errors,
     plan: Option<(Instant, Arc<PlannedFile>)>,
     /// Moves when plans that were asked for before must not be kept.
@@ -86,6 +88,7 @@ impl OpenedFiles {
             let is_same = state.known.data_version == attributes.data_version;
             state.learn(attributes);
             let is_same = is_same || state.known.data_version > attributes.data_version;
+            let is_same = is_same && !std::mem::take(&mut state.has_stale_pages);
             drop(state);
             return (Arc::clone(opened), is_same);
         }
@@ -108,6 +111,9 @@ impl OpenedFiles {
             return;
         }
         open.remove(&opened.inode);
+        if state.has_stale_pages {
+            return;
+        }
         let mut remembered = self.remembered.lock();
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();
@@ -153,6 +159,7 @@ impl State {
             clear_suid: false,
             flush_is_due: false,
             known,
+            has_stale_pages: false,
             errors: Errors::default(),
             plan: None,
             plan_generation: 0,
@@ -204,6 +211,16 @@ impl State {
         if attributes.data_version >= self.known.data_version {
             self.known = attributes.clone();
         }
+    }
+
+    /// Takes over the answer to a change of this mount's own, which moved the data by `steps` versions at most. Says whether others
+    /// have changed the data too, so that pages which the kernel has are no longer right.
+    #[must_use]
+    pub(crate) fn learn_own(&mut self, attributes: &FileAttributes, steps: u64) -> bool {
+        let is_foreign = attributes.data_version > self.known.data_version + steps;
+        self.has_stale_pages |= is_foreign;
+        self.learn(attributes);
+        is_foreign
     }
 
     fn seen(&mut self, mut attributes: FileAttributes) -> Seen {
@@ -295,6 +312,23 @@ mod tests {
             offset,
             data: Bytes::from_static(data),
         }
+    }
+
+    #[test]
+    fn a_version_that_is_not_this_mounts_own_makes_pages_stale() {
+        let at = |data_version| FileAttributes {
+            inode: 1,
+            data_version,
+            ..FileAttributes::default()
+        };
+        let files = OpenedFiles::default();
+        let (opened, _) = files.open(&at(1));
+        assert!(!opened.state.lock().learn_own(&at(2), 1));
+        assert!(files.open(&at(2)).1);
+        assert!(opened.state.lock().learn_own(&at(4), 1));
+        assert!(!files.open(&at(4)).1, "the kernel drops its pages at the next open");
+        assert!(files.open(&at(4)).1);
+        assert!(opened.state.lock().learn_own(&at(5), 0));
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Volume {
             };
             match self.files.change_space(change).await {
                 Ok(attributes) => {
-                    opened.state.lock().learn(&attributes);
+                    self.learn_own(opened, &attributes, 1);
                     at = end;
                     end = offset + length;
                 }
