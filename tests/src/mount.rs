@@ -133,6 +133,14 @@ impl Mounted {
         self.output.log()
     }
 
+    /// Sends the process a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.daemon.as_ref().context("the mount runs")?.signal(signal)
+    }
+
     /// Asks the process to stop, and waits for it to end well.
     ///
     /// # Errors

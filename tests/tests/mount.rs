@@ -12,8 +12,13 @@ use cairn_tests::content;
 use cairn_tests::mount::{BUCKET, Mounted, Store};
 use cairn_tests::wait;
 use rustix::fs::{FallocateFlags, RenameFlags};
+use rustix::process::Signal;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// More than a session's lease.
+const SESSION_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Removed data stays until every client has said that it reads none of it.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Inline, small copies, coded, and several chunks.
 const SIZES: [usize; 5] = [0, 1000, 50_000, 700_000, 18 << 20];
@@ -204,7 +209,7 @@ fn names_do_what_posix_says() -> Result<()> {
 
 #[test]
 fn a_file_without_a_name_stays_while_it_is_open() -> Result<()> {
-    let (_store, mounted) = store_and_mount("mount-unlinked")?;
+    let (store, mounted) = store_and_mount("mount-unlinked")?;
     let body = content::bytes(3, 1 << 20);
     let mut file = OpenOptions::new()
         .read(true)
@@ -216,11 +221,17 @@ fn a_file_without_a_name_stays_while_it_is_open() -> Result<()> {
     file.sync_all()?;
     fs::remove_file(mounted.path("gone"))?;
     ensure!(file.metadata()?.nlink() == 0);
-    // The store removes what nobody holds once every session has said so, which takes a heartbeat or two.
-    let started = std::time::Instant::now();
-    wait::until("two heartbeats have passed", PATIENCE, || {
-        Ok((started.elapsed() > Duration::from_secs(11)).then_some(()))
-    })?;
+    // One that nobody has open loses its name afterwards: once its shards are gone the store has come by both.
+    fs::write(mounted.path("free"), content::bytes(4, 1 << 20))?;
+    fs::remove_file(mounted.path("free"))?;
+    wait::until(
+        "the shards of a file that nobody has open are removed",
+        RELEASE_PATIENCE,
+        || {
+            let deleted = store.server.metric("cairn_chunkserver_deleted_shards_total")?;
+            Ok((deleted >= 3.0).then_some(()))
+        },
+    )?;
     let mut seen = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     file.read_to_end(&mut seen)?;
@@ -324,13 +335,38 @@ fn a_store_that_is_gone_for_a_while_is_waited_for_and_then_an_error() -> Result<
     let mounted = store.mount("mnt", "timeout=15")?;
     fs::write(mounted.path("before"), b"before")?;
     let open = File::create(mounted.path("open"))?;
-    open.write_all_at(b"lost", 0)?;
     store.server.kill()?;
+    open.write_all_at(b"lost", 0)?;
     let failed = open.sync_all();
     ensure!(
         errno(failed) == Some(rustix::io::Errno::IO.raw_os_error()),
         "a sync that stored nothing says so"
     );
     ensure!(open.sync_all().is_ok(), "it says so once");
+    Ok(())
+}
+
+#[test]
+fn a_session_that_ends_under_written_bytes_loses_none() -> Result<()> {
+    let (store, mounted) = store_and_mount("mount-session")?;
+    let body = content::bytes(11, 9 << 20);
+    let open = File::create(mounted.path("open"))?;
+    let mut log = OpenOptions::new().append(true).create(true).open(mounted.path("log"))?;
+    log.write_all(b"before ")?;
+    log.sync_all()?;
+    open.write_all_at(&body, 0)?;
+    log.write_all(b"meanwhile")?;
+    let expired = || store.server.metric("metadata_sessions_expired_total");
+    let before = expired()?;
+    mounted.signal(Signal::STOP)?;
+    let ended = wait::until("the silent mount's session ends", SESSION_PATIENCE, || {
+        Ok((expired()? > before).then_some(()))
+    });
+    mounted.signal(Signal::CONT)?;
+    ended?;
+    open.sync_all()?;
+    log.sync_all()?;
+    ensure!(fs::read(mounted.path("open"))? == body);
+    ensure!(fs::read(mounted.path("log"))? == b"before meanwhile");
     Ok(())
 }

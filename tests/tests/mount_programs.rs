@@ -164,10 +164,11 @@ fn rsync_and_tar_bring_a_tree_there_and_back() -> Result<()> {
     Ok(())
 }
 
-/// Takes a lock, says so, and keeps it until its standard input ends.
+/// Takes a lock, says so before and after, and keeps it until its standard input ends.
 const HOLD: &str = "
 import fcntl, sys
 f = open(sys.argv[1], 'r+')
+print('asks', flush=True)
 if sys.argv[2] == 'flock': fcntl.flock(f, fcntl.LOCK_EX)
 else: fcntl.lockf(f, fcntl.LOCK_EX, 10, 5)
 print('held', flush=True)
@@ -239,7 +240,7 @@ fn locks_hold_between_two_mounts_and_end_with_their_holder() -> Result<()> {
         holder.wait()?;
         outcome?;
         let printed = waiter.wait_with_output()?;
-        ensure!(printed.status.success() && printed.stdout == b"held\n");
+        ensure!(printed.status.success() && printed.stdout == b"asks\nheld\n");
     }
     // A mount that ends leaves nothing locked.
     let log = first.directory().with_extension("last");
@@ -301,9 +302,18 @@ fn one_that_waits_for_a_lock_can_be_killed() -> Result<()> {
     let held = wait::until("the lock is held", PATIENCE, || {
         Ok(fs::read_to_string(&log)?.contains("held").then_some(()))
     });
+    let asks = mounted.directory().with_extension("asks");
     let mut hold = python(HOLD, &[&mounted.path("file")]);
-    let mut waiter = hold.arg("flock").stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+    let mut waiter = hold
+        .arg("flock")
+        .stdin(Stdio::null())
+        .stdout(fs::File::create(&asks)?)
+        .spawn()?;
+    // Behind this word it asks the mount for nothing but the lock.
     let waits = wait::until("it waits for the kernel's answer", PATIENCE, || {
+        if !fs::read_to_string(&asks)?.contains("asks") {
+            return Ok(None);
+        }
         let waits_in = fs::read_to_string(format!("/proc/{}/wchan", waiter.id()))?;
         Ok((waits_in == "request_wait_answer").then_some(()))
     });
@@ -313,5 +323,30 @@ fn one_that_waits_for_a_lock_can_be_killed() -> Result<()> {
     holder.wait()?;
     held.and(waits)?;
     ensure!(!ended?.success());
+    Ok(())
+}
+
+/// Writes as another user than root, sets the set-user-id bit of its own file, and closes it.
+const SET_USER_ID: &str = "
+import os, sys
+f = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY, 0o755)
+os.fchown(f, 1000, 1000)
+os.setegid(1000); os.seteuid(1000)
+os.write(f, b'program')
+os.fchmod(f, 0o4755)
+os.close(f)
+f = os.open(sys.argv[1], os.O_WRONLY)
+print(oct(os.fstat(f).st_mode & 0o7777))
+os.write(f, b'another')
+os.close(f)
+print(oct(os.stat(sys.argv[1]).st_mode & 0o7777))
+";
+
+#[test]
+fn a_set_user_id_bit_is_cleared_by_what_is_written_after_it() -> Result<()> {
+    let store = Store::start("mount-suid")?;
+    let mounted = store.mount("mnt", "allow_other")?;
+    let printed = run(&mut python(SET_USER_ID, &[&mounted.path("file")]))?.stdout;
+    ensure!(printed == "0o4755\n0o755\n", "{printed}");
     Ok(())
 }
