@@ -1,12 +1,11 @@
 //! The native client for `cairn bench --native`: opened from a node's directory, as the gateway opens it.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use anyhow::Context as _;
 use cairn_bench::{NativeConnector, NativeTarget};
-use cairn_client::{Client, ClientConfig};
+use cairn_client::Client;
 use cairn_common::{limits, wire::role::Role};
-use cairn_datapath::ChunkBudget;
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -44,16 +43,13 @@ async fn open(root: &Path) -> anyhow::Result<(Client, ClusterNode)> {
     let mut metrics = Metrics::new();
     let node = ClusterNode::open_as(root, metrics.registry(), Role::Client).await?;
     let contacts = Contacts::of(&ClusterDir::of(root))?;
-    let client = Client::connect(ClientConfig {
-        metadata: contacts.announce(node.addresses()),
-        transport: node.transport(),
-        addresses: Some(Arc::new(node.addresses().clone())),
-        default_redundancy: None,
-        mounts: false,
-        budget: ChunkBudget::new(limits::CHUNK_BUDGET_BYTES),
-        metrics: cairn_datapath::Metrics::default(),
-    })
-    .await
-    .context("opening a session with the metadata service")?;
+    let client = node
+        .client(
+            &contacts,
+            limits::CHUNK_BUDGET_BYTES,
+            cairn_datapath::Metrics::default(),
+            false,
+        )
+        .await?;
     Ok((client, node))
 }

@@ -163,7 +163,10 @@ async fn request<Reply: Message + Default>(
             CallError::DeadlineExceeded => true,
             _ => false,
         };
-        if !may_pass || Instant::now() >= deadline {
+        if !may_pass {
+            return Err(error.into());
+        }
+        if Instant::now() >= deadline {
             return Err(error).context("the metadata service has no leader: start its other members too");
         }
         node = match &error {

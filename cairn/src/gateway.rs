@@ -12,9 +12,8 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
-use cairn_client::{Client, ClientConfig};
+use cairn_client::Client;
 use cairn_common::{limits, wire::role::Role};
-use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,17 +86,9 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
     let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
     let datapath_metrics = cairn_datapath::Metrics::default();
     datapath_metrics.register(metrics.registry());
-    let client = Client::connect(ClientConfig {
-        metadata: contacts.announce(node.addresses()),
-        transport: node.transport(),
-        addresses: Some(Arc::new(node.addresses().clone())),
-        default_redundancy: None,
-        budget: ChunkBudget::new(memory_bytes(args)?),
-        metrics: datapath_metrics,
-        mounts: false,
-    })
-    .await
-    .context("opening a session with the metadata service")?;
+    let client = node
+        .client(&contacts, memory_bytes(args)?, datapath_metrics, false)
+        .await?;
     let contacts = tokio::spawn(contacts.keep_fresh(node.transport(), node.addresses().clone())).abort_handle();
     let gateway_metrics = GatewayMetrics::new();
     gateway_metrics.register(metrics.registry());

@@ -5,7 +5,9 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use cairn_client::{Client, ClientConfig};
 use cairn_common::{ids::ClusterId, wire::role::Role};
+use cairn_datapath::ChunkBudget;
 use cairn_transport::{
     NodeAddresses, Peer, QuicServer, QuicSettings, QuicTransport, Services, TransportMetrics,
     identity::{Admission, AuthorityDir, Identity},
@@ -14,7 +16,7 @@ use prometheus_client::registry::Registry;
 use tokio::task::AbortHandle;
 
 use super::{
-    ClusterDir,
+    ClusterDir, Contacts,
     keeper::{Keeper, Outward},
     safekeeping::Safekeeping,
 };
@@ -121,6 +123,28 @@ impl ClusterNode {
     /// The way to other nodes.
     pub(crate) fn transport(&self) -> Arc<QuicTransport> {
         Arc::clone(&self.transport)
+    }
+
+    /// A client of the cluster, which it finds by `contacts`; `budget_bytes` are for chunks on their way, and `mounts` says whether it
+    /// serves a mount.
+    pub(crate) async fn client(
+        &self,
+        contacts: &Contacts,
+        budget_bytes: usize,
+        metrics: cairn_datapath::Metrics,
+        mounts: bool,
+    ) -> anyhow::Result<Client> {
+        let config = ClientConfig {
+            metadata: contacts.announce(&self.addresses),
+            transport: self.transport(),
+            addresses: Some(Arc::new(self.addresses.clone())),
+            default_redundancy: None,
+            budget: ChunkBudget::new(budget_bytes),
+            metrics,
+            mounts,
+        };
+        let client = Client::connect(config).await;
+        client.context("opening a session with the metadata service")
     }
 
     /// Answers other nodes at `listen` with `services`, and with those of the authority where it is here.

@@ -8,14 +8,12 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
-use cairn_client::{Client, ClientConfig};
+use cairn_client::Client;
 use cairn_common::{limits, wire::role::Role};
-use cairn_datapath::ChunkBudget;
 use cairn_fuse_client::{Mount, MountSettings};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -119,17 +117,9 @@ async fn connect(data: &Path, chunk_bytes: usize) -> anyhow::Result<(ClusterNode
     let mut metrics = Metrics::new();
     let node = ClusterNode::open_as(data, metrics.registry(), Role::Client).await?;
     let contacts = Contacts::of(&ClusterDir::of(data))?;
-    let client = Client::connect(ClientConfig {
-        metadata: contacts.announce(node.addresses()),
-        transport: node.transport(),
-        addresses: Some(Arc::new(node.addresses().clone())),
-        default_redundancy: None,
-        budget: ChunkBudget::new(chunk_bytes),
-        metrics: cairn_datapath::Metrics::default(),
-        mounts: true,
-    })
-    .await
-    .context("opening a session with the metadata service")?;
+    let client = node
+        .client(&contacts, chunk_bytes, cairn_datapath::Metrics::default(), true)
+        .await?;
     Ok((node, client))
 }
 
