@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::client::Metadata;
 use crate::process::{self, Talker, tell_parent};
 use crate::report::progress;
-use crate::workload::{GATEWAYS, Workload};
+use crate::workload::{CLIENTS, GATEWAYS, Workload};
 
 /// The node that drives.
 const DRIVER: NodeId = NodeId::new(100);
@@ -144,7 +144,7 @@ pub(crate) fn run_driver(directory: &Path, fresh: &str, addresses: &str) -> Resu
         while ways.len() < GATEWAYS {
             ways.push(connect(directory, &addresses)?);
         }
-        let workload = Workload::open(&ways).await?;
+        let workload = Workload::open(&ways, 0..CLIENTS).await?;
         tell_parent("ready")?;
         while let Some(line) = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await? {
             let line = line?;

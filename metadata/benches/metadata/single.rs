@@ -12,7 +12,11 @@ use cairn_transport::InProcess;
 use crate::client::Metadata;
 use crate::group::IN_FLIGHT_MAX;
 use crate::report::{Report, progress};
-use crate::workload::Workload;
+use crate::workload::{CLIENTS, Workload};
+
+/// Clients of a second kind of turn: how many creates a second there are is a matter of the disk's syncs with few clients, and
+/// of the processor with many.
+const CROWD: usize = 256;
 
 const NODE: NodeId = NodeId::new(1);
 
@@ -23,7 +27,9 @@ const NODE: NodeId = NodeId::new(1);
 pub(crate) async fn run(directory: &Path, rounds: usize, time: Duration, report: &mut Report) -> Result<()> {
     let (server, metadata) = start(directory).await?;
     metadata.prepare().await?;
-    let workload = Workload::open(&[metadata]).await?;
+    let workload = Workload::open(&[Arc::clone(&metadata)], 0..CLIENTS).await?;
+    let crowd = Workload::open(&[metadata], CLIENTS..CLIENTS + CROWD).await?;
+    let crowd_creates = format!("metadata_single_creates_of_{CROWD}");
     for round in 0..rounds {
         progress(&format!("one server: round {} of {rounds}", round + 1));
         for what in ["creates", "lookups", "list"] {
@@ -37,6 +43,7 @@ pub(crate) async fn run(directory: &Path, rounds: usize, time: Duration, report:
                 report.add("metadata_single_commands_per_entry", commands / entries, "commands");
             }
         }
+        report.add_figures(&crowd_creates, &crowd.turn("creates", time).await?);
     }
     server.shutdown().await?;
     Ok(())

@@ -3,6 +3,7 @@
 //! The clients are those of a few gateways: each gateway has a session and a connection, and its clients share them. The
 //! driver of etcd has as many clients on as many connections. Invariant: each client has one request under way.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,18 +29,19 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Opens a session for each gateway, whose way to the service is one of `ways` in turn.
+    /// Opens a session for each gateway, whose way to the service is one of `ways` in turn. Clients of different numbers never
+    /// meet in a key.
     ///
     /// # Errors
     /// When the service does not answer.
-    pub(crate) async fn open(ways: &[Arc<Metadata>]) -> Result<Self> {
+    pub(crate) async fn open(ways: &[Arc<Metadata>], clients: Range<usize>) -> Result<Self> {
         let metadata = Arc::clone(ways.first().context("no way to the service")?);
         let mut sessions = Vec::new();
         for gateway in 0..GATEWAYS {
             sessions.push(Session::open(&ways[gateway % ways.len()]).await?);
         }
         let client = |number| Client::new(Arc::clone(&sessions[number % GATEWAYS]), number);
-        let clients = (0..CLIENTS).map(|number| Arc::new(Mutex::new(client(number))));
+        let clients = clients.map(|number| Arc::new(Mutex::new(client(number))));
         Ok(Self {
             metadata,
             clients: clients.collect(),
@@ -54,13 +56,13 @@ impl Workload {
     pub(crate) async fn turn(&self, what: &str, time: Duration) -> Result<Figures> {
         match what {
             "creates" => {
-                turn::run(CLIENTS, time, |client, deadline| {
+                turn::run(self.clients.len(), time, |client, deadline| {
                     creates(Arc::clone(&self.clients[client]), deadline)
                 })
                 .await
             }
             "lookups" => {
-                turn::run(CLIENTS, time, |client, deadline| {
+                turn::run(self.clients.len(), time, |client, deadline| {
                     lookups(Arc::clone(&self.clients[client]), deadline)
                 })
                 .await
