@@ -20,7 +20,7 @@ mod uploads;
 
 pub use body_writer::{BodyWriter, StoredBody};
 pub use error::ClientError;
-pub use files::{FileError, Files, Piece, PlannedFile, PlannedRange};
+pub use files::{FileError, Files, Piece, PlannedFile, PlannedRange, StoredRange};
 pub use metadata::{Client, ClientConfig};
 pub use objects::Committed;
 pub use open_files::OpenFile;

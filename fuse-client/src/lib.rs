@@ -13,6 +13,7 @@ mod filesystem;
 mod flush;
 mod handles;
 mod kernel;
+mod layout;
 mod listing;
 mod lock_flags;
 mod locking;

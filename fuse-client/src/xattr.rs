@@ -6,6 +6,7 @@ use fuser::Errno;
 
 use crate::{
     convert::{Outcome, errno},
+    layout,
     volume::Volume,
 };
 
@@ -18,6 +19,9 @@ fn is_kept(name: &[u8]) -> bool {
 
 impl Volume {
     pub(crate) async fn xattr(&self, inode: u64, name: Bytes) -> Outcome<Bytes> {
+        if let Some(what) = name.strip_prefix(layout::SPACE) {
+            return self.layout(inode, what).await;
+        }
         if !is_kept(&name) {
             return Err(Errno::EOPNOTSUPP);
         }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 pub use self::{
     data::Piece,
     error::FileError,
-    plan::{PlannedFile, PlannedRange},
+    plan::{PlannedFile, PlannedRange, StoredRange},
 };
 use crate::{
     error::{ClientError, unexpected},

@@ -7,7 +7,10 @@ use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use cairn_common::{
+    cluster_map::ClusterMap,
+    ids::{ChunkId, DeviceId},
     limits,
+    redundancy::Redundancy,
     wire::{
         file::{FileAttributes, FilePlanQuery, FileQuestion, FileReply},
         object::{Chunk, Extent},
@@ -38,6 +41,21 @@ pub struct PlannedRange {
     pub range: Range<u64>,
     /// Whether they are data; otherwise a hole.
     pub is_data: bool,
+}
+
+/// A range of a file that lies in a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRange {
+    /// The bytes of the file.
+    pub range: Range<u64>,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its redundancy.
+    pub redundancy: Redundancy,
+    /// The devices of its shards, in order; empty where the map says nothing of them.
+    pub devices: Vec<DeviceId>,
+    /// Bit i: shard i is missing.
+    pub missing: u32,
 }
 
 /// A piece of a read.
@@ -80,6 +98,24 @@ impl PlannedFile {
         }
         push(at..self.to, false);
         ranges
+    }
+
+    /// The chunks of what the plan knows of, with the devices where `map` has their shards. Bytes in the metadata are in none.
+    pub fn stored(&self, map: &ClusterMap) -> Vec<StoredRange> {
+        let stored = |extent: &Extent| {
+            let chunk = extent.chunk.as_ref()?;
+            let (id, redundancy) = (chunk.chunk_id()?, chunk.redundancy()?);
+            let row = || map.row(redundancy.width(), id.placement_hash().group(map.group_bits));
+            let devices = chunk.explicit_row().or_else(|| row().map(<[DeviceId]>::to_vec));
+            Some(StoredRange {
+                range: extent.file_offset..extent.file_offset + extent.length,
+                chunk: id,
+                redundancy,
+                devices: devices.unwrap_or_default(),
+                missing: chunk.missing,
+            })
+        };
+        self.extents.iter().filter_map(stored).collect()
     }
 
     /// The parts of `range`, which lies within the plan.
@@ -170,6 +206,11 @@ impl Files {
             extents: plan.extents,
             _read: read,
         })
+    }
+
+    /// The newest cluster map that is known.
+    pub fn cluster_map(&self) -> Arc<ClusterMap> {
+        self.client.cluster_map()
     }
 
     /// The bytes of `range`, which lies within the plan, verified and in order.

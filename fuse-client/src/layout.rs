@@ -1,0 +1,143 @@
+//! Extended attributes that nobody set: how a file is stored.
+//!
+//! Invariant: they are in no list of names, so that a program which copies a file with its attributes leaves them out.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use bytes::Bytes;
+use cairn_client::{PlannedFile, StoredRange};
+use cairn_common::wire::file::FileKind;
+use fuser::Errno;
+
+use crate::{
+    convert::{Outcome, errno},
+    volume::Volume,
+};
+
+/// What their names begin with.
+pub(crate) const SPACE: &[u8] = b"cairn.";
+
+/// Longest value that Linux takes.
+const VALUE_BYTES_MAX: usize = 65_536;
+
+/// No line of `chunks` is shorter.
+const LINE_BYTES_MIN: usize = 40;
+
+/// Said behind the last chunk that has room.
+const MORE: &str = "...\n";
+
+impl Volume {
+    /// `chunks`: a line for each range of the file that lies in a chunk. `redundancy`: those that its chunks have, or `inline`.
+    /// `inode`, `version`: numbers of the file and of its data.
+    pub(crate) async fn layout(&self, inode: u64, what: &[u8]) -> Outcome<Bytes> {
+        let attributes = self.files.attributes(inode).await.map_err(errno)?;
+        let value = match what {
+            b"inode" => inode.to_string(),
+            b"version" => attributes.data_version.to_string(),
+            b"chunks" | b"redundancy" if attributes.kind() != FileKind::File => return Err(Errno::ENODATA),
+            b"chunks" => chunks(&self.stored(inode, VALUE_BYTES_MAX / LINE_BYTES_MIN).await?),
+            b"redundancy" => redundancies(&self.stored(inode, usize::MAX).await?, attributes.size),
+            _ => return Err(Errno::ENODATA),
+        };
+        Ok(Bytes::from(value))
+    }
+
+    /// The ranges of a file that lie in chunks; of those behind the first `enough` perhaps not all.
+    async fn stored(&self, inode: u64, enough: usize) -> Outcome<Vec<StoredRange>> {
+        let map = self.files.cluster_map();
+        let mut stored = Vec::new();
+        let mut plan: PlannedFile = self.files.plan(inode, 0, None).await.map_err(errno)?;
+        loop {
+            stored.extend(plan.stored(&map));
+            let next = plan.end();
+            if next >= plan.attributes.size || stored.len() >= enough {
+                return Ok(stored);
+            }
+            plan = self.files.plan(inode, next, None).await.map_err(errno)?;
+        }
+    }
+}
+
+/// A line for each: first byte, bytes, chunk, redundancy, the devices of its shards in order; `!` is behind those whose shard is
+/// missing.
+fn chunks(stored: &[StoredRange]) -> String {
+    let mut text = String::new();
+    for at in stored {
+        let mut line = format!(
+            "{} {} {} {}",
+            at.range.start,
+            at.range.end - at.range.start,
+            at.chunk,
+            at.redundancy
+        );
+        for (index, device) in at.devices.iter().enumerate() {
+            let mark = if at.missing & 1 << index == 0 { "" } else { "!" };
+            // Writing to a string cannot fail.
+            let _ = write!(line, " {device}{mark}");
+        }
+        line.push('\n');
+        if text.len() + line.len() + MORE.len() > VALUE_BYTES_MAX {
+            text.push_str(MORE);
+            break;
+        }
+        text.push_str(&line);
+    }
+    text
+}
+
+fn redundancies(stored: &[StoredRange], size: u64) -> String {
+    let distinct: BTreeSet<String> = stored.iter().map(|at| at.redundancy.to_string()).collect();
+    match (distinct.is_empty(), size) {
+        (true, 0) => "empty".to_owned(),
+        (true, _) => "inline".to_owned(),
+        (false, _) => distinct.into_iter().collect::<Vec<_>>().join(","),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_common::{
+        ids::{ChunkId, DeviceId, SessionId},
+        redundancy::Redundancy,
+    };
+
+    use super::*;
+
+    fn stored(start: u64, missing: u32) -> StoredRange {
+        StoredRange {
+            range: start..start + 4096,
+            chunk: ChunkId {
+                session: SessionId::new(7),
+                counter: start,
+            },
+            redundancy: Redundancy::erasure_coded(2, 1).expect("a redundancy"),
+            devices: [1, 2, 300].map(DeviceId::new).into(),
+            missing,
+        }
+    }
+
+    #[test]
+    fn chunks_are_told_with_their_devices_and_what_is_missing() {
+        let text = chunks(&[stored(0, 0), stored(4096, 0b100)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("0 4096 ") && lines[0].ends_with(" 2+1 1 2 300"),
+            "{text}"
+        );
+        assert!(lines[1].ends_with(" 1 2 300!"), "{text}");
+    }
+
+    #[test]
+    fn a_long_list_is_cut_at_a_line_and_says_so() {
+        let many: Vec<StoredRange> = (0..4096).map(|at| stored(at * 4096, 0)).collect();
+        let text = chunks(&many);
+        assert!(text.len() <= VALUE_BYTES_MAX && text.ends_with(MORE), "{}", text.len());
+    }
+
+    #[test]
+    fn redundancies_are_told_once() {
+        assert_eq!(redundancies(&[stored(0, 0), stored(4096, 0)], 8192), "2+1");
+        assert_eq!(redundancies(&[], 100), "inline");
+        assert_eq!(redundancies(&[], 0), "empty");
+    }
+}
