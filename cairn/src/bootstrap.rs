@@ -54,12 +54,13 @@ pub(crate) async fn ensure_map(
         // Nothing is known of devices whose server does not report: this is for when the store has become a cluster.
         map.upkeep.out_after_s = limits::DEVICE_OUT_AFTER_S;
     }
+    let renewed = renew_devices(&mut map, devices);
     let widths = [1, redundancy.as_replicas().width(), redundancy.width()];
     let missing: Vec<usize> = widths
         .into_iter()
         .filter(|width| !map.rows.contains_key(width))
         .collect();
-    if missing.is_empty() {
+    if missing.is_empty() && !renewed {
         return Ok(map);
     }
     for width in missing {
@@ -74,6 +75,21 @@ pub(crate) async fn ensure_map(
         .await
         .context("installing the cluster map")?;
     Ok(map)
+}
+
+/// Takes up new lives of devices that an operator replaced; whether there are any. What they held is made again.
+fn renew_devices(map: &mut ClusterMap, devices: &[DeviceConfig]) -> bool {
+    let mut renewed = false;
+    for config in devices {
+        if let Some(device) = map.devices.get_mut(&config.id)
+            && device.incarnation < config.incarnation
+        {
+            device.incarnation = config.incarnation;
+            device.disk = disk_of(&config.path).unwrap_or_else(|_| device.disk.clone());
+            renewed = true;
+        }
+    }
+    renewed
 }
 
 /// Raises the feature level of a store in one process, whose only metadata server is this program, to what it understands.

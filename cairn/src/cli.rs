@@ -36,7 +36,7 @@ pub(crate) use key::{AllowArgs, BucketRights, CreateKeyArgs, DenyArgs, KeyArgs, 
 pub(crate) use labels::LabelArgs;
 pub(crate) use metadata::{
     AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
-    ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
+    RecoverStoreArgs, ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
 };
 pub(crate) use mount::MountArgs;
 pub(crate) use tls::TlsArgs;

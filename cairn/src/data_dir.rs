@@ -6,6 +6,7 @@
 //! DIR/credentials.toml   the root key, mode 0600
 //! DIR/server.json        pid and addresses of the running server
 //! DIR/metadata/          the metadata service
+//! DIR/voters.toml        its servers on other disks (voters/)
 //! DIR/control.sock       where the running server takes its operator's requests, mode 0600
 //! DIR/devices/N/         devices, unless they were given by path
 //! DIR/cluster/           what makes the process a node of a cluster: certificate, key, and the first node's authority
@@ -28,7 +29,10 @@ use cairn_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::{DeviceChoice, ServerConfig};
+use crate::{
+    config::{DeviceChoice, ServerConfig},
+    voters::{self, VoterList},
+};
 
 const STORE_VERSION: u32 = 1;
 
@@ -79,9 +83,12 @@ pub(crate) fn stored_settings(root: &Path) -> anyhow::Result<Option<(String, Clu
     let Some((text, identity)) = read_settings(root)? else {
         return Ok(None);
     };
-    let id = ClusterId::from_hex(&identity.cluster_id);
-    let id = id.context("store.toml has no cluster id of 32 hexadecimal digits")?;
-    Ok(Some((text, id)))
+    Ok(Some((text, identity.store()?)))
+}
+
+/// The store that a `store.toml` is of.
+pub(crate) fn store_of(text: &str) -> anyhow::Result<ClusterId> {
+    checked_settings(text, Path::new("store.toml"))?.store()
 }
 
 /// Writes the `store.toml` that came with a backup. The caller holds the directory's lock and has seen that there is none.
@@ -165,12 +172,42 @@ impl DataDir {
         if !identity.initialised {
             self.format_devices(&identity)?;
         } else if !self.metadata().exists() {
-            bail!(
-                "{} is missing though the store was made before: restore it; starting without it would lose every object",
-                self.metadata().display()
-            );
+            self.check_others_have_metadata()?;
         }
         Ok(identity)
+    }
+
+    /// A store whose directory has no metadata may start only where it was made anew for the voters on other disks.
+    fn check_others_have_metadata(&self) -> anyhow::Result<()> {
+        let voters = VoterList::load(&self.root)?;
+        if voters.is_own_lost() {
+            return Ok(());
+        }
+        let way = if voters.has_others() {
+            "where its disk was lost, `cairn metadata recover` has it made again from the voters on the other disks"
+        } else {
+            "restore it"
+        };
+        bail!(
+            "{} is missing though the store was made before: {way}; starting without it would lose every object",
+            self.metadata().display()
+        );
+    }
+
+    /// Gives a device a new life in its empty directory; tells its number and the life.
+    pub(crate) fn replace_device(&self, named: &str) -> anyhow::Result<(DeviceId, Incarnation)> {
+        let mut identity = self.load_identity()?.context("there is no store")?;
+        let path = self.stored_path(Path::new(named)).ok();
+        let is_named = |device: &StoreDevice| path.as_ref() == Some(&device.path) || device.id.to_string() == named;
+        let at = identity.devices.iter().position(is_named);
+        let at = at.with_context(|| format!("{named} is no device of this store: `cairn status` lists them"))?;
+        identity.devices[at].incarnation += 1;
+        let devices = self.devices(&identity)?;
+        let device = &devices[at];
+        // First the directory: where it is refused, as one that is not empty, the device stays what it was.
+        format_device_at(device)?;
+        self.save(&identity)?;
+        Ok((device.id, device.incarnation))
     }
 
     /// Notes that the first start is finished.
@@ -200,6 +237,17 @@ impl DataDir {
                 .map(|path| self.stored_path(path))
                 .collect::<Result<_, _>>()?,
         };
+        for path in &paths {
+            let path = self.root.join(path);
+            ensure!(
+                !voters::is_recoverable(&path),
+                "{} belongs to a store, whose directory is another one. Where that was lost, `cairn metadata recover --data {} {}` makes \
+                 it again",
+                path.display(),
+                self.root.display(),
+                path.display()
+            );
+        }
         let distinct: std::collections::BTreeSet<&PathBuf> = paths.iter().collect();
         ensure!(distinct.len() == paths.len(), "a device directory is given twice");
         let redundancy = match config.redundancy {
@@ -294,6 +342,11 @@ impl DataDir {
 }
 
 impl StoreIdentity {
+    fn store(&self) -> anyhow::Result<ClusterId> {
+        let id = ClusterId::from_hex(&self.cluster_id);
+        id.context("store.toml has no cluster id of 32 hexadecimal digits")
+    }
+
     /// Redundancy of new buckets.
     pub(crate) fn redundancy(&self) -> anyhow::Result<Redundancy> {
         self.redundancy.parse().context("redundancy in store.toml")

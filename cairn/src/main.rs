@@ -26,6 +26,7 @@ mod running;
 mod server;
 mod status;
 mod tls;
+mod voters;
 
 use std::{
     io::{self, Write as _},

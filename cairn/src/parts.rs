@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use cairn_chunkserver::ChunkServer;
 use cairn_client::Client;
 use cairn_common::{cluster_map::ClusterMap, redundancy::Redundancy};
-use cairn_metadata::MetadataServer;
 
 use crate::{
     admin::Observed,
     metrics::Metrics,
     status::{DeviceState, Health, SYNC_MODE, Status, device_state},
+    voters::Voters,
 };
 
 /// How long the readiness check waits.
@@ -21,7 +21,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct Parts {
     pub(crate) client: Client,
     pub(crate) chunkserver: Arc<ChunkServer>,
-    pub(crate) metadata: Arc<MetadataServer>,
+    pub(crate) metadata: Arc<Voters>,
     pub(crate) datapath_metrics: cairn_datapath::Metrics,
     pub(crate) redundancy: Redundancy,
     pub(crate) endpoint: String,
@@ -36,7 +36,7 @@ impl Observed for Parts {
 
     async fn ready(&self) -> Result<(), String> {
         if let Some(reason) = self.metadata.failed() {
-            return Err(reason.to_owned());
+            return Err(reason);
         }
         match tokio::time::timeout(READY_DEADLINE, self.client.summary()).await {
             Ok(Ok(_)) => Ok(()),
@@ -60,11 +60,13 @@ impl Parts {
         if down > 0 {
             remarks.insert(0, format!("{down} of {} devices are down", devices.len()));
         }
+        let voters = self.metadata.remarks();
         let health = match down {
-            0 => Health::Good,
+            0 if voters.is_empty() => Health::Good,
             down if down <= self.redundancy.tolerance() => Health::Degraded,
             _ => Health::Failed,
         };
+        remarks.splice(0..0, voters);
         Ok(Status {
             sync_mode: SYNC_MODE.to_owned(),
             health,
@@ -77,6 +79,7 @@ impl Parts {
             buckets: summary.buckets,
             objects: summary.objects,
             object_bytes: summary.object_bytes,
+            metadata_voters: self.metadata.working(),
             release_pending: summary.release_pending,
             corrupt_shards: self.datapath_metrics.corrupt_shards(),
             degraded_reads: self.datapath_metrics.degraded_reads(),

@@ -17,7 +17,7 @@ use cairn_client::{Client, ClientConfig};
 use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
-use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
+use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS};
 use cairn_transport::{Addresses, InProcess, LocalServer, NoAddresses, Services, Transport};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -37,6 +37,7 @@ use crate::{
     parts::{Parts, domain_remarks},
     running::Running,
     tls::{self, Tls},
+    voters::{Setup, Voters},
 };
 
 /// All parts of a store in one process are one server to each other.
@@ -78,7 +79,14 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
 
     let chunkserver = start_chunkserver(&config, &devices, &mut metrics).await;
     let shards = way_to_shards(&chunkserver, node.as_ref());
-    let metadata = start_metadata(&config, &data, node.as_ref(), shards.clone()).await?;
+    let metadata = start_metadata(
+        &config,
+        &data,
+        node.as_ref(),
+        (&chunkserver, shards.clone()),
+        redundancy,
+    )
+    .await?;
     let transport = way_to_all(shards, &metadata);
     let addresses = addresses(node.as_ref());
     let repair_metrics = cairn_datapath::Metrics::default();
@@ -107,7 +115,9 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let gateway_config = gateway_config(&config, &root, tls.certificate);
     let gateway = Gateway::start(gateway_config, client.clone(), gateway_metrics.clone()).await?;
     datapath_metrics.register(metrics.registry());
-    metadata.metrics().register(metrics.registry());
+    if let Some(shown) = metadata.shown() {
+        shown.metrics().register(metrics.registry());
+    }
     gateway_metrics.register(metrics.registry());
     let contacts = (node.as_ref().zip(listener.as_ref())).map(|outward| keep_contacts(&data, outward));
     let reports = start_reports(&config.labels, listener.as_ref(), &chunkserver, transport, addresses)?;
@@ -137,7 +147,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
 
 /// Brings the metadata to what this program and its settings need, and gives the map in force.
 async fn prepare(
-    metadata: &MetadataServer,
+    metadata: &Voters,
     transport: &Arc<dyn Transport>,
     addresses: &Arc<dyn Addresses>,
     devices: &[DeviceConfig],
@@ -148,7 +158,7 @@ async fn prepare(
         addresses: addresses.as_ref(),
         server: SERVER,
     };
-    if let [_] = metadata.status().members.as_slice() {
+    if metadata.are_all() {
         // Nobody else has to understand what this program does.
         bootstrap::ensure_feature_level(&service).await?;
     }
@@ -177,7 +187,7 @@ fn way_to_shards(chunkserver: &Arc<ChunkServer>, node: Option<&ClusterNode>) -> 
     }
 }
 
-fn way_to_all(shards: InProcess, metadata: &Arc<MetadataServer>) -> Arc<dyn Transport> {
+fn way_to_all(shards: InProcess, metadata: &Arc<Voters>) -> Arc<dyn Transport> {
     let all = shards
         .with_service(SERVER, CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
         .with_service(SERVER, GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX);
@@ -242,20 +252,22 @@ async fn start_metadata(
     config: &ServerConfig,
     data: &DataDir,
     node: Option<&ClusterNode>,
-    transport: InProcess,
-) -> anyhow::Result<Arc<MetadataServer>> {
-    let mut settings = MetadataConfig::new(data.metadata(), SERVER);
-    let mut surroundings = Surroundings::new(Arc::new(transport));
-    if let Some(node) = node {
-        settings.cluster = node.cluster();
-        surroundings.addresses = Arc::new(node.addresses().clone());
-        let listen = config.cluster_listen;
-        if !listen.ip().is_unspecified() && listen.port() != 0 {
-            settings.address = listen.to_string();
-        }
-    }
-    let started = MetadataServer::start(settings, surroundings).await;
-    Ok(Arc::new(started.context("starting the metadata service")?))
+    (chunkserver, shards): (&ChunkServer, InProcess),
+    redundancy: Redundancy,
+) -> anyhow::Result<Arc<Voters>> {
+    let listen = config.cluster_listen;
+    let is_called = node.is_some() && !listen.ip().is_unspecified() && listen.port() != 0;
+    let setup = Setup {
+        root: data.root(),
+        metadata: data.metadata(),
+        server: SERVER,
+        node,
+        address: if is_called { listen.to_string() } else { String::new() },
+        shards,
+        devices: &chunkserver.status().await,
+        tolerance: redundancy.tolerance(),
+    };
+    Voters::start(setup).await
 }
 
 /// Answers the commands of whoever may read the directory.
@@ -266,7 +278,7 @@ fn answer_operators(data: &DataDir, services: Services) -> anyhow::Result<LocalS
 }
 
 /// What other nodes may ask of this one.
-fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<MetadataServer>) -> Services {
+fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<Voters>) -> Services {
     Services::new()
         .with(ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX)
         .with(CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)

@@ -44,6 +44,9 @@ pub(crate) struct Status {
     pub(crate) buckets: u64,
     pub(crate) objects: u64,
     pub(crate) object_bytes: u64,
+    /// Metadata servers of the process that work, each on a disk of its own.
+    #[serde(default)]
+    pub(crate) metadata_voters: usize,
     /// Deleted bodies still to be released.
     pub(crate) release_pending: u64,
     /// Damaged shards found by readers since the start.
@@ -212,6 +215,13 @@ fn print(out: &mut impl Write, status: &Status) -> io::Result<()> {
         status.buckets,
         bytes(status.object_bytes)
     )?;
+    if status.metadata_voters > 1 {
+        writeln!(
+            out,
+            "metadata    {} voters, each on a disk of its own",
+            status.metadata_voters
+        )?;
+    }
     if status.release_pending > 0 {
         writeln!(out, "releasing   {} deleted bodies", status.release_pending)?;
     }

@@ -151,9 +151,16 @@ async fn tell(
     told.map(|(reply, _)| reply)
 }
 
-/// What a directory's disk is called: directories of one file system share it.
+/// What a directory's disk is called: directories of one file system share it, and file systems on partitions of one disk.
 pub fn disk_of(path: &Path) -> std::io::Result<String> {
     use std::os::unix::fs::MetadataExt as _;
     let device = std::fs::metadata(path)?.dev();
-    Ok(format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    // A partition's entry lies within that of its disk. What has none, as a file system in memory, is a disk of its own.
+    let entry = Path::new("/sys/dev/block").join(&number);
+    if !entry.join("partition").exists() {
+        return Ok(number);
+    }
+    let disk = std::fs::canonicalize(entry)?.join("../dev");
+    Ok(std::fs::read_to_string(disk)?.trim().to_owned())
 }

@@ -69,6 +69,8 @@ pub(crate) enum MetadataCommand {
     Backup(BackupArgs),
     /// Makes the metadata of a store out of a backup, with all deletion of data held.
     Restore(RestoreArgs),
+    /// Makes the directory of a `cairn server` again, whose disk was lost, out of the metadata that its devices on other disks keep.
+    Recover(RecoverStoreArgs),
     /// Lets data be deleted again after a restore.
     ReleaseDeletion(DataArgs),
 }
@@ -142,6 +144,15 @@ pub(crate) struct RestoreArgs {
     /// The number of the metadata server that is to run on it [default: that of the cluster's node which the directory is, or 1].
     #[arg(long, value_name = "NODE")]
     pub(crate) server: Option<u64>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RecoverStoreArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// A device of the store, one in which metadata is kept (a directory `voter-…`).
+    #[arg(value_name = "DEVICE")]
+    pub(crate) device: PathBuf,
 }
 
 #[derive(Args, Clone, Debug)]

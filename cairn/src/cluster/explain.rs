@@ -76,7 +76,7 @@ struct Ground {
 pub(crate) fn explain(args: &ExplainArgs) -> anyhow::Result<()> {
     let (bucket, key) = parts_of(&args.object)?;
     let explained = alone(async {
-        let mut way = Way::from(&args.data.data).await?;
+        let mut way = Way::to_service(&args.data.data).await?;
         let explained = gather(&mut way, bucket, key).await;
         way.close().await;
         explained

@@ -32,7 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// `cairn cluster pause` and `resume`
 pub(super) fn pause(args: &DataArgs, is_paused: bool) -> anyhow::Result<()> {
     let changed = alone(async {
-        let mut way = Way::from(&args.data).await?;
+        let mut way = Way::to_service(&args.data).await?;
         let changed = set_paused(&mut way, is_paused).await;
         way.close().await;
         changed
@@ -70,7 +70,7 @@ async fn set_paused(way: &mut Way, is_paused: bool) -> anyhow::Result<bool> {
 /// `cairn cluster wait`
 pub(super) fn wait(args: &ClusterWaitArgs) -> anyhow::Result<ExitCode> {
     let left = alone(async {
-        let mut way = Way::from(&args.data.data).await?;
+        let mut way = Way::to_service(&args.data.data).await?;
         let left = wait_until_done(&mut way, args.at_most).await;
         way.close().await;
         left

@@ -51,7 +51,7 @@ struct Findings {
 /// `cairn cluster verify`
 pub(super) fn verify(args: &ClusterVerifyArgs) -> anyhow::Result<ExitCode> {
     let (mut findings, state) = alone(async {
-        let mut way = Way::from(&args.data.data).await?;
+        let mut way = Way::to_service(&args.data.data).await?;
         let findings = gather(&mut way, args.show).await;
         let state = way
             .fetch_state(args.scratch.clone().unwrap_or_else(std::env::temp_dir))

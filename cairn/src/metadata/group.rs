@@ -75,7 +75,7 @@ pub(super) fn transfer(args: &TransferArgs) -> anyhow::Result<()> {
 /// `cairn metadata status`
 pub(super) fn status(args: &GroupStatusArgs) -> anyhow::Result<()> {
     let status = alone(async {
-        let mut way = Way::from(&args.data.data).await?;
+        let mut way = Way::to_service(&args.data.data).await?;
         let request = GroupStatusRequest::default();
         let timeout = if args.local { LOCAL_TIMEOUT } else { STATUS_TIMEOUT };
         // Any member tells; the leader tells more.

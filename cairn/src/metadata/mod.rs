@@ -14,7 +14,10 @@ mod verify;
 
 use std::process::ExitCode;
 
-use crate::cli::{MetadataArgs, MetadataCommand};
+use crate::{
+    cli::{MetadataArgs, MetadataCommand},
+    voters,
+};
 
 pub(crate) fn run(args: MetadataArgs) -> anyhow::Result<ExitCode> {
     let Some(command) = args.command else {
@@ -31,6 +34,7 @@ pub(crate) fn run(args: MetadataArgs) -> anyhow::Result<ExitCode> {
         MetadataCommand::Verify(args) => return verify::run(&args),
         MetadataCommand::Backup(args) => return backup::run(&args),
         MetadataCommand::Restore(args) => return restore::run(&args),
+        MetadataCommand::Recover(args) => return voters::recover(&args),
         MetadataCommand::ReleaseDeletion(args) => return release::run(&args),
     }
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ use crate::{
     cli::RestoreArgs,
     cluster::ClusterDir,
     data_dir::{DataDir, restore_settings, stored_settings},
+    voters,
 };
 
 pub(super) fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
@@ -37,6 +38,13 @@ pub(super) fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
         None if cluster.exists() => cluster.identity()?.peer().node,
         None => NodeId::new(1),
     };
+    ensure!(
+        !data.metadata().exists(),
+        "{} exists: move it away first",
+        data.metadata().display()
+    );
+    // First: what is restored is a group of one, which those on other disks must never meet.
+    let left = voters::forget(data.root())?;
     let restored = restore(&args.file, &data.metadata(), server)?;
     cluster.is_restored()?;
     let mut out = io::stdout().lock();
@@ -44,6 +52,9 @@ pub(super) fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
     writeln!(out, "applied     entry {}", restored.backup.applied_index)?;
     writeln!(out, "hash        {} in the backup", restored.backup.chain)?;
     writeln!(out, "generation  {}", restored.generation)?;
+    for directory in left {
+        writeln!(out, "remove      {} (metadata from before)", directory.display())?;
+    }
     writeln!(
         out,
         "note        no data is deleted until you have looked at the store and run `cairn metadata release-deletion`"

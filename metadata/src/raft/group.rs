@@ -67,6 +67,11 @@ impl RaftNode {
         (metrics.state == ServerState::Leader).then_some(metrics.current_term)
     }
 
+    /// Whether this member leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        leading_term(&self.raft().server_metrics().borrow_watched()).is_some()
+    }
+
     /// The newest term that this member knows.
     pub(crate) fn term(&self) -> u64 {
         self.raft().metrics().borrow_watched().current_term

@@ -133,6 +133,11 @@ impl MetadataServer {
         &self.inner.metrics
     }
 
+    /// Whether it leads its group, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.inner.node.leads()
+    }
+
     /// Why it has stopped answering for good, where it has.
     pub fn failed(&self) -> Option<&str> {
         self.inner.health.failed()
@@ -172,8 +177,9 @@ impl MetadataServer {
         self.stop().await
     }
 
-    /// As a server that is killed, but for the store, which is closed.
-    pub(super) async fn stop(&self) -> Result<(), StoreError> {
+    /// As a server that is killed, but for the store, which is closed. For when nobody is left to hand leadership to, since all
+    /// members end together.
+    pub async fn stop(&self) -> Result<(), StoreError> {
         self.inner.health.shut_down();
         self.inner.ready.send_replace(false);
         self.tasks.end();

@@ -1,0 +1,155 @@
+//! The metadata servers of a process, as everybody else sees them: one.
+//!
+//! Invariant: a request goes to the one that leads, where one does; the others are asked by each other only.
+
+use async_trait::async_trait;
+use cairn_common::{
+    ids::NodeId,
+    wire::failure::{Failure, FailureCode},
+};
+use cairn_metadata::MetadataServer;
+use cairn_transport::{Peer, Request, Response, Service, failure};
+use parking_lot::RwLock;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// The metadata servers of a process.
+#[derive(Default)]
+pub(crate) struct Voters {
+    /// The one in the store's directory first, where it runs.
+    members: RwLock<Vec<Member>>,
+    /// What a person should know about those that do not run.
+    remarks: RwLock<Vec<String>>,
+    keeper: RwLock<Option<AbortHandle>>,
+}
+
+#[derive(Clone)]
+struct Member {
+    node: NodeId,
+    server: MetadataServer,
+}
+
+impl Voters {
+    /// Takes in one that was started; that of the store's directory is the first, whenever it comes.
+    pub(super) fn take_in(&self, node: NodeId, server: MetadataServer, is_own: bool) {
+        let at = if is_own { 0 } else { self.members.read().len() };
+        self.members.write().insert(at, Member { node, server });
+    }
+
+    /// Lets one go, stopped.
+    pub(super) async fn let_go(&self, node: NodeId) {
+        let gone: Vec<Member> = self
+            .members
+            .write()
+            .extract_if(.., |member| member.node == node)
+            .collect();
+        for member in gone {
+            stop(&member).await;
+        }
+    }
+
+    pub(super) fn runs(&self, node: NodeId) -> bool {
+        self.members.read().iter().any(|member| member.node == node)
+    }
+
+    /// How many run, and have not failed.
+    pub(crate) fn working(&self) -> usize {
+        let members = self.members.read();
+        members.iter().filter(|member| member.server.failed().is_none()).count()
+    }
+
+    /// Whether `node` runs and is up to date, while another of them leads.
+    pub(super) fn could_lead(&self, node: NodeId) -> bool {
+        let members = self.members.read();
+        let is_ready = |member: &Member| member.node == node && member.server.is_ready() && !member.server.leads();
+        members.iter().any(is_ready) && members.iter().any(|member| member.server.leads())
+    }
+
+    /// Tells what a person should know about those that do not run.
+    pub(super) fn note_remarks(&self, remarks: Vec<String>) {
+        *self.remarks.write() = remarks;
+    }
+
+    pub(super) fn keep_by(&self, keeper: AbortHandle) {
+        *self.keeper.write() = Some(keeper);
+    }
+
+    /// What a person should know: voters that do not run, or have failed.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.remarks.read().clone();
+        for member in &*self.members.read() {
+            if let Some(reason) = member.server.failed() {
+                remarks.push(format!("metadata voter {} has stopped: {reason}", member.node));
+            }
+        }
+        remarks
+    }
+
+    /// Why none of them answers for good, where none does.
+    pub(crate) fn failed(&self) -> Option<String> {
+        let members = self.members.read();
+        let mut reasons = members.iter().map(|member| member.server.failed());
+        let first = reasons.next().flatten()?.to_owned();
+        reasons.all(|reason| reason.is_some()).then_some(first)
+    }
+
+    /// Whether this process has all members that the group counts on, so that nobody else has to understand what it does.
+    pub(crate) fn are_all(&self) -> bool {
+        let members = self.members.read();
+        let runs = |node: u64| members.iter().any(|member| member.node.value() == node);
+        let told = self.answering().map(|server| server.status().members);
+        told.is_some_and(|told| told.iter().all(|member| runs(member.node)))
+    }
+
+    /// The one whose counters are shown: that of the store's directory, or else the first.
+    pub(crate) fn shown(&self) -> Option<MetadataServer> {
+        self.members.read().first().map(|member| member.server.clone())
+    }
+
+    /// Stops them all, and tells of the first trouble.
+    pub(crate) async fn shutdown(&self) -> anyhow::Result<()> {
+        if let Some(keeper) = self.keeper.write().take() {
+            keeper.abort();
+        }
+        let members = self.members.read().clone();
+        if let [only] = members.as_slice() {
+            return Ok(only.server.shutdown().await?);
+        }
+        // Nobody is left to hand leadership to.
+        let mut stopping: JoinSet<()> = members
+            .into_iter()
+            .map(|member| async move { stop(&member).await })
+            .collect();
+        while stopping.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Whichever leads; where nobody does, one that still answers.
+    fn answering(&self) -> Option<MetadataServer> {
+        let members = self.members.read();
+        if let [only] = members.as_slice() {
+            return Some(only.server.clone());
+        }
+        let leading = members.iter().find(|member| member.server.leads());
+        let working = || members.iter().find(|member| member.server.failed().is_none());
+        let answering = leading.or_else(working).or_else(|| members.first());
+        answering.map(|member| member.server.clone())
+    }
+}
+
+async fn stop(member: &Member) {
+    if let Err(error) = member.server.stop().await {
+        tracing::warn!(voter = %member.node, %error, "a metadata voter was not stopped in order");
+    }
+}
+
+/// What is asked of the process's metadata server.
+#[async_trait]
+impl Service for Voters {
+    async fn handle(&self, from: Peer, request: Request) -> Result<Response, Failure> {
+        let Some(server) = self.answering() else {
+            let text = "the metadata servers of this process are not running yet";
+            return Err(failure(FailureCode::Busy, text));
+        };
+        server.handle(from, request).await
+    }
+}

@@ -1,0 +1,172 @@
+//! Starting the metadata servers of a process.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, ensure};
+use cairn_chunkserver::disk_of;
+use cairn_common::{ids::NodeId, limits, wire::shard::DeviceStatus};
+use cairn_metadata::{GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings};
+use cairn_transport::{Addresses, InProcess, Neighbours, NoAddresses, Services};
+
+use super::{
+    Voters,
+    disks::{self, Place},
+    list::VoterList,
+    members::{Keeper, absent},
+};
+use crate::cluster::ClusterNode;
+
+/// Requests of the other voters under way at once, at each.
+const REQUESTS_MAX: usize = 256;
+
+/// What the metadata servers of a process are started with.
+pub(crate) struct Setup<'a> {
+    /// The store's directory.
+    pub(crate) root: &'a Path,
+    /// Where the databases of its own lie.
+    pub(crate) metadata: PathBuf,
+    /// Its number, and that of the process.
+    pub(crate) server: NodeId,
+    /// Where the process is one of a cluster, and called at that address, where it has one.
+    pub(crate) node: Option<&'a ClusterNode>,
+    pub(crate) address: String,
+    /// Leads to the shards, and to other nodes.
+    pub(crate) shards: InProcess,
+    /// The store's devices, as they are now.
+    pub(crate) devices: &'a [DeviceStatus],
+    /// Devices that may be lost by the redundancy of new buckets.
+    pub(crate) tolerance: usize,
+}
+
+/// What each of them is started with.
+pub(super) struct Surrounding {
+    pub(super) root: PathBuf,
+    pub(super) server: NodeId,
+    metadata: PathBuf,
+    template: MetadataConfig,
+    addresses: Arc<dyn Addresses>,
+    shards: InProcess,
+    neighbours: Neighbours,
+}
+
+impl Voters {
+    /// Starts them, and sees to it that there are as many as the store's disks ask for.
+    pub(crate) async fn start(setup: Setup<'_>) -> anyhow::Result<Arc<Self>> {
+        let list = VoterList::load(setup.root)?;
+        let (places, own_disk) = setup.places()?;
+        let wanted = disks::wanted(disks::count(&places, &own_disk), setup.tolerance);
+        let surrounding = Surrounding::new(&setup, wanted.max(1 + list.voters.len()));
+        let voters = Arc::new(Self::default());
+        let mut remarks = Vec::new();
+        for voter in list.voters.iter().filter(|voter| voter.is_used) {
+            let (directory, metadata) = (voter.directory(setup.root), voter.metadata(setup.root));
+            if !metadata.is_dir() {
+                tracing::warn!(directory = %directory.display(), "a metadata voter is missing");
+                remarks.push(absent(&directory));
+            } else if let Err(error) = surrounding.start(&voters, voter.node(), metadata).await {
+                // The others do without it, where they are a majority.
+                tracing::error!(directory = %directory.display(), error = format!("{error:#}"), "a metadata voter does not start");
+                remarks.push(absent(&directory));
+            }
+        }
+        if !list.is_own_lost {
+            surrounding.start_own(&voters, Start::Alone).await?;
+        }
+        let used = list.voters.iter().filter(|voter| voter.is_used).count();
+        let (present, all) = (voters.working(), used + 1);
+        ensure!(
+            present * 2 > all,
+            "only {present} of {all} metadata voters are there, which is no majority: {}. Bring their disks back, or restore a backup",
+            remarks.join("; ")
+        );
+        voters.note_remarks(remarks);
+        let keeper = Keeper::new(&setup, Arc::clone(&voters), list, (places, own_disk), surrounding);
+        keeper.settle_and_stay().await?;
+        Ok(voters)
+    }
+}
+
+impl Setup<'_> {
+    /// The devices that serve, and the disk of the store's directory.
+    fn places(&self) -> anyhow::Result<(Vec<Place>, String)> {
+        let disk = |path: &Path| disk_of(path).with_context(|| format!("looking at {}", path.display()));
+        let mut places = Vec::new();
+        for device in self.devices.iter().filter(|device| device.up) {
+            let path = Path::new(&device.path);
+            places.push(Place {
+                device: path.strip_prefix(self.root).unwrap_or(path).to_owned(),
+                disk: disk(path)?,
+            });
+        }
+        Ok((places, disk(self.root)?))
+    }
+}
+
+impl Surrounding {
+    fn new(setup: &Setup<'_>, voters: usize) -> Self {
+        let mut template = MetadataConfig::new(PathBuf::new(), setup.server);
+        template.memory_bytes = limits::METADATA_MEMORY_BYTES / voters.max(1);
+        if let Some(node) = setup.node {
+            template.cluster = node.cluster();
+        }
+        template.address.clone_from(&setup.address);
+        Self {
+            root: setup.root.to_owned(),
+            server: setup.server,
+            metadata: setup.metadata.clone(),
+            template,
+            addresses: setup.node.map_or_else(
+                || Arc::new(NoAddresses) as _,
+                |node| Arc::new(node.addresses().clone()) as _,
+            ),
+            shards: setup.shards.clone(),
+            neighbours: Neighbours::new(),
+        }
+    }
+
+    /// Starts that of the store's directory.
+    pub(super) async fn start_own(&self, voters: &Voters, start: Start) -> anyhow::Result<()> {
+        let config = MetadataConfig {
+            dir: self.metadata.clone(),
+            start,
+            ..self.template.clone()
+        };
+        self.run(voters, config, Arc::clone(&self.addresses)).await
+    }
+
+    /// Starts another one, which waits to be added to the group where it is new.
+    pub(super) async fn start(&self, voters: &Voters, node: NodeId, metadata: PathBuf) -> anyhow::Result<()> {
+        let config = MetadataConfig {
+            dir: metadata,
+            server_id: node,
+            // Nobody calls it but those of this process.
+            address: String::new(),
+            start: Start::Join,
+            ..self.template.clone()
+        };
+        self.run(voters, config, Arc::new(NoAddresses)).await
+    }
+
+    /// Lets one go, stopped.
+    pub(super) async fn stop(&self, voters: &Voters, node: NodeId) {
+        self.neighbours.move_out(node);
+        voters.let_go(node).await;
+    }
+
+    async fn run(&self, voters: &Voters, config: MetadataConfig, addresses: Arc<dyn Addresses>) -> anyhow::Result<()> {
+        let node = config.server_id;
+        let surroundings = Surroundings {
+            addresses,
+            ..Surroundings::new(self.neighbours.way_of(node, Arc::new(self.shards.clone())))
+        };
+        let started = MetadataServer::start(config, surroundings).await;
+        let server = started.context("starting the metadata service")?;
+        let services = Services::new().with(GROUP_KINDS, Arc::new(server.clone()), REQUESTS_MAX);
+        self.neighbours.move_in(node, services);
+        voters.take_in(node, server, node == self.server);
+        Ok(())
+    }
+}
