@@ -15,7 +15,7 @@ use cairn_metadata::{CLIENT_KINDS, MetadataServer};
 use cairn_transport::InProcess;
 use parking_lot::Mutex;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Registry};
-use tokio::{task::AbortHandle, time::MissedTickBehavior};
+use tokio::task::AbortHandle;
 
 use super::{
     Way,
@@ -25,6 +25,9 @@ use crate::gauges::{Label, family, gauge, truth};
 
 /// Pause between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Pause before it is looked again where nothing was seen: another may just begin to lead.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a look may take: a long queue is read page by page.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,23 +51,36 @@ impl ClusterMetrics {
     }
 
     async fn look(self, server: Arc<MetadataServer>) {
-        let mut ticks = tokio::time::interval(LOOK_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             let status = server.status();
             let own = status.own.as_ref().map(|own| own.node);
-            let Some(own) = own.filter(|own| *own == status.leader) else {
-                *self.0.lock() = None;
-                continue;
+            let pause = match own.filter(|own| *own == status.leader) {
+                Some(own) => self.look_once(&server, NodeId::new(own)).await,
+                None => {
+                    *self.0.lock() = None;
+                    RETRY_INTERVAL
+                }
             };
-            let node = NodeId::new(own);
-            let transport = InProcess::new().with_service(node, CLIENT_KINDS, server.clone(), 1);
-            let mut way = Way::within(Arc::new(transport), node);
-            match tokio::time::timeout(LOOK_TIMEOUT, gather(&mut way, PAGES_MAX)).await {
-                Ok(Ok(state)) => *self.0.lock() = Some((Instant::now(), state)),
-                Ok(Err(error)) => tracing::debug!(error = format!("{error:#}"), "no metrics of the cluster"),
-                Err(_) => tracing::debug!("no metrics of the cluster within their time"),
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Looks, as the leader `own`; how long to wait then.
+    async fn look_once(&self, server: &Arc<MetadataServer>, own: NodeId) -> Duration {
+        let transport = InProcess::new().with_service(own, CLIENT_KINDS, server.clone(), 1);
+        let mut way = Way::within(Arc::new(transport), own);
+        match tokio::time::timeout(LOOK_TIMEOUT, gather(&mut way, PAGES_MAX)).await {
+            Ok(Ok(state)) => {
+                *self.0.lock() = Some((Instant::now(), state));
+                LOOK_INTERVAL
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(error = format!("{error:#}"), "no metrics of the cluster");
+                RETRY_INTERVAL
+            }
+            Err(_) => {
+                tracing::debug!("no metrics of the cluster within their time");
+                LOOK_INTERVAL
             }
         }
     }
