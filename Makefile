@@ -58,6 +58,13 @@ test-posix: build ## pjdfstest, then fsx on three seeds of FSX_OPERATIONS=100000
 dev-cluster: build ## a cluster of 3 metadata servers, 6 chunkservers and 2 gateways as local processes, in ./cairn-dev-cluster
 	@exec $(CARGO) run --quiet --locked -p cairn -- dev-cluster $(DEV_CLUSTER_FLAGS)
 
+# A release of one's own is built with PROFILE=release; the first time that takes a quarter of an hour, RocksDB's.
+PROFILE ?= dev
+.PHONY: package
+package: deps ## a Debian package in the target folder's package/, of the dev profile or PROFILE=release
+	$(CARGO) build --locked --profile $(PROFILE) -p cairn
+	@scripts/package "$(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/cairn" "$(TARGET_DIR)/package"
+
 .PHONY: run-tests
 run-tests: build
 	@scripts/deps test
@@ -69,7 +76,7 @@ run-tests: build
 	fi
 
 .PHONY: check
-check: fmt-check clippy docs deny tidy ## everything CI checks besides the tests; changes no file
+check: fmt-check clippy docs deny tidy monitoring ## everything CI checks besides the tests; changes no file
 
 .PHONY: fmt-check
 fmt-check:
@@ -99,6 +106,10 @@ advisories: cargo-deny ## known vulnerabilities; fetches the RustSec database, s
 .PHONY: tidy
 tidy: deps
 	$(CARGO) test --locked --quiet -p cairn-tests --test tidy
+
+.PHONY: monitoring
+monitoring: ## the alert rules against their tests, with Prometheus' promtool
+	@scripts/check-monitoring "$(abspath $(TARGET_DIR))"
 
 .PHONY: fix
 fix: deps ## rewrite what the tools can: formatting and machine-applicable lints

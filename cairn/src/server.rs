@@ -19,23 +19,21 @@ use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS};
 use cairn_transport::{Addresses, InProcess, LocalServer, NoAddresses, Services, Transport};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::AbortHandle,
-};
+use tokio::task::AbortHandle;
 
 use crate::{
     admin::Admin,
     bootstrap::{self, Bootstrap},
     cli::{LabelArgs, ServerArgs},
-    cluster::{ClusterDir, ClusterListener, ClusterNode, Contacts, ReportWay, Reports, whereabouts},
+    cluster::{ClusterDir, ClusterListener, ClusterMetrics, ClusterNode, Contacts, ReportWay, Reports, whereabouts},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
-    logging,
+    metadata::GroupMetrics,
     metrics::Metrics,
     parts::{Parts, domain_remarks},
     running::Running,
+    serving::{self, Serving},
     tls::{self, Tls},
     voters::{Setup, Voters},
 };
@@ -57,16 +55,11 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(args)?;
-    logging::start(config.log_format, &config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(serve(config))
+    let (format, log) = (config.log_format, config.log.clone());
+    serving::run(format, &log, async |serving| serve(config, serving).await)
 }
 
-async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&config.data)?;
     let cluster = ClusterDir::of(data.root()).serving_cluster()?;
     let mut identity = data.identity(&config, cluster)?;
@@ -75,6 +68,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let tls = open_tls(&config, &data)?;
     let devices = data.devices(&identity)?;
     let mut metrics = Metrics::new();
+    tls.register(metrics.registry());
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
     let chunkserver = start_chunkserver(&config, &devices, &mut metrics).await;
@@ -115,9 +109,7 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let gateway_config = gateway_config(&config, &root, tls.certificate);
     let gateway = Gateway::start(gateway_config, client.clone(), gateway_metrics.clone()).await?;
     datapath_metrics.register(metrics.registry());
-    if let Some(shown) = metadata.shown() {
-        shown.metrics().register(metrics.registry());
-    }
+    let looks = register_metadata(&metadata, &data, &mut metrics)?;
     gateway_metrics.register(metrics.registry());
     let contacts = (node.as_ref().zip(listener.as_ref())).map(|outward| keep_contacts(&data, outward));
     let reports = start_reports(&config.labels, listener.as_ref(), &chunkserver, transport, addresses)?;
@@ -134,13 +126,16 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let running = running(&config, &parts, &admin, listener.as_ref(), tls.ca_bundle);
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
+    let watched = Arc::clone(&parts.metadata);
+    serving.ready(Box::new(move || watched.failed()));
 
-    wait_for_signal(&mut terminate, &mut interrupt).await;
+    serving.told_to_stop().await;
     drop(operators);
     contacts.iter().for_each(AbortHandle::abort);
+    looks.abort();
     tokio::select! {
         stopped = stop(gateway, node.zip(listener).zip(reports), &parts, &admin) => stopped?,
-        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
+        () = serving.interrupted() => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -285,11 +280,12 @@ fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<Voters>) -> Ser
         .with(GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX)
 }
 
-async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-    }
+/// The counters of the metadata service, and what is looked up for them as long as the task lives.
+fn register_metadata(metadata: &Voters, data: &DataDir, metrics: &mut Metrics) -> anyhow::Result<AbortHandle> {
+    let shown = metadata.shown().context("no metadata server runs")?;
+    shown.metrics().register(metrics.registry());
+    GroupMetrics::register(metrics.registry(), shown.clone(), data.metadata());
+    Ok(ClusterMetrics::start(metrics.registry(), Arc::new(shown)))
 }
 
 /// Finishes what is under way, top down.

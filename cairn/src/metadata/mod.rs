@@ -6,13 +6,17 @@
 
 mod backup;
 mod group;
+mod group_metrics;
 mod inspect;
+mod level;
 mod process;
 mod release;
 mod restore;
 mod verify;
 
 use std::process::ExitCode;
+
+pub(crate) use group_metrics::GroupMetrics;
 
 use crate::{
     cli::{MetadataArgs, MetadataCommand},
@@ -30,6 +34,7 @@ pub(crate) fn run(args: MetadataArgs) -> anyhow::Result<ExitCode> {
         MetadataCommand::Remove(args) => group::remove(&args)?,
         MetadataCommand::Replace(args) => group::replace(&args)?,
         MetadataCommand::Transfer(args) => group::transfer(&args)?,
+        MetadataCommand::FeatureLevel(args) => level::run(&args)?,
         MetadataCommand::Inspect(args) => return inspect::run(&args),
         MetadataCommand::Verify(args) => return verify::run(&args),
         MetadataCommand::Backup(args) => return backup::run(&args),

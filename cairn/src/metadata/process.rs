@@ -16,18 +16,18 @@ use async_trait::async_trait;
 use cairn_common::{ids::NodeId, limits, wire::role::Role};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock};
 use cairn_transport::{InProcess, LocalServer, NoAddresses, Services};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::GroupMetrics;
 use crate::{
     admin::{Admin, Observed},
     bootstrap::{self, Bootstrap},
     cli::MetadataServerArgs,
-    cluster::{ClusterDir, ClusterNode, Contacts},
+    cluster::{ClusterDir, ClusterMetrics, ClusterNode, Contacts},
     config,
     data_dir::DataDir,
-    logging,
     metrics::Metrics,
     running::Running,
+    serving::{self, Serving},
 };
 
 /// Requests of clients under way at once.
@@ -63,15 +63,10 @@ struct Member {
 
 pub(super) fn run(args: &MetadataServerArgs) -> anyhow::Result<ExitCode> {
     let settings = settings(args)?;
-    logging::start(
-        args.log_format.unwrap_or_default(),
-        args.log.as_deref().unwrap_or(config::DEFAULT_LOG),
-    )?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(serve(settings))
+    let log = args.log.as_deref().unwrap_or(config::DEFAULT_LOG);
+    serving::run(args.log_format.unwrap_or_default(), log, async |serving| {
+        serve(settings, serving).await
+    })
 }
 
 fn settings(args: &MetadataServerArgs) -> anyhow::Result<Settings> {
@@ -100,8 +95,7 @@ fn settings(args: &MetadataServerArgs) -> anyhow::Result<Settings> {
     })
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve(settings: Settings, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&settings.data)?;
     ensure!(
         data.store_id()?.is_none(),
@@ -112,6 +106,8 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let node = ClusterNode::open_as(data.root(), metrics.registry(), Role::Metadata).await?;
     let server = start_server(&settings, &data, &node).await?;
     server.metrics().register(metrics.registry());
+    GroupMetrics::register(metrics.registry(), server.clone(), data.metadata());
+    let looks = ClusterMetrics::start(metrics.registry(), Arc::new(server.clone()));
     let services = Services::new()
         .with(CLIENT_KINDS, Arc::new(server.clone()), CLIENT_REQUESTS_MAX)
         .with(GROUP_KINDS, Arc::new(server.clone()), GROUP_REQUESTS_MAX);
@@ -131,11 +127,10 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     running.save(data.root())?;
     announce(&node, &running).context("writing to standard output")?;
+    let watched = member.server.clone();
+    serving.ready(Box::new(move || watched.failed().map(str::to_owned)));
 
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-    }
+    serving.told_to_stop().await;
     let stopping = async {
         // First, so that leadership has moved before requests are refused.
         member
@@ -144,6 +139,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
             .await
             .context("stopping the metadata service")?;
         contacts.abort();
+        looks.abort();
         listener.shutdown(DRAIN_DEADLINE).await;
         node.close().await;
         drop(operators);
@@ -152,7 +148,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     tokio::select! {
         stopped = stopping => stopped?,
-        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT"),
+        () = serving.interrupted() => {},
     }
     Ok(ExitCode::SUCCESS)
 }
