@@ -40,7 +40,7 @@ pub(crate) use metadata::{
     AddArgs, BackupArgs, FeatureLevelArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand,
     MetadataServerArgs, RecoverStoreArgs, ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
 };
-pub(crate) use mount::MountArgs;
+pub(crate) use mount::{MountArgs, MountCommand, MountSettingsArgs, MountStatusArgs};
 pub(crate) use tls::TlsArgs;
 
 /// Cairn, a distributed object and file store.

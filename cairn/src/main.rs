@@ -44,7 +44,10 @@ use cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let Some(arguments) = mount::helper::arguments(std::env::args_os()) else {
+        return ExitCode::SUCCESS;
+    };
+    match run(Cli::parse_from(arguments).command) {
         Ok(code) => code,
         Err(error) => {
             let written = writeln!(io::stderr().lock(), "cairn: {error:#}");

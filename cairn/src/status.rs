@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read as _, Write},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -102,12 +102,29 @@ pub(crate) struct ChunkserverStatus {
     pub(crate) devices: Vec<DeviceState>,
 }
 
+/// The state of a mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MountStatus {
+    /// Whether the store answers.
+    pub(crate) health: Health,
+    pub(crate) remarks: Vec<String>,
+    pub(crate) version: String,
+    /// The bucket, or the directory of one.
+    pub(crate) mounted: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) open_files: usize,
+    /// What programs wrote and is not stored yet.
+    pub(crate) dirty_bytes: u64,
+    pub(crate) dirty_bytes_max: u64,
+}
+
 /// What a running server may tell of.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Told {
+pub(crate) enum Told {
     Store(Box<Status>),
     Chunkserver(ChunkserverStatus),
+    Mount(MountStatus),
 }
 
 impl ChunkserverStatus {
@@ -140,22 +157,29 @@ pub(crate) fn device_state(device: DeviceStatus) -> DeviceState {
 }
 
 pub(crate) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let body = fetch(&args.data.data)?;
+    show(&args.data.data, args.json)
+}
+
+/// Shows the state of what runs on a directory; ends with 1 where that has failed.
+pub(crate) fn show(data: &Path, is_json: bool) -> anyhow::Result<ExitCode> {
+    let body = fetch(data)?;
     let told: Told = serde_json::from_str(&body).context(
-        "the server's answer is neither a store's nor a chunkserver's: `cairn metadata status` tells of metadata servers",
+        "the answer is of no store, chunkserver or mount: `cairn metadata status` tells of metadata servers",
     )?;
     let mut out = io::stdout().lock();
-    if args.json {
+    if is_json {
         writeln!(out, "{}", serde_json::to_string_pretty(&told).context("writing JSON")?)?;
     } else {
         match &told {
             Told::Store(status) => print(&mut out, status)?,
             Told::Chunkserver(status) => print_chunkserver(&mut out, status)?,
+            Told::Mount(status) => print_mount(&mut out, status)?,
         }
     }
     let health = match &told {
         Told::Store(status) => status.health,
         Told::Chunkserver(status) => status.health,
+        Told::Mount(status) => status.health,
     };
     Ok(if health == Health::Failed {
         ExitCode::FAILURE
@@ -240,6 +264,22 @@ fn print_chunkserver(out: &mut impl Write, status: &ChunkserverStatus) -> io::Re
     writeln!(out, "version     {}", status.version)?;
     writeln!(out, "devices     {}", status.devices.len())?;
     print_devices(out, &status.devices)
+}
+
+fn print_mount(out: &mut impl Write, status: &MountStatus) -> io::Result<()> {
+    writeln!(out, "health      {}", status.health.name())?;
+    for remark in &status.remarks {
+        writeln!(out, "            {remark}")?;
+    }
+    writeln!(out, "mounted     {} on {}", status.mounted, status.directory.display())?;
+    writeln!(out, "version     {}", status.version)?;
+    writeln!(out, "open files  {}", status.open_files)?;
+    writeln!(
+        out,
+        "to store    {} of at most {}",
+        bytes(status.dirty_bytes),
+        bytes(status.dirty_bytes_max)
+    )
 }
 
 fn print_devices(out: &mut impl Write, devices: &[DeviceState]) -> io::Result<()> {

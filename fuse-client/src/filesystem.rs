@@ -43,7 +43,8 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, answer: impl FnOnce(Arc<Volume>) -> F) {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, op: &'static str, answer: impl FnOnce(Arc<Volume>) -> F) {
+        self.volume.metrics.count(op);
         self.runtime.spawn(answer(Arc::clone(&self.volume)));
     }
 
@@ -134,7 +135,7 @@ impl Filesystem for Bridge {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (parent, name) = (self.inode(parent), bytes_of(name));
-        self.spawn(|volume| async move {
+        self.spawn("lookup", |volume| async move {
             let found = volume.lookup(parent, name).await;
             volume.answer_entry(found, reply);
         });
@@ -146,7 +147,7 @@ impl Filesystem for Bridge {
 
     fn getattr(&self, _request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
         let inode = self.inode(number);
-        self.spawn(|volume| async move {
+        self.spawn("getattr", |volume| async move {
             let attributes = volume.attributes(inode, handle.is_none()).await;
             volume.answer_attributes(attributes, reply);
         });
@@ -180,7 +181,7 @@ impl Filesystem for Bridge {
             size,
             clear_suid: uid.is_some() || gid.is_some() || (size.is_some() && request.uid() != 0),
         };
-        self.spawn(|volume| async move {
+        self.spawn("setattr", |volume| async move {
             let attributes = volume.set_attributes(set).await;
             volume.answer_attributes(attributes, reply);
         });
@@ -188,7 +189,7 @@ impl Filesystem for Bridge {
 
     fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
         let inode = self.inode(number);
-        self.spawn(|volume| async move {
+        self.spawn("readlink", |volume| async move {
             match volume.attributes(inode, false).await {
                 Ok(attributes) if attributes.kind() == FileKind::Symlink => reply.data(&attributes.target),
                 Ok(_) => reply.error(Errno::EINVAL),
@@ -216,7 +217,7 @@ impl Filesystem for Bridge {
             _ => return reply.error(Errno::EINVAL),
         };
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
-        self.spawn(|volume| async move {
+        self.spawn("mknod", |volume| async move {
             let made = volume.make_node(parent, name, maker, kind, device).await;
             volume.answer_entry(made, reply);
         });
@@ -224,7 +225,7 @@ impl Filesystem for Bridge {
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
-        self.spawn(|volume| async move {
+        self.spawn("mkdir", |volume| async move {
             let made = volume.make_directory(parent, name, maker).await;
             volume.answer_entry(made, reply);
         });
@@ -232,18 +233,22 @@ impl Filesystem for Bridge {
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (parent, name) = (self.inode(parent), bytes_of(name));
-        self.spawn(|volume| async move { answer_empty(volume.unlink(parent, name).await, reply) });
+        self.spawn("unlink", |volume| async move {
+            answer_empty(volume.unlink(parent, name).await, reply)
+        });
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (parent, name) = (self.inode(parent), bytes_of(name));
-        self.spawn(|volume| async move { answer_empty(volume.remove_directory(parent, name).await, reply) });
+        self.spawn("rmdir", |volume| async move {
+            answer_empty(volume.remove_directory(parent, name).await, reply)
+        });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, 0o777));
         let target = bytes_of(target.as_os_str());
-        self.spawn(|volume| async move {
+        self.spawn("symlink", |volume| async move {
             let made = volume.symlink(parent, name, maker, target).await;
             volume.answer_entry(made, reply);
         });
@@ -261,12 +266,14 @@ impl Filesystem for Bridge {
     ) {
         let from = (self.inode(parent), bytes_of(name));
         let to = (self.inode(new_parent), bytes_of(new_name));
-        self.spawn(|volume| async move { answer_empty(volume.rename(from, to, flags).await, reply) });
+        self.spawn("rename", |volume| async move {
+            answer_empty(volume.rename(from, to, flags).await, reply)
+        });
     }
 
     fn link(&self, _request: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (inode, parent, name) = (self.inode(number), self.inode(parent), bytes_of(name));
-        self.spawn(|volume| async move {
+        self.spawn("link", |volume| async move {
             let linked = volume.link(inode, parent, name).await;
             volume.answer_entry(linked, reply);
         });
@@ -274,7 +281,7 @@ impl Filesystem for Bridge {
 
     fn open(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let inode = self.inode(number);
-        self.spawn(|volume| async move {
+        self.spawn("open", |volume| async move {
             match volume.open(inode).await {
                 Ok((_, handle, true)) => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
                 Ok((_, handle, false)) => reply.opened(handle, FopenFlags::empty()),
@@ -294,7 +301,7 @@ impl Filesystem for Bridge {
         reply: ReplyCreate,
     ) {
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
-        self.spawn(|volume| async move {
+        self.spawn("create", |volume| async move {
             match volume.create(parent, name, maker, flags).await {
                 Ok((attributes, handle)) => {
                     let attr = volume.attr(&attributes);
@@ -322,13 +329,16 @@ impl Filesystem for Bridge {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.spawn(|volume| async move {
+        self.spawn("read", |volume| async move {
             let handle = match volume.handles.get(handle) {
                 Ok(handle) => handle,
                 Err(error) => return reply.error(error),
             };
             match volume.read(&handle.opened, offset, size as usize).await {
-                Ok(bytes) => reply.data(&bytes),
+                Ok(bytes) => {
+                    volume.metrics.read_bytes.inc_by(bytes.len() as u64);
+                    reply.data(&bytes);
+                }
                 Err(error) => reply.error(error),
             }
         });
@@ -350,6 +360,7 @@ impl Filesystem for Bridge {
             Ok(handle) => handle,
             Err(error) => return reply.error(error),
         };
+        self.volume.metrics.written_bytes.inc_by(data.len() as u64);
         let is_from_pages = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let write = Write {
             offset,
@@ -364,7 +375,7 @@ impl Filesystem for Bridge {
             return reply.written(size);
         }
         let data = Bytes::copy_from_slice(data);
-        self.spawn(|volume| async move {
+        self.spawn("write", |volume| async move {
             match volume.write(&handle, write, &data).await {
                 Ok(()) => reply.written(size),
                 Err(error) => reply.error(error),
@@ -374,7 +385,7 @@ impl Filesystem for Bridge {
 
     fn flush(&self, _request: &Request, number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
         let inode = self.inode(number);
-        self.spawn(|volume| async move {
+        self.spawn("flush", |volume| async move {
             let synced = match volume.handles.get(handle) {
                 Ok(handle) => volume.sync(&handle).await,
                 Err(error) => Err(error),
@@ -395,7 +406,7 @@ impl Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let inode = self.inode(number);
-        self.spawn(|volume| async move {
+        self.spawn("release", |volume| async move {
             let owners = volume.release(handle).await;
             let mut unlocked = match owner {
                 Some(owner) => volume.unlock_all(inode, owner.0, LockKind::WholeFile).await,
@@ -409,7 +420,7 @@ impl Filesystem for Bridge {
     }
 
     fn fsync(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.spawn(|volume| async move {
+        self.spawn("fsync", |volume| async move {
             let synced = match volume.handles.get(handle) {
                 Ok(handle) => volume.sync(&handle).await,
                 Err(error) => Err(error),
@@ -431,7 +442,7 @@ impl Filesystem for Bridge {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.spawn(|volume| async move {
+        self.spawn("readdir", |volume| async move {
             let reading = match volume.directories.get(handle) {
                 Ok(reading) => reading,
                 Err(error) => return reply.error(error),
@@ -458,7 +469,7 @@ impl Filesystem for Bridge {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.spawn(|volume| async move {
+        self.spawn("readdirplus", |volume| async move {
             let reading = match volume.directories.get(handle) {
                 Ok(reading) => reading,
                 Err(error) => return reply.error(error),
@@ -509,7 +520,7 @@ impl Filesystem for Bridge {
     }
 
     fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
-        self.spawn(|volume| async move {
+        self.spawn("statfs", |volume| async move {
             match volume.fullness().await {
                 Ok(space) => {
                     let (block, name) = (BLOCK_BYTES as u32, cairn_common::limits::NAME_LEN_MAX as u32);
@@ -532,24 +543,30 @@ impl Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let (inode, name, value) = (self.inode(number), bytes_of(name), Bytes::copy_from_slice(value));
-        self.spawn(|volume| async move { answer_empty(volume.set_xattr(inode, name, value, flags).await, reply) });
+        self.spawn("setxattr", |volume| async move {
+            answer_empty(volume.set_xattr(inode, name, value, flags).await, reply)
+        });
     }
 
     fn getxattr(&self, _request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (inode, name) = (self.inode(number), bytes_of(name));
-        self.spawn(|volume| async move { answer_xattr(volume.xattr(inode, name).await, size, reply) });
+        self.spawn("getxattr", |volume| async move {
+            answer_xattr(volume.xattr(inode, name).await, size, reply)
+        });
     }
 
     fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let inode = self.inode(number);
-        self.spawn(|volume| async move {
+        self.spawn("listxattr", |volume| async move {
             answer_xattr(volume.xattr_names(inode).await.map(Bytes::from), size, reply);
         });
     }
 
     fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (inode, name) = (self.inode(number), bytes_of(name));
-        self.spawn(|volume| async move { answer_empty(volume.remove_xattr(inode, name).await, reply) });
+        self.spawn("removexattr", |volume| async move {
+            answer_empty(volume.remove_xattr(inode, name).await, reply)
+        });
     }
 
     fn getlk(
@@ -574,7 +591,7 @@ impl Filesystem for Bridge {
             pid,
             waits: None,
         };
-        self.spawn(|volume| async move {
+        self.spawn("getlk", |volume| async move {
             match volume.conflicting_lock(wanted).await {
                 Ok(Some((first, last, true, pid))) => reply.locked(first, last, libc::F_WRLCK, pid),
                 Ok(Some((first, last, false, pid))) => reply.locked(first, last, libc::F_RDLCK, pid),
@@ -612,7 +629,7 @@ impl Filesystem for Bridge {
         {
             handle.enter_lock_owner(wanted.owner);
         }
-        self.spawn(|volume| async move {
+        self.spawn("setlk", |volume| async move {
             let outcome = if kind == libc::F_UNLCK {
                 volume.unlock(wanted).await
             } else {
@@ -647,7 +664,7 @@ impl Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let clear_suid = request.uid() != 0;
-        self.spawn(|volume| async move {
+        self.spawn("fallocate", |volume| async move {
             let done = match volume.handles.get(handle) {
                 Ok(handle) => volume.allocate(&handle.opened, offset, length, mode, clear_suid).await,
                 Err(error) => Err(error),
@@ -673,7 +690,7 @@ impl Filesystem for Bridge {
         let Ok(offset) = u64::try_from(offset) else {
             return reply.error(Errno::ENXIO);
         };
-        self.spawn(|volume| async move {
+        self.spawn("lseek", |volume| async move {
             let found = match volume.handles.get(handle) {
                 Ok(handle) => volume.seek(&handle.opened, offset, wants_data).await,
                 Err(error) => Err(error),
@@ -699,7 +716,7 @@ impl Filesystem for Bridge {
         reply: ReplyWrite,
     ) {
         let clear_suid = request.uid() != 0;
-        self.spawn(|volume| async move {
+        self.spawn("copy_file_range", |volume| async move {
             let (source, target) = match (volume.handles.get(source), volume.handles.get(target)) {
                 (Ok(source), Ok(target)) => (source, target),
                 (Err(error), _) | (_, Err(error)) => return reply.error(error),

@@ -65,6 +65,7 @@ impl Volume {
         }
         self.budget.give_back(bytes);
         if let Err(error) = stored {
+            self.metrics.failed_stores.inc();
             tracing::error!(
                 inode = opened.inode,
                 bytes,

@@ -7,6 +7,7 @@
 mod budget;
 mod convert;
 mod copy;
+mod deadlock;
 mod directory;
 mod dirty;
 mod filesystem;
@@ -18,6 +19,7 @@ mod listing;
 mod lock_flags;
 mod locking;
 mod locks;
+mod metrics;
 mod mount;
 mod names;
 mod opened;
@@ -28,5 +30,6 @@ mod waiting;
 mod write;
 mod xattr;
 
-pub use mount::{Mount, MountError};
+pub use metrics::Metrics;
+pub use mount::{Mount, MountError, MountFigures, MountWatch};
 pub use volume::MountSettings;

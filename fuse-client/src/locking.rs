@@ -3,7 +3,10 @@
 //! Nobody waits in the store. Who waits here asks whether the lock is free, at once when a program of this mount gives one back,
 //! else at growing intervals.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use cairn_client::FileError;
 use cairn_common::wire::lock::{HeldLock, LockKind};
@@ -11,6 +14,7 @@ use fuser::Errno;
 
 use crate::{
     convert::{Outcome, errno},
+    deadlock::Waiting,
     locks::{NO_END, Wanted},
     volume::Volume,
     waiting::is_interrupted,
@@ -33,6 +37,7 @@ impl Volume {
 
     async fn lock_entered(&self, wanted: &Wanted) -> Outcome<()> {
         let mut interval = ASK_INTERVAL.0;
+        let mut waiting = None;
         loop {
             let released = self.locks.released.notified();
             let conflict = self
@@ -40,13 +45,16 @@ impl Volume {
                 .lock(wanted.inode, wanted.range())
                 .await
                 .map_err(lock_errno)?;
-            if conflict.is_none() {
+            let Some(conflict) = conflict else {
                 return Ok(());
-            }
+            };
             let Some(thread) = wanted.waits else {
                 return Err(Errno::EAGAIN);
             };
-            self.wait_until_free(wanted, thread, released, &mut interval).await?;
+            let waiting = waiting.get_or_insert_with(|| self.locks.waits.begin(wanted.owner, Instant::now()));
+            self.note_wait(wanted, waiting, &conflict)?;
+            self.wait_until_free(wanted, (thread, waiting), released, &mut interval)
+                .await?;
         }
     }
 
@@ -54,7 +62,7 @@ impl Volume {
     async fn wait_until_free(
         &self,
         wanted: &Wanted,
-        thread: u32,
+        (thread, waiting): (u32, &Waiting<'_>),
         released: tokio::sync::futures::Notified<'_>,
         interval: &mut Duration,
     ) -> Outcome<()> {
@@ -70,10 +78,28 @@ impl Volume {
                 return Err(Errno::EINTR);
             }
             let test = self.files.test_lock(wanted.inode, wanted.range()).await;
-            if test.map_err(errno)?.is_none() {
-                return Ok(());
+            match test.map_err(errno)? {
+                Some(conflict) => self.note_wait(wanted, waiting, &conflict)?,
+                None => {
+                    waiting.clear();
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Notes who is in the way of a lock, and refuses to wait where that would be for ever. POSIX asks for it of the locks of `fcntl`.
+    fn note_wait(&self, wanted: &Wanted, waiting: &Waiting<'_>, conflict: &HeldLock) -> Outcome<()> {
+        let holder = conflict.lock.as_ref().filter(|lock| lock.kind() == LockKind::Range);
+        match holder {
+            Some(lock) if wanted.kind == LockKind::Range && conflict.session == self.files.session() => {
+                if waiting.confirm(lock.owner, Instant::now()) {
+                    return Err(Errno::EDEADLK);
+                }
+            }
+            _ => waiting.clear(),
+        }
+        Ok(())
     }
 
     pub(crate) async fn unlock(&self, wanted: Wanted) -> Outcome<()> {

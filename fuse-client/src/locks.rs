@@ -9,6 +9,8 @@ use cairn_common::wire::lock::{LockKind, LockRange};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::deadlock::Waits;
+
 /// The last byte of a range that has no end, as the kernel says it.
 pub(crate) const NO_END: u64 = i64::MAX as u64;
 
@@ -17,6 +19,8 @@ pub(crate) struct Locks {
     held: Mutex<Held>,
     /// Told when one is given back.
     pub(crate) released: Notify,
+    /// Who waits for whom.
+    pub(crate) waits: Waits,
 }
 
 struct Held {
@@ -55,6 +59,7 @@ impl Locks {
                 owners: HashMap::new(),
             }),
             released: Notify::new(),
+            waits: Waits::default(),
         }
     }
 

@@ -44,6 +44,23 @@ pub enum MountError {
     },
 }
 
+/// How a mount is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountFigures {
+    /// Files that programs have open.
+    pub open_files: usize,
+    /// Bytes that they wrote and that are not stored yet.
+    pub dirty_bytes: usize,
+    /// The most that there may be of these.
+    pub dirty_bytes_max: usize,
+}
+
+/// Looks at a mount, also while it ends.
+#[derive(Clone)]
+pub struct MountWatch {
+    volume: Arc<Volume>,
+}
+
 /// A mount that stands.
 pub struct Mount {
     volume: Arc<Volume>,
@@ -96,6 +113,13 @@ impl Mount {
         })
     }
 
+    /// What looks at it from elsewhere.
+    pub fn watch(&self) -> MountWatch {
+        MountWatch {
+            volume: Arc::clone(&self.volume),
+        }
+    }
+
     /// Waits until somebody has unmounted it.
     pub async fn ended(&mut self) -> io::Result<()> {
         (&mut self.ended).await.unwrap_or(Ok(()))
@@ -130,6 +154,22 @@ impl Mount {
     }
 }
 
+impl MountWatch {
+    /// How the mount is now.
+    pub fn figures(&self) -> MountFigures {
+        MountFigures {
+            open_files: self.volume.opened_files.count(),
+            dirty_bytes: self.volume.budget.used(),
+            dirty_bytes_max: self.volume.settings.dirty_bytes_max,
+        }
+    }
+
+    /// Whether the store answers; why not.
+    pub async fn answers(&self) -> Result<(), FileError> {
+        self.volume.files.attributes(InodeId::ROOT.value()).await.map(|_| ())
+    }
+}
+
 async fn find_root(files: &Files, path: &str) -> Result<u64, MountError> {
     let mut inode = InodeId::ROOT.value();
     for name in path.split('/').filter(|name| !name.is_empty()) {
@@ -146,7 +186,8 @@ async fn find_root(files: &Files, path: &str) -> Result<u64, MountError> {
 fn kernel_options(settings: &MountSettings) -> Config {
     let mut options = vec![
         MountOption::FSName(settings.source.clone()),
-        MountOption::Subtype("cairn".to_owned()),
+        // As fuser's own option only a helper would be told of it, not the kernel.
+        MountOption::CUSTOM("subtype=cairn".to_owned()),
         MountOption::DefaultPermissions,
         if settings.read_only {
             MountOption::RO

@@ -130,6 +130,11 @@ impl OpenedFiles {
         self.open.lock().get(&inode).cloned()
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().len()
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<Opened>> {
         self.open.lock().values().cloned().collect()
     }

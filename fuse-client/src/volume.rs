@@ -20,6 +20,7 @@ use crate::{
     handles::{Directories, Handles},
     kernel::Kernel,
     locks::Locks,
+    metrics::Metrics,
     opened::OpenedFiles,
 };
 
@@ -48,6 +49,8 @@ pub struct MountSettings {
     pub exec: bool,
     /// What the table of mounts says that is mounted.
     pub source: String,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// The files of a mount.
@@ -61,6 +64,7 @@ pub(crate) struct Volume {
     pub(crate) budget: Budget,
     pub(crate) kernel: Kernel,
     pub(crate) locks: Locks,
+    pub(crate) metrics: Metrics,
     inherited: Mutex<HashMap<u64, (Instant, Inherited)>>,
     pub(crate) stopping: AtomicBool,
     /// Whether nothing is taken any more that would have to be stored.
@@ -88,6 +92,7 @@ impl Volume {
             budget: Budget::new(settings.dirty_bytes_max),
             kernel: Kernel::default(),
             locks: Locks::new(session),
+            metrics: settings.metrics.clone(),
             inherited: Mutex::default(),
             stopping: AtomicBool::new(false),
             refuses_writes: AtomicBool::new(false),

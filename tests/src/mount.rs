@@ -75,18 +75,27 @@ impl Store {
         self.mount_source(name, BUCKET, options)
     }
 
+    /// The directory of a new node that a mount can have.
+    ///
+    /// # Errors
+    /// It is not let in.
+    pub fn client_node(&self, name: &str) -> Result<PathBuf> {
+        let data = self.server.folder().join(format!("{name}.node"));
+        fs::create_dir_all(&data)?;
+        let token = self.cluster(&self.server.data(), &["token", "--roles", "client"])?;
+        self.cluster(&data, &["join", token.trim()])?;
+        Ok(data)
+    }
+
     /// Mounts a bucket, or a directory of one.
     ///
     /// # Errors
     /// It does not become ready.
     pub fn mount_source(&self, name: &str, source: &str, options: &str) -> Result<Mounted> {
         let folder = self.server.folder();
-        let data = folder.join(format!("{name}.node"));
+        let data = self.client_node(name)?;
         let directory = folder.join(name);
-        fs::create_dir_all(&data)?;
         fs::create_dir_all(&directory)?;
-        let token = self.cluster(&self.server.data(), &["token", "--roles", "client"])?;
-        self.cluster(&data, &["join", token.trim()])?;
         let mut mounted = Mounted {
             daemon: None,
             output: Output::in_folder(folder, name),

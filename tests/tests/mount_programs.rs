@@ -1,8 +1,9 @@
 //! Programs that people use, on a mount: git, sqlite, rsync, tar, and locks between programs. Needs root and /dev/fuse.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -348,5 +349,56 @@ fn a_set_user_id_bit_is_cleared_by_what_is_written_after_it() -> Result<()> {
     let mounted = store.mount("mnt", "allow_other")?;
     let printed = run(&mut python(SET_USER_ID, &[&mounted.path("file")]))?.stdout;
     ensure!(printed == "0o4755\n0o755\n", "{printed}");
+    Ok(())
+}
+
+/// Takes the first byte, waits for a line, then wants the second; says what came of it.
+const TAKE_TWO: &str = r"
+import fcntl, sys
+f = open(sys.argv[1], 'r+b')
+first, second = (int(at) for at in sys.argv[2:4])
+fcntl.lockf(f, fcntl.LOCK_EX, 1, first)
+print('held', flush=True)
+sys.stdin.readline()
+try:
+    fcntl.lockf(f, fcntl.LOCK_EX, 1, second)
+    print('both', flush=True)
+except OSError as error:
+    print('refused', error.errno, flush=True)
+";
+
+#[test]
+fn two_programs_that_wait_for_each_others_locks_are_not_left_waiting() -> Result<()> {
+    let (_store, mounted) = store_and_mount("mount-deadlock")?;
+    let file = mounted.path("file");
+    fs::write(&file, "two bytes and more")?;
+    let start = |first: &str, second: &str| -> Result<Child> {
+        let mut command = python(TAKE_TWO, &[&file, Path::new(first), Path::new(second)]);
+        Ok(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?)
+    };
+    let mut programs = [start("0", "1")?, start("1", "0")?];
+    let mut told: Vec<BufReader<ChildStdout>> = Vec::new();
+    for program in &mut programs {
+        told.push(BufReader::new(program.stdout.take().context("its output is piped")?));
+    }
+    let line = |from: &mut BufReader<ChildStdout>| -> Result<String> {
+        let mut line = String::new();
+        from.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    };
+    for from in &mut told {
+        ensure!(line(from)? == "held", "the first lock");
+    }
+    for program in &mut programs {
+        program.stdin.as_mut().context("its input is piped")?.write_all(b"\n")?;
+    }
+    // One is refused and ends, which gives the other both.
+    let mut ends: Vec<String> = told.iter_mut().map(line).collect::<Result<_>>()?;
+    for mut program in programs {
+        program.wait()?;
+    }
+    ends.sort_unstable();
+    let refused = format!("refused {}", rustix::io::Errno::DEADLK.raw_os_error());
+    ensure!(ends == ["both".to_owned(), refused], "{ends:?}");
     Ok(())
 }

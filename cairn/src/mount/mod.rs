@@ -2,50 +2,96 @@
 //!
 //! Invariant: it ends only after what can be stored of what programs wrote is stored.
 
+mod background;
+pub(crate) mod helper;
+mod observed;
 mod options;
+mod table;
 
 use std::{
     io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use cairn_client::Client;
 use cairn_common::{limits, wire::role::Role};
 use cairn_fuse_client::{Mount, MountSettings};
 
-use self::options::MountOptions;
+use self::{observed::Observed, options::MountOptions};
 use crate::{
-    cli::MountArgs,
+    admin::Admin,
+    cli::{MountArgs, MountCommand, MountSettingsArgs, MountStatusArgs},
     cluster::{ClusterDir, ClusterNode, Contacts},
     config,
     data_dir::DataDir,
     metrics::Metrics,
+    running::Running,
     serving::{self, Serving},
+    status,
 };
 
 /// How long threads that talk to the kernel are waited for at the end.
 const LEFT_BEHIND_AFTER: Duration = Duration::from_secs(1);
 
+/// Where it tells of itself where nothing else is said: a machine may have many mounts.
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// Of the memory for data on its way, the part for bytes that programs wrote and that wait to be stored.
 const DIRTY_PART: usize = 4;
 
 pub(crate) fn run(args: &MountArgs) -> anyhow::Result<ExitCode> {
+    let settings = &args.settings;
+    match (&args.command, &args.source, &args.directory) {
+        (Some(MountCommand::Status(args)), ..) => status(args),
+        (None, Some(source), Some(directory)) => run_mount(&What { source, directory }, settings),
+        // The command line asks for both.
+        _ => bail!("say what to mount, and where"),
+    }
+}
+
+/// What is mounted, and where.
+struct What<'a> {
+    source: &'a str,
+    directory: &'a Path,
+}
+
+fn status(args: &MountStatusArgs) -> anyhow::Result<ExitCode> {
+    match &args.data {
+        Some(data) => status::show(data, args.json),
+        None => table::show(args.json),
+    }
+}
+
+fn run_mount(what: &What<'_>, args: &MountSettingsArgs) -> anyhow::Result<ExitCode> {
     config::check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
     let options = MountOptions::parse(&args.options)?;
+    if args.background {
+        return background::run(&data_dir(args, &options)?);
+    }
     let log = args.log.as_deref().unwrap_or(config::DEFAULT_LOG);
     let runtime = serving::runtime(args.log_format.unwrap_or_default(), log)?;
-    let ended = runtime.block_on(async { serve(args, options, Serving::begin()?).await });
+    let ended = runtime.block_on(async { serve(what, args, options, Serving::begin()?).await });
     // What still waits for the kernel, which a mount that is in use may keep waiting for ever, is left behind.
     runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
     ended
 }
 
-async fn serve(args: &MountArgs, options: MountOptions, mut serving: Serving) -> anyhow::Result<ExitCode> {
+async fn serve(
+    what: &What<'_>,
+    args: &MountSettingsArgs,
+    options: MountOptions,
+    mut serving: Serving,
+) -> anyhow::Result<ExitCode> {
     let data = data_dir(args, &options)?;
-    let directory = std::path::absolute(&args.directory).context("where to mount")?;
+    let directory = std::path::absolute(what.directory).context("where to mount")?;
+    if args.detached {
+        background::detach()?;
+    }
     ensure!(
         directory.is_dir(),
         "{} is no directory to mount on",
@@ -58,11 +104,22 @@ async fn serve(args: &MountArgs, options: MountOptions, mut serving: Serving) ->
         data.root().display()
     );
     let memory_bytes = memory_bytes(args)?;
-    let (node, client) = connect(data.root(), memory_bytes - memory_bytes / DIRTY_PART).await?;
+    let mut metrics = Metrics::new();
+    let (node, client) = connect(data.root(), memory_bytes - memory_bytes / DIRTY_PART, &mut metrics).await?;
     let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
     let contacts = tokio::spawn(contacts.keep_fresh(node.transport(), node.addresses().clone())).abort_handle();
-    let mut mount = mount(&client, args, &options, &directory, memory_bytes / DIRTY_PART).await?;
-    announce(&node, &args.source, &directory).context("writing to standard output")?;
+    let counters = cairn_fuse_client::Metrics::default();
+    counters.register(metrics.registry());
+    let what = What {
+        directory: &directory,
+        ..*what
+    };
+    let mut mount = mount(&client, &what, &options, memory_bytes / DIRTY_PART, counters).await?;
+    let listen = args.admin.or(options.admin).unwrap_or(ADMIN);
+    let observed = Observed::new(metrics, &mount, what.source, &directory);
+    let admin = Admin::start(listen, Arc::new(observed)).await?;
+    running(&admin).save(data.root())?;
+    announce(&node, what.source, &directory).context("writing to standard output")?;
     serving.ready(Box::new(|| None));
 
     let unmounted = tokio::select! {
@@ -87,6 +144,7 @@ async fn serve(args: &MountArgs, options: MountOptions, mut serving: Serving) ->
         () = serving.interrupted() => Ok(()),
     };
     contacts.abort();
+    admin.stop();
     if let Err(error) = client.close().await {
         tracing::warn!(%error, "the session was not ended; its lease will run out");
     }
@@ -95,30 +153,29 @@ async fn serve(args: &MountArgs, options: MountOptions, mut serving: Serving) ->
     Ok(ExitCode::SUCCESS)
 }
 
-fn data_dir(args: &MountArgs, options: &MountOptions) -> anyhow::Result<PathBuf> {
+fn data_dir(args: &MountSettingsArgs, options: &MountOptions) -> anyhow::Result<PathBuf> {
     let data = options.data.as_ref().or(args.data.as_ref());
     let data = data.context("the directory of the node is missing: --data DIR, or -o data=DIR")?;
     std::path::absolute(data).context("the node's directory")
 }
 
-async fn connect(data: &Path, chunk_bytes: usize) -> anyhow::Result<(ClusterNode, Client)> {
-    let mut metrics = Metrics::new();
+async fn connect(data: &Path, chunk_bytes: usize, metrics: &mut Metrics) -> anyhow::Result<(ClusterNode, Client)> {
     let node = ClusterNode::open_as(data, metrics.registry(), Role::Client).await?;
     let contacts = Contacts::of(&ClusterDir::of(data))?;
-    let client = node
-        .client(&contacts, chunk_bytes, cairn_datapath::Metrics::default(), true)
-        .await?;
+    let counters = cairn_datapath::Metrics::default();
+    counters.register(metrics.registry());
+    let client = node.client(&contacts, chunk_bytes, counters, true).await?;
     Ok((node, client))
 }
 
 async fn mount(
     client: &Client,
-    args: &MountArgs,
+    what: &What<'_>,
     options: &MountOptions,
-    directory: &Path,
     dirty_bytes_max: usize,
+    metrics: cairn_fuse_client::Metrics,
 ) -> anyhow::Result<Mount> {
-    let (bucket, path) = args.source.split_once('/').unwrap_or((&args.source, ""));
+    let (bucket, path) = what.source.split_once('/').unwrap_or((what.source, ""));
     let files = client.files(bucket, options.patience).await;
     let files = files.with_context(|| format!("the bucket {bucket:?}"))?;
     let settings = MountSettings {
@@ -129,12 +186,24 @@ async fn mount(
         suid: options.suid,
         devices: options.devices,
         exec: options.exec,
-        source: args.source.clone(),
+        source: what.source.to_owned(),
+        metrics,
     };
-    Ok(Mount::start(files, path, directory, settings).await?)
+    Ok(Mount::start(files, path, what.directory, settings).await?)
 }
 
-fn memory_bytes(args: &MountArgs) -> anyhow::Result<usize> {
+fn running(admin: &Admin) -> Running {
+    Running {
+        pid: std::process::id(),
+        endpoint: None,
+        admin: format!("http://{}", admin.address),
+        ca_bundle: None,
+        region: None,
+        cluster: None,
+    }
+}
+
+fn memory_bytes(args: &MountSettingsArgs) -> anyhow::Result<usize> {
     let mib = args.memory_budget_mib.unwrap_or(limits::CHUNK_BUDGET_BYTES >> 20);
     ensure!(
         mib >= config::MEMORY_BUDGET_MIB_MIN,

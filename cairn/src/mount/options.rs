@@ -3,7 +3,7 @@
 //! Invariant: an option that nobody knows is an error; one that means nothing to a mount of this kind is passed over only where
 //! mount(8) itself gives it to every kind.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use cairn_common::limits;
@@ -21,6 +21,8 @@ const SECONDS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MountOptions {
     pub(crate) data: Option<PathBuf>,
+    /// Where it tells of itself.
+    pub(crate) admin: Option<SocketAddr>,
     pub(crate) read_only: bool,
     pub(crate) allow_other: bool,
     pub(crate) suid: bool,
@@ -34,6 +36,7 @@ impl Default for MountOptions {
     fn default() -> Self {
         Self {
             data: None,
+            admin: None,
             read_only: false,
             allow_other: false,
             suid: false,
@@ -60,6 +63,7 @@ impl MountOptions {
         if let Some((name, value)) = option.split_once('=') {
             match name {
                 "data" => self.data = Some(value.into()),
+                "admin" => self.admin = Some(value.parse().context("an address, HOST:PORT")?),
                 "timeout" => {
                     self.patience = seconds(value)?;
                     ensure!(
