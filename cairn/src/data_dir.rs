@@ -91,6 +91,12 @@ pub(crate) fn store_of(text: &str) -> anyhow::Result<ClusterId> {
     checked_settings(text, Path::new("store.toml"))?.store()
 }
 
+/// The devices of the store in `root`; none where there is no store.
+pub(crate) fn device_paths(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let devices = read_settings(root)?.map_or_else(Vec::new, |(_, identity)| identity.devices);
+    Ok(devices.into_iter().map(|device| root.join(device.path)).collect())
+}
+
 /// Writes the `store.toml` that came with a backup. The caller holds the directory's lock and has seen that there is none.
 pub(crate) fn restore_settings(root: &Path, text: &str) -> anyhow::Result<()> {
     checked_settings(text, &store_file(root))?;

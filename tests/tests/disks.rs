@@ -1,6 +1,6 @@
 //! A store of one process on several disks: any of them may be lost, that of the store's own directory included.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -248,4 +248,66 @@ fn without_a_majority_of_its_voters_nothing_is_made() -> Result<()> {
     let text = String::from_utf8_lossy(&refused.stderr);
     ensure!(!refused.status.success() && text.contains("no majority"), "{text}");
     Ok(())
+}
+
+/// The directory of a store with all that is in it, as an image of a disk has it.
+fn copy(from: &Path, to: &Path, store: &Store) -> Result<()> {
+    let mut command = store.disks.command(Path::new("cp"));
+    run(command.arg("-a").arg(from).arg(to)).map(|_| ())
+}
+
+#[test]
+fn an_old_copy_of_the_directory_and_a_cut_recovery_lose_nothing() -> Result<()> {
+    let mut store = Store::make("disks-old")?;
+    store.await_voters(3)?;
+    store.put(1)?;
+    store.stop()?;
+    let (data, image) = (store.data(), store.folder.path().join("image"));
+    copy(&data, &image, &store)?;
+    store.start(&[])?;
+    store.put(2)?;
+    store.stop()?;
+
+    // The old copy does not know what came since, and says so instead of voting against it.
+    let aside = store.folder.path().join(DISKS[0]).join("newer");
+    run(store.disks.command(Path::new("mv")).arg(&data).arg(&aside))?;
+    copy(&image, &data, &store)?;
+    let mut command = store.disks.command(&place::cairn_binary()?);
+    command.arg("server").arg("--data").arg(&data);
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let (_, printed) = Output::in_folder(store.folder.path(), "old").start_refused(&mut command)?;
+    ensure!(printed.contains("is older than what"), "{printed}");
+
+    // Made again from the others; killed at once, perhaps before its own metadata was up to date.
+    run(store.disks.command(Path::new("rm")).arg("-r").arg(&data).arg(&aside))?;
+    let device = store.device(DISKS[2]).to_string_lossy().into_owned();
+    store.cairn(&["metadata", "recover", "--data", &data.to_string_lossy(), &device])?;
+    let list = data.join("voters.toml");
+    let read_list =
+        |store: &Store| -> Result<String> { Ok(run(store.disks.command(Path::new("cat")).arg(&list))?.stdout) };
+    let lost = read_list(&store)?;
+    ensure!(lost.contains("is_own_lost = true"), "{lost}");
+    store.start(&[])?;
+    store.kill();
+    // As if the mark had not been taken away before the kill.
+    let text = lost.replace("is_own_lost = true", "is_own_lost = true\n# again");
+    let revision = |text: &str| -> Option<u64> {
+        text.lines()
+            .find_map(|line| line.strip_prefix("revision = ")?.parse().ok())
+    };
+    let (now, then) = (
+        revision(&read_list(&store)?).context("a revision")?,
+        revision(&lost).context("a revision")?,
+    );
+    let text = text.replace(&format!("revision = {then}"), &format!("revision = {}", now + 1));
+    let source = store.folder.path().join("voters.toml");
+    std::fs::write(&source, text)?;
+    run(store.disks.command(Path::new("cp")).arg(&source).arg(&list))?;
+    store.start(&[])?;
+    store.await_voters(3)?;
+    let status = store.status()?;
+    ensure!(status["health"] == "good", "{status}");
+    store.check(1..=2)?;
+    store.put(3)?;
+    store.check(1..=3)
 }

@@ -12,7 +12,7 @@ use cairn_metadata::maintenance::{read_info, restore};
 use crate::{
     cli::RestoreArgs,
     cluster::ClusterDir,
-    data_dir::{DataDir, restore_settings, stored_settings},
+    data_dir::{DataDir, device_paths, restore_settings, stored_settings},
     voters,
 };
 
@@ -44,7 +44,7 @@ pub(super) fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
         data.metadata().display()
     );
     // First: what is restored is a group of one, which those on other disks must never meet.
-    let left = voters::forget(data.root())?;
+    let left = voters::forget(data.root(), &device_paths(data.root())?)?;
     let restored = restore(&args.file, &data.metadata(), server)?;
     cluster.is_restored()?;
     let mut out = io::stdout().lock();

@@ -4,11 +4,11 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, ensure};
 use cairn_common::ids::ClusterId;
 
 use super::list::VoterList;
@@ -19,6 +19,7 @@ const CREDENTIALS: &str = "credentials.toml";
 
 /// What the copies beside one voter hold.
 pub(super) struct Copies {
+    pub(super) directory: PathBuf,
     pub(super) settings: String,
     pub(super) credentials: String,
     pub(super) list: VoterList,
@@ -53,51 +54,73 @@ pub(super) fn read(directory: &Path) -> anyhow::Result<Copies> {
     let path = VoterList::file(directory);
     let list = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     Ok(Copies {
+        directory: directory.to_owned(),
         settings: text(SETTINGS)?,
         credentials: text(CREDENTIALS)?,
         list: VoterList::parse(&list, &path)?,
     })
 }
 
-/// The directories of voters in a device that have copies.
-pub(super) fn find(device: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(device).with_context(|| format!("reading {}", device.display()))?;
+/// The directories of voters in a device.
+fn directories(device: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("reading {}", device.display()))?.path();
-        let is_voter = path
-            .file_name()
-            .and_then(OsStr::to_str)
-            .is_some_and(|name| name.starts_with("voter-"));
-        if is_voter && VoterList::file(&path).exists() {
+    for entry in fs::read_dir(device)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str);
+        if name.is_some_and(|name| name.starts_with("voter-")) && VoterList::file(&path).exists() {
             found.push(path);
         }
     }
     Ok(found)
 }
 
+/// All copies in a device that can be read.
+pub(super) fn in_device(device: &Path) -> Vec<Copies> {
+    // What is no directory, or is not mounted, has none.
+    let mut found = Vec::new();
+    for directory in directories(device).unwrap_or_default() {
+        match read(&directory) {
+            Ok(copies) => found.push(copies),
+            Err(error) => tracing::warn!(
+                directory = %directory.display(),
+                error = format!("{error:#}"),
+                "copies of the store's files beside a metadata voter cannot be read"
+            ),
+        }
+    }
+    found
+}
+
 /// Whether a device holds what a lost store's directory can be made of.
 pub(crate) fn is_recoverable(device: &Path) -> bool {
-    find(device).is_ok_and(|found| !found.is_empty())
+    directories(device).is_ok_and(|found| !found.is_empty())
 }
 
 /// The newest copies in a device.
 pub(super) fn newest(device: &Path) -> anyhow::Result<Copies> {
-    let mut newest: Option<Copies> = None;
-    for directory in find(device)? {
-        let copies = read(&directory)?;
-        if newest
-            .as_ref()
-            .is_none_or(|newest| copies.list.revision > newest.list.revision)
-        {
-            newest = Some(copies);
-        }
-    }
-    match newest {
-        Some(newest) => Ok(newest),
-        None => bail!(
+    let newest = in_device(device).into_iter().max_by_key(|copies| copies.list.revision);
+    newest.with_context(|| {
+        format!(
             "{} holds no metadata of a store: name one of its other devices, or restore a backup (`cairn metadata restore`)",
             device.display()
-        ),
+        )
+    })
+}
+
+/// Refuses to start on a store's directory that is older than what its devices keep of it: it was made again elsewhere, or this is
+/// an old copy of it, and its metadata would say again what was settled otherwise since.
+pub(super) fn check_newest(root: &Path, list: &VoterList, devices: &[PathBuf]) -> anyhow::Result<()> {
+    let store = data_dir::stored_settings(root)?.map(|(_, store)| store);
+    for copies in devices.iter().flat_map(|device| in_device(device)) {
+        let is_ours = copies.store().ok() == store;
+        ensure!(
+            !is_ours || copies.list.revision <= list.revision,
+            "{} is older than what {} keeps of it: the store's directory was made again elsewhere since, or is restored from an image. \
+             Start the newer one or, where that is lost, move {} away and make it again: `cairn metadata recover`",
+            root.display(),
+            copies.directory.display(),
+            root.display()
+        );
     }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -113,10 +114,9 @@ impl Keeper {
         let mut looks = 0;
         while outcome.is_err() || !self.list.voters.is_empty() {
             if let Err(error) = &outcome {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "the metadata voters are not as they should be yet; trying again"
-                );
+                let remark = format!("the metadata voters are not as they should be yet: {error:#}");
+                tracing::warn!("{remark}; trying again");
+                self.note_trouble(Some(remark));
             }
             sleep(LOOK).await;
             if outcome.is_err() {
@@ -138,6 +138,10 @@ impl Keeper {
 
     /// One way through all that may be left to do.
     async fn settle(&mut self) -> anyhow::Result<()> {
+        if !self.list.voters.is_empty() || self.list.is_own_lost {
+            // With each start: so an old copy of the store's directory is known by its revision.
+            self.change_list(|_| {})?;
+        }
         self.restore_own().await?;
         self.drop_lost().await?;
         self.begin_missing().await?;
@@ -146,7 +150,8 @@ impl Keeper {
                 self.let_vote(voter.node()).await?;
             }
         }
-        self.note_trouble();
+        self.drop_doubles().await?;
+        self.note_trouble(None);
         self.copy()
     }
 
@@ -159,22 +164,25 @@ impl Keeper {
         let own = self.surrounding.server;
         if !self.voters.runs(own) {
             self.remove(own).await?;
+            // Left by a try that was cut short; the group counts on nothing of it any more.
+            remove_directory(self.surrounding.own_metadata())?;
             self.surrounding.start_own(&self.voters, Start::Join).await?;
         }
         self.let_vote(own).await?;
-        self.list.is_own_lost = false;
-        self.save()
+        self.change_list(|list| list.is_own_lost = false)
     }
 
     /// Forgets voters that the group never counted on, and takes out those whose files are gone from a device that serves.
     async fn drop_lost(&mut self) -> anyhow::Result<()> {
+        let root = self.surrounding.root.clone();
         for voter in self.list.voters.clone() {
-            let serves = self.places.iter().any(|place| place.device == voter.device);
-            let is_lost = serves && !voter.metadata(&self.surrounding.root).exists();
-            if self.voters.runs(voter.node()) || (voter.is_used && !is_lost) {
+            if self.voters.runs(voter.node()) {
                 continue;
             }
             if voter.is_used {
+                if self.place_of(&voter).is_none() || voter.has_files(&root)? {
+                    continue;
+                }
                 self.remove(voter.node()).await?;
             }
             self.forget(&voter)?;
@@ -184,23 +192,22 @@ impl Keeper {
 
     /// Strikes one from the list that the group does not count on, and removes what is left of it.
     fn forget(&mut self, voter: &Voter) -> anyhow::Result<()> {
-        self.list.remove(voter.node());
-        self.save()?;
-        let left = voter.directory(&self.surrounding.root);
-        if left.exists() {
-            std::fs::remove_dir_all(&left).with_context(|| format!("removing {}", left.display()))?;
-        }
-        Ok(())
+        self.change_list(|list| list.remove(voter.node()))?;
+        remove_directory(&voter.directory(&self.surrounding.root))
     }
 
     /// Starts voters on disks that are to have one.
     async fn begin_missing(&mut self) -> anyhow::Result<()> {
+        let doubles = self.doubles().len();
         let mut taken = BTreeSet::from([self.own_disk.clone()]);
-        for voter in &self.list.voters {
-            let disk = self.places.iter().find(|place| place.device == voter.device);
-            taken.extend(disk.map(|place| place.disk.clone()));
-        }
-        let present = 1 + self.list.voters.len();
+        taken.extend(
+            self.list
+                .voters
+                .iter()
+                .filter_map(|voter| self.place_of(voter))
+                .map(|place| place.disk.clone()),
+        );
+        let present = 1 + self.list.voters.len() - doubles;
         for device in disks::choose(&self.places, &taken, present, self.tolerance) {
             self.begin(device).await?;
         }
@@ -208,19 +215,45 @@ impl Keeper {
     }
 
     async fn begin(&mut self, device: PathBuf) -> anyhow::Result<()> {
-        let node = self.list.add(device);
-        let voter = self.list.voters.last().context("a voter was listed")?;
+        let voter = Voter::new(device)?;
         let (directory, metadata) = (
             voter.directory(&self.surrounding.root),
             voter.metadata(&self.surrounding.root),
         );
-        self.save()?;
-        std::fs::create_dir_all(&directory).with_context(|| format!("making {}", directory.display()))?;
-        self.surrounding.start(&self.voters, node, metadata).await?;
-        self.list.note_used(node);
-        self.save()?;
-        tracing::info!(voter = %node, directory = %directory.display(), "a metadata voter begins on another disk");
+        // Before it is listed: what is there already is not its own.
+        std::fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
+        self.change_list(|list| list.add(voter.clone()))?;
+        self.surrounding.start(&self.voters, voter.node(), metadata).await?;
+        // The group hears of it only once that is written down.
+        self.change_list(|list| list.note_used(voter.node()))?;
+        tracing::info!(voter = %voter.node(), directory = %directory.display(), "a metadata voter begins on another disk");
         Ok(())
+    }
+
+    /// Voters on a disk that has another one: since the store's directory was made again there, or a disk was exchanged.
+    fn doubles(&self) -> Vec<Voter> {
+        let mut taken = BTreeSet::from([&self.own_disk]);
+        let is_double = |voter: &&Voter| self.place_of(voter).is_some_and(|place| !taken.insert(&place.disk));
+        self.list.voters.iter().filter(is_double).cloned().collect()
+    }
+
+    /// Takes those out that others on disks of their own stand in for.
+    async fn drop_doubles(&mut self) -> anyhow::Result<()> {
+        let wanted = disks::wanted(disks::count(&self.places, &self.own_disk), self.tolerance);
+        for voter in self.doubles() {
+            if self.list.voters.len() < wanted {
+                break;
+            }
+            self.dismiss(&voter).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes one out of the group that may run.
+    async fn dismiss(&mut self, voter: &Voter) -> anyhow::Result<()> {
+        self.remove(voter.node()).await?;
+        self.surrounding.stop(&self.voters, voter.node()).await;
+        self.forget(voter)
     }
 
     /// Takes all but the first out of the group.
@@ -230,12 +263,17 @@ impl Keeper {
         }
         self.restore_own().await?;
         self.lead_by_own().await?;
-        for voter in self.list.voters.clone() {
-            self.remove(voter.node()).await?;
-            self.surrounding.stop(&self.voters, voter.node()).await;
-            self.forget(&voter)?;
+        // Those that are absent first: with them the others may be no majority of what is left.
+        let (running, absent): (Vec<Voter>, Vec<Voter>) = self
+            .list
+            .voters
+            .clone()
+            .into_iter()
+            .partition(|voter| self.voters.runs(voter.node()));
+        for voter in absent.into_iter().chain(running) {
+            self.dismiss(&voter).await?;
         }
-        self.voters.note_remarks(Vec::new());
+        self.note_trouble(None);
         Ok(())
     }
 
@@ -297,29 +335,64 @@ impl Keeper {
         }
     }
 
-    fn note_trouble(&self) {
+    /// The place of a voter whose device serves.
+    fn place_of(&self, voter: &Voter) -> Option<&Place> {
+        self.places.iter().find(|place| place.device == voter.device)
+    }
+
+    fn note_trouble(&self, trouble: Option<String>) {
         let root = &self.surrounding.root;
         let missing = self.list.voters.iter().filter(|voter| !self.voters.runs(voter.node()));
-        let remarks = missing.map(|voter| absent(&voter.directory(root)));
-        self.voters.note_remarks(remarks.collect());
+        let mut remarks: Vec<String> = missing
+            .map(|voter| format!("the metadata voter in {} does not run", voter.directory(root).display()))
+            .collect();
+        let doubles = self.doubles();
+        let doubled = doubles.iter().map(|voter| voter.directory(root));
+        remarks.extend(
+            doubled.map(|double| format!("the metadata voter in {} shares a disk with another", double.display())),
+        );
+        remarks.extend(trouble);
+        self.voters.note_remarks(remarks);
     }
 
-    fn save(&mut self) -> anyhow::Result<()> {
-        self.list.save(&self.surrounding.root)
-    }
-
-    /// Puts copies of the store's files beside each voter.
-    fn copy(&self) -> anyhow::Result<()> {
-        let root = &self.surrounding.root;
-        let running = self.list.voters.iter().filter(|voter| self.voters.runs(voter.node()));
-        for voter in running {
-            copies::write(root, &self.list, &voter.directory(root))?;
+    /// Changes the list, on the disk first, and has the voters keep it.
+    fn change_list(&mut self, change: impl FnOnce(&mut VoterList)) -> anyhow::Result<()> {
+        let mut list = self.list.clone();
+        change(&mut list);
+        list.save(&self.surrounding.root)?;
+        self.list = list;
+        let used = self.list.voters.iter().filter(|voter| voter.is_used).count();
+        self.voters.count_on(used + 1);
+        if let Err(error) = self.copy() {
+            // Tried again at the end.
+            tracing::warn!(error = format!("{error:#}"), "copies beside the metadata voters");
         }
         Ok(())
     }
+
+    /// Puts copies of the store's files beside each voter; beside as many as it can.
+    fn copy(&self) -> anyhow::Result<()> {
+        let root = &self.surrounding.root;
+        let running = self.list.voters.iter().filter(|voter| self.voters.runs(voter.node()));
+        let mut outcome = Ok(());
+        for voter in running {
+            let copied = copies::write(root, &self.list, &voter.directory(root));
+            outcome = outcome.and(copied);
+        }
+        outcome
+    }
 }
 
-/// What a person is told of a voter that does not run.
-pub(super) fn absent(directory: &Path) -> String {
-    format!("the metadata voter in {} does not run", directory.display())
+fn remove_directory(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// What a person is told of a voter that did not start.
+pub(super) fn absent(directory: &Path, error: &anyhow::Error) -> String {
+    format!("the metadata voter in {} does not run: {error:#}", directory.display())
 }

@@ -21,9 +21,10 @@ use crate::{
 
 pub(crate) fn run(args: &RecoverStoreArgs) -> anyhow::Result<ExitCode> {
     // Before anything is made: what is no device of a store should leave no trace.
-    let copies = newest(&args.device)?;
+    copies::newest(&args.device)?;
     let data = DataDir::open(&args.data.data)?;
     let root = data.root();
+    let copies = newest(root, &args.device)?;
     ensure!(
         !data.metadata().exists(),
         "{} has metadata: give an empty or absent directory or, where that metadata is damaged, move it away first",
@@ -64,11 +65,10 @@ pub(crate) fn run(args: &RecoverStoreArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The newest copies that the voters keep of whom those in `device` know.
-fn newest(device: &Path) -> anyhow::Result<Copies> {
+fn newest(root: &Path, device: &Path) -> anyhow::Result<Copies> {
     let mut newest = copies::newest(device)?;
-    // Paths within the lost directory lead nowhere, whatever they are relative to.
     for voter in newest.list.voters.clone() {
-        let found = copies::read(&voter.directory(Path::new("")));
+        let found = copies::read(&voter.directory(root));
         if let Ok(other) = found
             && other.list.revision > newest.list.revision
         {
@@ -80,17 +80,19 @@ fn newest(device: &Path) -> anyhow::Result<Copies> {
 
 fn check_majority(root: &Path, copies: &Copies) -> anyhow::Result<()> {
     let used: Vec<&Voter> = copies.list.voters.iter().filter(|voter| voter.is_used).collect();
-    let (present, missing): (Vec<&Voter>, Vec<&Voter>) = used.iter().partition(|voter| voter.metadata(root).is_dir());
+    let (mut present, mut missing) = (0, Vec::new());
+    for voter in &used {
+        if voter.has_files(root)? {
+            present += 1;
+        } else {
+            missing.push(voter.directory(root).display().to_string());
+        }
+    }
     let all = used.len() + 1;
-    let missing: Vec<String> = missing
-        .iter()
-        .map(|voter| voter.directory(root).display().to_string())
-        .collect();
     ensure!(
-        present.len() * 2 > all,
-        "only {} of the store's {all} metadata voters are there, which is no majority; missing besides the store's directory: {}. \
+        present * 2 > all,
+        "only {present} of the store's {all} metadata voters are there, which is no majority; missing besides the store's directory: {}. \
          Bring their disks back, or restore a backup (`cairn metadata restore`)",
-        present.len(),
         missing.join(", ")
     );
     Ok(())

@@ -2,10 +2,15 @@
 //!
 //! Invariant: a request goes to the one that leads, where one does; the others are asked by each other only.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use async_trait::async_trait;
 use cairn_common::{
     ids::NodeId,
-    wire::failure::{Failure, FailureCode},
+    wire::{
+        failure::{Failure, FailureCode},
+        kind::RequestKind,
+    },
 };
 use cairn_metadata::MetadataServer;
 use cairn_transport::{Peer, Request, Response, Service, failure};
@@ -20,6 +25,8 @@ pub(crate) struct Voters {
     /// What a person should know about those that do not run.
     remarks: RwLock<Vec<String>>,
     keeper: RwLock<Option<AbortHandle>>,
+    /// How many the group counts on, those included that do not run.
+    counted: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -60,8 +67,9 @@ impl Voters {
     /// Whether `node` runs and is up to date, while another of them leads.
     pub(super) fn could_lead(&self, node: NodeId) -> bool {
         let members = self.members.read();
-        let is_ready = |member: &Member| member.node == node && member.server.is_ready() && !member.server.leads();
-        members.iter().any(is_ready) && members.iter().any(|member| member.server.leads())
+        let leads = |member: &Member| member.server.leads_in().is_some();
+        let is_ready = |member: &Member| member.node == node && member.server.is_ready() && !leads(member);
+        members.iter().any(is_ready) && members.iter().any(leads)
     }
 
     /// Tells what a person should know about those that do not run.
@@ -84,19 +92,25 @@ impl Voters {
         remarks
     }
 
-    /// Why none of them answers for good, where none does.
+    /// Why they answer no more, where those that work are no majority: the others may come back with a restart.
     pub(crate) fn failed(&self) -> Option<String> {
-        let members = self.members.read();
-        let mut reasons = members.iter().map(|member| member.server.failed());
-        let first = reasons.next().flatten()?.to_owned();
-        reasons.all(|reason| reason.is_some()).then_some(first)
+        let (working, counted) = (self.working(), self.counted.load(Ordering::Acquire).max(1));
+        (working * 2 <= counted).then(|| {
+            let remarks = self.remarks().join("; ");
+            format!("{working} of {counted} metadata voters work, which is no majority: {remarks}")
+        })
+    }
+
+    /// Notes how many the group counts on.
+    pub(super) fn count_on(&self, voters: usize) {
+        self.counted.store(voters, Ordering::Release);
     }
 
     /// Whether this process has all members that the group counts on, so that nobody else has to understand what it does.
     pub(crate) fn are_all(&self) -> bool {
+        let told = self.answering().map(|server| server.status().members);
         let members = self.members.read();
         let runs = |node: u64| members.iter().any(|member| member.node.value() == node);
-        let told = self.answering().map(|server| server.status().members);
         told.is_some_and(|told| told.iter().all(|member| runs(member.node)))
     }
 
@@ -129,10 +143,17 @@ impl Voters {
         if let [only] = members.as_slice() {
             return Some(only.server.clone());
         }
-        let leading = members.iter().find(|member| member.server.leads());
-        let working = || members.iter().find(|member| member.server.failed().is_none());
-        let answering = leading.or_else(working).or_else(|| members.first());
-        answering.map(|member| member.server.clone())
+        // Of two the one of the earlier term does not know yet that it leads no more.
+        let leading = members.iter().filter(|member| member.server.leads_in().is_some());
+        let leading = leading.max_by_key(|member| member.server.leads_in());
+        leading.map(|member| member.server.clone()).or_else(|| self.steady())
+    }
+
+    /// One that answers, the same as long as it does.
+    fn steady(&self) -> Option<MetadataServer> {
+        let members = self.members.read_recursive();
+        let working = members.iter().find(|member| member.server.failed().is_none());
+        working.or_else(|| members.first()).map(|member| member.server.clone())
     }
 }
 
@@ -146,7 +167,9 @@ async fn stop(member: &Member) {
 #[async_trait]
 impl Service for Voters {
     async fn handle(&self, from: Peer, request: Request) -> Result<Response, Failure> {
-        let Some(server) = self.answering() else {
+        // A checkpoint that is read page by page is one member's.
+        let is_paged = matches!(request.kind, RequestKind::ReadCheckpoint | RequestKind::BackUp);
+        let Some(server) = (if is_paged { self.steady() } else { self.answering() }) else {
             let text = "the metadata servers of this process are not running yet";
             return Err(failure(FailureCode::Busy, text));
         };

@@ -5,16 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use cairn_chunkserver::disk_of;
 use cairn_common::{ids::NodeId, limits, wire::shard::DeviceStatus};
 use cairn_metadata::{GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings};
 use cairn_transport::{Addresses, InProcess, Neighbours, NoAddresses, Services};
 
 use super::{
-    Voters,
+    Voters, copies,
     disks::{self, Place},
-    list::VoterList,
+    list::{Voter, VoterList, has_files},
     members::{Keeper, absent},
 };
 use crate::cluster::ClusterNode;
@@ -57,32 +57,29 @@ impl Voters {
     pub(crate) async fn start(setup: Setup<'_>) -> anyhow::Result<Arc<Self>> {
         let list = VoterList::load(setup.root)?;
         let (places, own_disk) = setup.places()?;
+        let devices: Vec<PathBuf> = places.iter().map(|place| setup.root.join(&place.device)).collect();
+        copies::check_newest(setup.root, &list, &devices)?;
         let wanted = disks::wanted(disks::count(&places, &own_disk), setup.tolerance);
         let surrounding = Surrounding::new(&setup, wanted.max(1 + list.voters.len()));
         let voters = Arc::new(Self::default());
         let mut remarks = Vec::new();
-        for voter in list.voters.iter().filter(|voter| voter.is_used) {
-            let (directory, metadata) = (voter.directory(setup.root), voter.metadata(setup.root));
-            if !metadata.is_dir() {
-                tracing::warn!(directory = %directory.display(), "a metadata voter is missing");
-                remarks.push(absent(&directory));
-            } else if let Err(error) = surrounding.start(&voters, voter.node(), metadata).await {
+        let used = list.voters.iter().filter(|voter| voter.is_used);
+        voters.count_on(used.clone().count() + 1);
+        for voter in used {
+            if let Err(error) = surrounding.start_used(&voters, voter).await {
                 // The others do without it, where they are a majority.
-                tracing::error!(directory = %directory.display(), error = format!("{error:#}"), "a metadata voter does not start");
-                remarks.push(absent(&directory));
+                let remark = absent(&voter.directory(setup.root), &error);
+                tracing::error!("{remark}");
+                remarks.push(remark);
             }
         }
         if !list.is_own_lost {
-            surrounding.start_own(&voters, Start::Alone).await?;
+            surrounding.start_own_again(&voters, list.has_others()).await?;
         }
-        let used = list.voters.iter().filter(|voter| voter.is_used).count();
-        let (present, all) = (voters.working(), used + 1);
-        ensure!(
-            present * 2 > all,
-            "only {present} of {all} metadata voters are there, which is no majority: {}. Bring their disks back, or restore a backup",
-            remarks.join("; ")
-        );
         voters.note_remarks(remarks);
+        if let Some(reason) = voters.failed() {
+            bail!("{reason}. Bring their disks back, or restore a backup (`cairn metadata restore`)");
+        }
         let keeper = Keeper::new(&setup, Arc::clone(&voters), list, (places, own_disk), surrounding);
         keeper.settle_and_stay().await?;
         Ok(voters)
@@ -125,6 +122,29 @@ impl Surrounding {
             shards: setup.shards.clone(),
             neighbours: Neighbours::new(),
         }
+    }
+
+    /// Starts one that the group counts on.
+    async fn start_used(&self, voters: &Voters, voter: &Voter) -> anyhow::Result<()> {
+        // Empty it would wait to be added, under a number whose promises it does not know.
+        ensure!(voter.has_files(&self.root)?, "its files are missing");
+        self.start(voters, voter.node(), voter.metadata(&self.root)).await
+    }
+
+    /// Starts that of the store's directory, which makes the group where there is none yet.
+    async fn start_own_again(&self, voters: &Voters, has_others: bool) -> anyhow::Result<()> {
+        ensure!(
+            !has_others || has_files(&self.metadata)?,
+            "{} is empty though the store has metadata on other disks: remove it, then `cairn metadata recover` has it made again \
+             from there",
+            self.metadata.display()
+        );
+        self.start_own(voters, Start::Alone).await
+    }
+
+    /// Where the databases of that of the store's directory lie.
+    pub(super) fn own_metadata(&self) -> &Path {
+        &self.metadata
     }
 
     /// Starts that of the store's directory.

@@ -67,9 +67,11 @@ impl RaftNode {
         (metrics.state == ServerState::Leader).then_some(metrics.current_term)
     }
 
-    /// Whether this member leads, as far as it knows.
-    pub(crate) fn leads(&self) -> bool {
-        leading_term(&self.raft().server_metrics().borrow_watched()).is_some()
+    /// The term in which this member leads, as far as it knows, where it does.
+    /// Of one that has stopped openraft goes on telling what it was last.
+    pub(crate) fn leads_in(&self) -> Option<u64> {
+        let term = leading_term(&self.raft().server_metrics().borrow_watched());
+        term.filter(|_| !self.has_stopped())
     }
 
     /// The newest term that this member knows.
@@ -82,10 +84,10 @@ impl RaftNode {
         let mut watched = self.raft().server_metrics();
         loop {
             let term = leading_term(&watched.borrow_watched());
-            if term.is_some() {
-                return term;
+            if self.has_stopped() || term.is_some() {
+                return term.filter(|_| !self.has_stopped());
             }
-            watched.changed().await.ok()?;
+            self.unless_stopped(watched.changed()).await.ok()?.ok()?;
         }
     }
 
@@ -94,8 +96,9 @@ impl RaftNode {
         let mut watched = self.raft().server_metrics();
         while leading_term(&watched.borrow_watched()) == Some(term) {
             // Ends early only with the member itself.
-            if watched.changed().await.is_err() {
-                return;
+            match self.unless_stopped(watched.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
             }
         }
     }

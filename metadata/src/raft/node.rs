@@ -310,6 +310,11 @@ impl RaftNode {
         }
     }
 
+    /// Whether the member has stopped for good.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.ending.0.initialized()
+    }
+
     /// Waits until the member has stopped for good, and says why.
     pub(crate) async fn stopped(&self) -> String {
         self.ending.0.wait().await.clone()

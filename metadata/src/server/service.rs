@@ -133,9 +133,9 @@ impl MetadataServer {
         &self.inner.metrics
     }
 
-    /// Whether it leads its group, as far as it knows.
-    pub fn leads(&self) -> bool {
-        self.inner.node.leads()
+    /// The term in which it leads its group, as far as it knows, where it does.
+    pub fn leads_in(&self) -> Option<u64> {
+        self.inner.node.leads_in().filter(|_| self.failed().is_none())
     }
 
     /// Why it has stopped answering for good, where it has.
