@@ -151,16 +151,38 @@ async fn tell(
     told.map(|(reply, _)| reply)
 }
 
-/// What a directory's disk is called: directories of one file system share it, and file systems on partitions of one disk.
+/// Volumes that lie on each other, at most.
+const VOLUMES_DEEP: usize = 8;
+
+/// What a directory's disk is called: directories of one file system share it, and so do file systems on partitions, or logical or
+/// encrypted volumes, of one disk. A volume over several disks is a disk of its own, as is what no block device is known of, such as
+/// a file system in memory or a btrfs subvolume.
 pub fn disk_of(path: &Path) -> std::io::Result<String> {
     use std::os::unix::fs::MetadataExt as _;
     let device = std::fs::metadata(path)?.dev();
-    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    // A partition's entry lies within that of its disk. What has none, as a file system in memory, is a disk of its own.
-    let entry = Path::new("/sys/dev/block").join(&number);
-    if !entry.join("partition").exists() {
-        return Ok(number);
+    let mut number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    for _ in 0..VOLUMES_DEEP {
+        let Some(below) = below(&number)? else { break };
+        number = below;
     }
-    let disk = std::fs::canonicalize(entry)?.join("../dev");
-    Ok(std::fs::read_to_string(disk)?.trim().to_owned())
+    Ok(number)
+}
+
+/// The one block device that another lies on.
+fn below(number: &str) -> std::io::Result<Option<String>> {
+    let entry = Path::new("/sys/dev/block").join(number);
+    // A partition's entry lies within that of its disk.
+    let place = if entry.join("partition").exists() {
+        std::fs::canonicalize(&entry)?.join("..")
+    } else {
+        let Ok(volumes) = std::fs::read_dir(entry.join("slaves")) else {
+            return Ok(None);
+        };
+        let volumes: Vec<_> = volumes.collect::<Result<_, _>>()?;
+        let [only] = volumes.as_slice() else {
+            return Ok(None);
+        };
+        only.path()
+    };
+    Ok(Some(std::fs::read_to_string(place.join("dev"))?.trim().to_owned()))
 }

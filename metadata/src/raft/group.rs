@@ -60,16 +60,9 @@ impl RaftNode {
         ))
     }
 
-    /// The term in which this member leads, where it does.
+    /// The term in which this member leads, as far as it knows, where it does. Of a member that has stopped openraft goes on telling
+    /// what it was last.
     pub(crate) fn leading_term(&self) -> Option<u64> {
-        let watched = self.raft().metrics();
-        let metrics = watched.borrow_watched();
-        (metrics.state == ServerState::Leader).then_some(metrics.current_term)
-    }
-
-    /// The term in which this member leads, as far as it knows, where it does.
-    /// Of one that has stopped openraft goes on telling what it was last.
-    pub(crate) fn leads_in(&self) -> Option<u64> {
         let term = leading_term(&self.raft().server_metrics().borrow_watched());
         term.filter(|_| !self.has_stopped())
     }

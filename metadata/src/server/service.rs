@@ -135,7 +135,7 @@ impl MetadataServer {
 
     /// The term in which it leads its group, as far as it knows, where it does.
     pub fn leads_in(&self) -> Option<u64> {
-        self.inner.node.leads_in().filter(|_| self.failed().is_none())
+        self.inner.node.leading_term().filter(|_| self.failed().is_none())
     }
 
     /// Why it has stopped answering for good, where it has.

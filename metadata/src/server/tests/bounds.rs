@@ -189,4 +189,5 @@ async fn a_damaged_state_stops_the_answers_for_good() {
         "{:?}",
         server.failed()
     );
+    assert_eq!(server.leads_in(), None, "who has failed does not lead");
 }
