@@ -409,7 +409,11 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
     for bucket in &state.recoding {
         writeln!(out, "recoding    bucket {bucket}{paused}")?;
     }
-    for server in &state.servers {
+    print_servers(out, &state.servers)
+}
+
+fn print_servers(out: &mut impl io::Write, servers: &[ServerRow]) -> io::Result<()> {
+    for server in servers {
         let up = if server.up {
             "up".to_owned()
         } else {
