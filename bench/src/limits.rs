@@ -58,6 +58,9 @@ pub(crate) const MAX_FAILURES_IN_A_ROW: u32 = 20;
 pub(crate) const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 pub(crate) const MAX_BACK_OFF: Duration = Duration::from_secs(1);
 
+/// Versions of an object that were given up and are kept in mind; a load that fails more often is not worth more precision.
+pub(crate) const MAX_STRAGGLERS: usize = 16;
+
 /// Stack of a slot's thread: its largest frame is the piece list of one send window.
 pub(crate) const SLOT_STACK_BYTES: usize = 512 << 10;
 
