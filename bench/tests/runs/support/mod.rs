@@ -35,6 +35,10 @@ pub(crate) enum Fault {
     EarlyPutStatus(u16),
     /// Closes the connection after every n-th request, as announced.
     CloseAfter(u64),
+    /// Closes the connection after every n-th request, without a word.
+    HangUpAfter(u64),
+    /// Reads every n-th request of a connection, and closes it.
+    Swallow(u64),
     /// Knows no DeleteObjects.
     NoBatchDelete,
     /// Serves so many requests, and is gone.
@@ -86,8 +90,8 @@ impl Server {
     }
 
     /// One that speaks TLS.
-    pub(crate) fn start_secured(tls: Arc<ServerConfig>) -> Self {
-        Self::start_with(Fault::None, Some(tls))
+    pub(crate) fn start_secured(fault: Fault, tls: Arc<ServerConfig>) -> Self {
+        Self::start_with(fault, Some(tls))
     }
 
     fn start_with(fault: Fault, tls: Option<Arc<ServerConfig>>) -> Self {
@@ -179,7 +183,7 @@ impl State {
             }
             let mut body = vec![0; incoming.length];
             input.read_exact(&mut body)?;
-            if self.is_dead() {
+            if self.is_dead() || matches!(self.fault, Fault::Swallow(n) if served % n == 0) {
                 return Ok(());
             }
             self.stall();
@@ -194,7 +198,7 @@ impl State {
             } else {
                 respond(&mut output, status, &answer, keep)?;
             }
-            if !keep {
+            if !keep || matches!(self.fault, Fault::HangUpAfter(n) if served % n == 0) {
                 break;
             }
         }
