@@ -33,6 +33,7 @@ mod statistics;
 mod stop;
 mod suite;
 mod target;
+mod url;
 
 pub use args::{
     BenchArgs, BenchCommand, CompareArgs, LoadArgs, OutputArgs, RunArgs, SecretKey, SuiteArgs, TargetArgs, WorkArgs,

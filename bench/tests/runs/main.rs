@@ -183,5 +183,9 @@ fn results_are_written_as_json() {
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!(json["phases"][1]["phase"], "get");
     assert_eq!(json["phases"][0]["bytes"], 3 * 4096);
+    assert_eq!(
+        (&json["load"]["op"], &json["load"]["count"]),
+        (&"put-get".into(), &3.into())
+    );
     assert!(json["phases"][0]["server"]["rss_bytes"].as_u64().unwrap() > 0);
 }
