@@ -120,6 +120,14 @@ impl OpError {
         }
     }
 
+    /// Nothing came for as long as may be waited.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Connect(_, source) => source.kind() == io::ErrorKind::TimedOut,
+            error => error.kind() == ErrorKind::Deadline,
+        }
+    }
+
     pub(crate) fn next_step(&self) -> NextStep {
         if matches!(self, Self::Interrupted) {
             return NextStep::Leave;

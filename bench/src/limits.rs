@@ -54,7 +54,7 @@ pub(crate) const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
 /// Failures in a row after which a slot gives up.
 pub(crate) const MAX_FAILURES_IN_A_ROW: u32 = 20;
 
-/// Waits for the whole of --timeout in a row after which a slot gives up: a server that is silent for so long is away.
+/// Waits in a row, each as long as may be waited, after which a slot gives up: a server that is silent for so long is away.
 pub(crate) const MAX_STALLS_IN_A_ROW: u32 = 3;
 
 /// At a rate nothing pauses, so that a slot gives up only when failures have lasted as long as they do with pauses.

@@ -2,22 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use crate::failure::ErrorKind;
 use crate::limits::{FIRST_BACK_OFF, MAX_BACK_OFF, MAX_FAILURES_IN_A_ROW, MAX_STALLS_IN_A_ROW, MIN_PACED_FAILING_TIME};
 
 /// Failures since the last success.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     failures: u32,
-    /// Those among them that each waited for as long as the user allows.
+    /// Those among them that were a silence for as long as may be waited.
     stalls: u32,
     since: Option<Instant>,
 }
 
 impl Patience {
-    pub(super) fn note_failure(&mut self, kind: ErrorKind, now: Instant) {
+    pub(super) fn note_failure(&mut self, is_silence: bool, now: Instant) {
         self.failures += 1;
-        self.stalls += u32::from(kind == ErrorKind::Deadline);
+        self.stalls += u32::from(is_silence);
         self.since.get_or_insert(now);
     }
 
@@ -47,13 +46,13 @@ mod tests {
         let now = Instant::now();
         let mut patience = Patience::default();
         for _ in 1..MAX_FAILURES_IN_A_ROW {
-            patience.note_failure(ErrorKind::Refused, now);
+            patience.note_failure(false, now);
         }
         assert!(!patience.is_at_its_end(false, now));
-        patience.note_failure(ErrorKind::Refused, now);
+        patience.note_failure(false, now);
         assert!(patience.is_at_its_end(false, now));
         let mut patience = Patience::default();
-        (0..MAX_STALLS_IN_A_ROW).for_each(|_| patience.note_failure(ErrorKind::Deadline, now));
+        (0..MAX_STALLS_IN_A_ROW).for_each(|_| patience.note_failure(true, now));
         assert!(patience.is_at_its_end(true, now));
     }
 
@@ -61,7 +60,7 @@ mod tests {
     fn at_a_rate_failures_must_last() {
         let now = Instant::now();
         let mut patience = Patience::default();
-        (0..1000).for_each(|_| patience.note_failure(ErrorKind::Refused, now));
+        (0..1000).for_each(|_| patience.note_failure(false, now));
         assert!(!patience.is_at_its_end(true, now));
         assert!(patience.is_at_its_end(true, now + MIN_PACED_FAILING_TIME));
     }
@@ -71,7 +70,7 @@ mod tests {
         let mut patience = Patience::default();
         let pauses: Vec<_> = (0..30)
             .map(|_| {
-                patience.note_failure(ErrorKind::SlowDown, Instant::now());
+                patience.note_failure(false, Instant::now());
                 patience.pause()
             })
             .collect();

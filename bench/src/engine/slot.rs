@@ -88,7 +88,7 @@ impl<'a> Slot<'a> {
             NextStep::BackOff => {
                 // What is due at a rate does not wait for a server that fails.
                 let is_paced = self.shared.plan.pace != Pace::Closed;
-                self.patience.note_failure(error.kind(), Instant::now());
+                self.patience.note_failure(error.is_silence(), Instant::now());
                 if self.patience.is_at_its_end(is_paced, Instant::now()) {
                     self.tally.gave_up = 1;
                     return false;

@@ -22,6 +22,8 @@ pub(crate) struct BlockFiles<'a> {
     pub(super) block_bytes: u64,
     /// How many were begun.
     begun: AtomicU64,
+    /// Of those that were there at first.
+    sizes: Vec<u64>,
     /// The version of each block, by file and block; empty where nothing is overwritten.
     versions: Vec<Vec<AtomicU32>>,
     /// How much of each file was written, by number.
@@ -36,14 +38,17 @@ impl<'a> BlockFiles<'a> {
 
     /// That many files, each of which [`prepare`] has written.
     pub(crate) fn prepared(place: &'a Place, count: u64, block_bytes: u64) -> Self {
-        let size = |index| place.dataset.object(index, 0).size_bytes;
-        let blocks = |index| (0..size(index).div_ceil(block_bytes)).map(|_| AtomicU32::new(0));
+        let sizes: Vec<u64> = (0..count)
+            .map(|index| place.dataset.object(index, 0).size_bytes)
+            .collect();
+        let blocks = |size: &u64| (0..size.div_ceil(block_bytes)).map(|_| AtomicU32::new(0)).collect();
         Self {
             place,
             block_bytes,
             begun: AtomicU64::new(count),
-            versions: (0..count).map(|index| blocks(index).collect()).collect(),
-            written: Mutex::new((0..count).map(|index| (index, size(index))).collect()),
+            versions: sizes.iter().map(blocks).collect(),
+            written: Mutex::new((0..).zip(sizes.iter().copied()).collect()),
+            sizes,
         }
     }
 
@@ -58,7 +63,8 @@ impl<'a> BlockFiles<'a> {
     }
 
     pub(super) fn size_bytes(&self, index: u64) -> u64 {
-        self.place.dataset.object(index, 0).size_bytes
+        let known = self.sizes.get(index as usize).copied();
+        known.unwrap_or_else(|| self.place.dataset.object(index, 0).size_bytes)
     }
 
     /// Up to `bytes` the file was written.

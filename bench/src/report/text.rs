@@ -136,7 +136,7 @@ fn print_table(out: &mut dyn Write, report: &PhaseReport) -> io::Result<()> {
         let (now, most) = (mib(server.rss_bytes), mib(server.rss_max_bytes));
         let peak = server
             .rss_peak_bytes
-            .map_or("not known".to_owned(), |peak| mib(peak) + " MiB");
+            .map_or_else(|| "not known".to_owned(), |peak| mib(peak) + " MiB");
         writeln!(
             out,
             "  server RSS   {now} MiB at the end, {most} MiB at most by samples, peak since its start {peak}"

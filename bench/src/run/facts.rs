@@ -37,7 +37,10 @@ pub(super) fn complete_facts(told: Facts, target: &TargetArgs) -> Result<Facts> 
         .map(|redundancy| format!("{redundancy} (of new buckets)"));
     let redundancy = value(&told.redundancy).or(of_new_buckets);
     Ok(Facts {
-        version: Fact::first(version.or(value(&told.version)), target.server_version.as_deref()),
+        version: Fact::first(
+            version.or_else(|| value(&told.version)),
+            target.server_version.as_deref(),
+        ),
         redundancy: Fact::first(redundancy, target.redundancy.as_deref()),
         sync_mode: Fact::first(
             status.sync_mode.filter(|mode| !mode.is_empty()),
