@@ -31,7 +31,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// The system lets this user make no namespace.
-    pub(crate) fn mount(&self, folder: &Path) -> Result<()> {
+    pub fn mount(&self, folder: &Path) -> Result<()> {
         let script = r#"mount -t tmpfs -o "size=$1m" tmpfs "$2" && echo mounted && exec cat"#;
         let mut command = Command::new("unshare");
         command.arg("--mount");
@@ -61,7 +61,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// It is not mounted.
-    pub(crate) fn command(&self, program: &Path) -> Result<Command> {
+    pub fn command(&self, program: &Path) -> Result<Command> {
         let holder = self.holder.get().context("the small disk is mounted")?;
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(holder.0.id().to_string()).arg("--mount");
