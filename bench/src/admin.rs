@@ -6,6 +6,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use anyhow::{Context, Result, ensure};
 
 use crate::limits::{ADMIN_WAIT, MAX_ADMIN_ANSWER_BYTES};
+use crate::url::shown_url;
 
 /// What the server answers at `path`.
 ///
@@ -35,7 +36,7 @@ pub(crate) fn fetch(url: &str, path: &str) -> Result<String> {
         );
         Ok(body.to_owned())
     };
-    ask().with_context(|| format!("cannot ask the admin address {url}"))
+    ask().with_context(|| format!("cannot ask the admin address {}", shown_url(url)))
 }
 
 /// The value of a metric without labels in the text that Prometheus reads.
@@ -49,6 +50,12 @@ pub(crate) fn metric(text: &str, name: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_does_not_show_who_may_ask() {
+        let error = fetch("http://me:secret@no-such-host.invalid:1", "/").unwrap_err();
+        assert!(!format!("{error:#}").contains("secret"), "{error:#}");
+    }
 
     #[test]
     fn metrics_are_found_by_their_whole_name() {

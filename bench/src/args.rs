@@ -3,9 +3,13 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::limits::MAX_CONCURRENCY;
-use crate::load::{ByteSize, KeyOrder, Mix, Operation, Sizes};
+use crate::load::{Bound, ByteSize, KeyOrder, Mix, Operation, Sizes};
+
+/// Length of a phase where neither time nor count is given.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 
 /// Loads a store and checks every byte that comes back.
 #[derive(Debug, Clone, clap::Args)]
@@ -168,9 +172,10 @@ pub struct WorkArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub objects: Option<u64>,
 
-    /// Which of them an operation takes: turn, uniform, zipf or zipf:EXPONENT.
-    #[arg(long, value_name = "ORDER", default_value = "turn")]
-    pub keys: KeyOrder,
+    /// Which of them an operation takes: turn, uniform, zipf or zipf:EXPONENT; of files, which blocks rand-read and rand-write
+    /// take. By default objects in turn, blocks uniformly.
+    #[arg(long, value_name = "ORDER")]
+    pub keys: Option<KeyOrder>,
 
     /// Shares of the operations of `mixed`.
     #[arg(long, value_name = "OP=WEIGHT,…", default_value_t)]
@@ -188,7 +193,8 @@ pub struct WorkArgs {
     #[arg(long, value_name = "SIZE")]
     pub block_size: Option<ByteSize>,
 
-    /// Sync a file after so many writes of its slot, as a part of the last of them; 0 is at the end of a file only.
+    /// Sync what a slot has written after so many of its writes, as a part of the last of them; 0 is at the end of a file and of
+    /// the load only. `fsync` syncs every write where nothing is said.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub fsync_every: u32,
 
@@ -231,6 +237,26 @@ impl WorkArgs {
     pub(crate) fn sizes(&self) -> Sizes {
         self.size.clone().unwrap_or_else(|| Sizes::usual(self.op))
     }
+
+    /// The order of keys that was given, or that of the operation.
+    pub(crate) fn key_order(&self) -> KeyOrder {
+        let is_random = self.op.is_random();
+        let usual = if is_random { KeyOrder::Uniform } else { KeyOrder::Turn };
+        self.keys.unwrap_or(usual)
+    }
+
+    /// The block that was given, or that of the operation; absent where it has none.
+    pub(crate) fn block(&self) -> Option<ByteSize> {
+        self.op.usual_block().map(|usual| self.block_size.unwrap_or(usual))
+    }
+
+    /// After how many writes of a slot it syncs; 0 is at the end only.
+    pub(crate) fn syncs_every(&self) -> u32 {
+        match (self.op, self.fsync_every) {
+            (Operation::Fsync, 0) => 1,
+            (_, every) => every,
+        }
+    }
 }
 
 /// How hard, and how long.
@@ -257,6 +283,14 @@ pub struct LoadArgs {
     /// Operations in each measured phase, instead of a duration.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+}
+
+impl LoadArgs {
+    /// What ends each measured phase.
+    pub(crate) fn bound(&self) -> Bound {
+        let time = self.duration.map_or(DEFAULT_DURATION, Duration::from_secs);
+        self.count.map_or(Bound::Time(time), Bound::Count)
+    }
 }
 
 /// What becomes of the figures.

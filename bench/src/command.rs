@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::args::{BenchArgs, BenchCommand, RunArgs};
 use crate::compare::compare_files;
@@ -50,7 +50,10 @@ fn run_alone(args: &RunArgs, shell: Shell<'_>, out: &mut dyn Write) -> Result<()
         Some(report) => write_files(args, report),
         None => Ok(()),
     };
-    outcome.result.and(written)
+    match (outcome.result, written) {
+        (Err(error), Err(unwritten)) => Err(anyhow!("{error:#}; also, {unwritten:#}")),
+        (result, written) => result.and(written),
+    }
 }
 
 fn write_files(args: &RunArgs, report: &RunReport) -> Result<()> {

@@ -41,8 +41,14 @@ fn compare(before: &SuiteReport, after: &SuiteReport) -> Vec<String> {
             lines.push(format!("{}, {} and {}", old.phase, old.target, new.target));
         }
         lines.extend(Metric::ALL.iter().filter_map(|metric| line(*metric, old, new)));
-        if old.errors() + new.errors() > 0 {
-            lines.push(format!("  errors: {} and {}", old.errors(), new.errors()));
+        if !(old.unsound.is_empty() && new.unsound.is_empty()) {
+            lines.push(format!(
+                "  of {} and {} runs, without those that failed or were interrupted; errors: {} and {}",
+                old.shown_runs(),
+                new.shown_runs(),
+                old.errors(),
+                new.errors()
+            ));
         }
     }
     lines

@@ -92,6 +92,12 @@ impl Dataset {
         format!("{}{:016x}/{index:010}", self.prefix, self.seed)
     }
 
+    /// The index of a key that is one of this run's.
+    pub(crate) fn index_of(&self, key: &str) -> Option<u64> {
+        let index = key.strip_prefix(&self.folder())?.parse().ok()?;
+        (self.key(index) == key).then_some(index)
+    }
+
     /// A generator of this run's own for `number`.
     pub(crate) fn random(&self, number: u64) -> Random {
         Random::of(self.seed, number)
@@ -324,6 +330,14 @@ mod tests {
     fn the_same_seed_gives_the_same_object() {
         let (one, two) = (dataset(9, 10_000), dataset(9, 10_000));
         assert_eq!(one.key(5), "p/0000000000000009/0000000005");
+        assert_eq!(one.index_of(&one.key(5)), Some(5));
+        for foreign in [
+            "p/0000000000000009/5",
+            "p/0000000000000008/0000000005",
+            "p/0000000000000009/+000000005",
+        ] {
+            assert_eq!(one.index_of(foreign), None, "{foreign}");
+        }
         assert_eq!(whole(&one, &one.object(5, 0)), whole(&two, &two.object(5, 0)));
     }
 }

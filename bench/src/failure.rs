@@ -21,6 +21,9 @@ pub(crate) enum OpError {
     TooSlow { doing: &'static str, limit: Duration },
     #[error("the server closed the connection while {doing}")]
     Closed { doing: &'static str },
+    /// After an answer, and before the first byte of the next one: what is safe to repeat is sent again.
+    #[error("the server closed a connection that was idle before, while {doing}")]
+    ClosedIdle { doing: &'static str },
     #[error("the connection failed while {doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
     #[error("the answer is not HTTP as expected: {0}")]
@@ -105,7 +108,7 @@ impl OpError {
             Self::Connect(..) => ErrorKind::Connect,
             Self::Tls { .. } => ErrorKind::Tls,
             Self::Stalled { .. } | Self::TooSlow { .. } => ErrorKind::Deadline,
-            Self::Closed { .. } | Self::Io { .. } | Self::Interrupted => ErrorKind::Closed,
+            Self::Closed { .. } | Self::ClosedIdle { .. } | Self::Io { .. } | Self::Interrupted => ErrorKind::Closed,
             Self::Protocol(_) => ErrorKind::Protocol,
             Self::Status { status, .. } => status_kind(*status),
             Self::Length { .. } => ErrorKind::Length,
@@ -114,6 +117,14 @@ impl OpError {
             Self::Attribute { .. } => ErrorKind::Attribute,
             Self::Client { kind, .. } => *kind,
             Self::File { source, .. } => file_kind(source.kind()),
+        }
+    }
+
+    /// Nothing came for as long as may be waited.
+    pub(crate) fn is_silence(&self) -> bool {
+        match self {
+            Self::Connect(_, source) => source.kind() == io::ErrorKind::TimedOut,
+            error => error.kind() == ErrorKind::Deadline,
         }
     }
 

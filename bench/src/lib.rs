@@ -8,8 +8,9 @@
 //! (`objects`: which object, and what must be found there) → a target (`s3`, `native`); or a workload on the files of a mount (`files`);
 //! `measure` collects, `report` prints.
 //!
-//! A new operation goes into `load/operation.rs` and `objects/worker.rs`; a new kind of store implements `target.rs`; another
-//! kind of load altogether implements `engine/workload.rs` and gets its phases in `run/`.
+//! A new operation goes into `load/operation.rs` and `objects/worker.rs`, or as a function of a number into `files/`, where `each.rs`
+//! makes a load of it; a new kind of store implements `target.rs`; another kind of load altogether implements
+//! `engine/workload.rs`. Their phases stand in `run/`.
 
 mod admin;
 mod args;
@@ -33,6 +34,7 @@ mod statistics;
 mod stop;
 mod suite;
 mod target;
+mod url;
 
 pub use args::{
     BenchArgs, BenchCommand, CompareArgs, LoadArgs, OutputArgs, RunArgs, SecretKey, SuiteArgs, TargetArgs, WorkArgs,

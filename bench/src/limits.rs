@@ -54,9 +54,18 @@ pub(crate) const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
 /// Failures in a row after which a slot gives up.
 pub(crate) const MAX_FAILURES_IN_A_ROW: u32 = 20;
 
+/// Waits in a row, each as long as may be waited, after which a slot gives up: a server that is silent for so long is away.
+pub(crate) const MAX_STALLS_IN_A_ROW: u32 = 3;
+
+/// At a rate nothing pauses, so that a slot gives up only when failures have lasted as long as they do with pauses.
+pub(crate) const MIN_PACED_FAILING_TIME: Duration = Duration::from_secs(15);
+
 /// First and longest pause after a failure that asks for patience.
 pub(crate) const FIRST_BACK_OFF: Duration = Duration::from_millis(50);
 pub(crate) const MAX_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Versions of an object that were given up and are kept in mind; a load that fails more often is not worth more precision.
+pub(crate) const MAX_STRAGGLERS: usize = 16;
 
 /// Stack of a slot's thread: its largest frame is the piece list of one send window.
 pub(crate) const SLOT_STACK_BYTES: usize = 512 << 10;
@@ -88,6 +97,9 @@ pub(crate) const MAX_SERIES_SECONDS: usize = 86_400;
 /// Longest wait for an admin address, and longest answer taken from it.
 pub(crate) const ADMIN_WAIT: Duration = Duration::from_secs(5);
 pub(crate) const MAX_ADMIN_ANSWER_BYTES: u64 = 16 << 20;
+
+/// Files that all slots of a load on blocks have open together, but for one each; half of what a process may usually have.
+pub(crate) const MAX_OPEN_FILES: usize = 512;
 
 /// Each slot has a block in memory.
 pub(crate) const MAX_BLOCK_BYTES: u64 = 64 << 20;

@@ -7,8 +7,16 @@ use std::ops::{Range, RangeInclusive};
 use crate::content::{Dataset, Object};
 use crate::failure::OpError;
 
-/// The versions of an object that a read may see by now.
-pub(crate) type Versions<'a> = dyn Fn() -> RangeInclusive<u32> + 'a;
+/// Versions that an object may be found at.
+#[derive(Debug, Clone)]
+pub(crate) struct Versions {
+    pub(crate) range: RangeInclusive<u32>,
+    /// Before the range: of those that were given up, and may come to be all the same.
+    pub(crate) stragglers: Vec<u32>,
+}
+
+/// Those that a read may see by now.
+pub(crate) type Seen<'a> = dyn Fn() -> Versions + 'a;
 
 /// One read of an object, or of a range of it.
 pub(crate) struct Reading<'a> {
@@ -16,12 +24,25 @@ pub(crate) struct Reading<'a> {
     key: String,
     /// Whose content it has: that of another object, where it is a copy.
     content: u64,
-    versions: &'a Versions<'a>,
+    versions: &'a Seen<'a>,
     verify: bool,
     range: Range<u64>,
     at: u64,
     /// The versions that what came so far can be of; known from the first piece on.
     candidates: Option<Vec<Object>>,
+}
+
+impl Versions {
+    pub(crate) fn only(version: u32) -> Self {
+        Self {
+            range: version..=version,
+            stragglers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.stragglers.iter().copied().chain(self.range.clone())
+    }
 }
 
 impl<'a> Reading<'a> {
@@ -30,7 +51,7 @@ impl<'a> Reading<'a> {
         dataset: &'a Dataset,
         key: String,
         content: u64,
-        versions: &'a Versions<'a>,
+        versions: &'a Seen<'a>,
         range: Range<u64>,
     ) -> Self {
         let at = range.start;
@@ -91,9 +112,12 @@ impl<'a> Reading<'a> {
 
     fn compare(&mut self, piece: &[u8]) -> Result<(), OpError> {
         let (dataset, content, versions, at) = (self.dataset, self.content, self.versions, self.at);
-        let candidates = self
-            .candidates
-            .get_or_insert_with(|| versions().map(|version| dataset.object(content, version)).collect());
+        let candidates = self.candidates.get_or_insert_with(|| {
+            versions()
+                .iter()
+                .map(|version| dataset.object(content, version))
+                .collect()
+        });
         let mut mismatch = None;
         candidates.retain(|object| {
             let result = dataset.verify(object, at, piece);
@@ -135,7 +159,18 @@ mod tests {
         bytes
     }
 
-    fn read(dataset: &Dataset, versions: RangeInclusive<u32>, body: &[u8]) -> Result<(), OpError> {
+    fn read(dataset: &Dataset, range: RangeInclusive<u32>, body: &[u8]) -> Result<(), OpError> {
+        read_one_of(
+            dataset,
+            Versions {
+                range,
+                stragglers: Vec::new(),
+            },
+            body,
+        )
+    }
+
+    fn read_one_of(dataset: &Dataset, versions: Versions, body: &[u8]) -> Result<(), OpError> {
         let versions = || versions.clone();
         let mut reading = Reading::new(dataset, dataset.key(3), 3, &versions, 0..20_000);
         // Pieces that are too short to tell versions apart are among them.
@@ -154,6 +189,19 @@ mod tests {
         for version in [1, 5] {
             let error = read(&dataset, 2..=4, &bytes(&dataset, version)).unwrap_err();
             assert!(matches!(error, OpError::Corrupt { .. }), "{version}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_may_be_seen_and_what_lies_between_may_not() {
+        let dataset = Dataset::new("p/", 1, &"20000".parse().unwrap());
+        let versions = Versions {
+            range: 4..=4,
+            stragglers: vec![2],
+        };
+        for (version, may_be) in [(1, false), (2, true), (3, false), (4, true), (5, false)] {
+            let result = read_one_of(&dataset, versions.clone(), &bytes(&dataset, version));
+            assert_eq!(result.is_ok(), may_be, "{version}");
         }
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Page {
     pub(crate) keys: Vec<String>,
     /// Length of the answer.
     pub(crate) bytes: u64,
+    /// More keys come after; a store may end a page before it has as many as were asked for.
+    pub(crate) is_truncated: bool,
 }
 
 /// What figures are to be read by: what a target is and promises, as far as it is known.

@@ -34,7 +34,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// The system lets this user make no namespace.
-    pub(crate) fn mount(&self, folder: &Path) -> Result<()> {
+    pub fn mount(&self, folder: &Path) -> Result<()> {
         let holder = Holder::start()?;
         holder.mount(folder, self.size_mib)?;
         ensure!(self.holder.set(holder).is_ok(), "the small disk is mounted already");
@@ -45,7 +45,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// It is not mounted.
-    pub(crate) fn command(&self, program: &Path) -> Result<Command> {
+    pub fn command(&self, program: &Path) -> Result<Command> {
         Ok(self.holder.get().context("the small disk is mounted")?.command(program))
     }
 }

@@ -51,6 +51,13 @@ pub(crate) struct PhaseResult {
     pub(crate) interrupted: bool,
 }
 
+impl PhaseResult {
+    /// Operations that failed, during the warm-up too.
+    pub(crate) fn failures(&self) -> u64 {
+        self.slots.errors.total() + self.slots.warm_up_errors.total()
+    }
+}
+
 /// State the slots of a phase share.
 pub(super) struct Loop<'a> {
     pub(super) plan: PhasePlan<'a>,

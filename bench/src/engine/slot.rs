@@ -4,10 +4,12 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::patience::Patience;
 use super::phase::{Claim, Loop};
 use super::workload::Worker;
 use crate::failure::{NextStep, OpError};
-use crate::limits::{FIRST_BACK_OFF, MAX_BACK_OFF, MAX_FAILURES_IN_A_ROW, SUPERVISION_TICK};
+use crate::limits::SUPERVISION_TICK;
+use crate::load::Pace;
 use crate::measure::{SlotTally, thread_cpu};
 
 /// A thread's part of a phase.
@@ -15,7 +17,7 @@ pub(super) struct Slot<'a> {
     shared: &'a Loop<'a>,
     worker: Box<dyn Worker + 'a>,
     tally: SlotTally,
-    failures_in_a_row: u32,
+    patience: Patience,
     /// CPU time of the thread when what is measured began.
     cpu_before: Option<Duration>,
 }
@@ -26,7 +28,7 @@ impl<'a> Slot<'a> {
             shared,
             worker: shared.plan.workload.worker(number, &shared.halt),
             tally: SlotTally::default(),
-            failures_in_a_row: 0,
+            patience: Patience::default(),
             cpu_before: None,
         }
     }
@@ -41,14 +43,17 @@ impl<'a> Slot<'a> {
             }
             self.shared.begun.fetch_add(1, Ordering::Relaxed);
             match self.perform(&claim) {
-                Ok(true) => self.failures_in_a_row = 0,
+                Ok(true) => self.patience = Patience::default(),
                 Ok(false) => break,
                 Err(error) => {
-                    if !self.goes_on_after(&error) {
+                    if !self.goes_on_after(&error, claim.is_measured) {
                         break;
                     }
                 }
             }
+        }
+        if let Err(error) = self.worker.finish() {
+            self.count(&error, true);
         }
         if let Some(before) = self.cpu_before {
             self.tally.cpu = thread_cpu().saturating_sub(before);
@@ -76,27 +81,41 @@ impl<'a> Slot<'a> {
     }
 
     /// Counts a failure, pauses where that may help, and says whether the slot goes on.
-    fn goes_on_after(&mut self, error: &OpError) -> bool {
-        let next_step = error.next_step();
-        if next_step == NextStep::Leave {
-            return false;
-        }
-        self.tally.record_error(self.measured_time(), error);
-        self.shared.errors.fetch_add(1, Ordering::Relaxed);
-        match next_step {
-            NextStep::GoOn => {}
+    fn goes_on_after(&mut self, error: &OpError, is_measured: bool) -> bool {
+        self.count(error, is_measured);
+        match error.next_step() {
+            NextStep::GoOn => true,
             NextStep::BackOff => {
-                self.failures_in_a_row += 1;
-                if self.failures_in_a_row == MAX_FAILURES_IN_A_ROW {
+                // What is due at a rate does not wait for a server that fails.
+                let is_paced = self.shared.plan.pace != Pace::Closed;
+                self.patience.note_failure(error.is_silence(), Instant::now());
+                if self.patience.is_at_its_end(is_paced, Instant::now()) {
                     self.tally.gave_up = 1;
                     return false;
                 }
-                self.back_off();
+                if !is_paced {
+                    self.back_off();
+                }
+                true
             }
-            NextStep::EndPhase => self.shared.halt(),
-            NextStep::Leave => return false,
+            NextStep::EndPhase => {
+                self.shared.halt();
+                true
+            }
+            NextStep::Leave => false,
         }
-        true
+    }
+
+    fn count(&mut self, error: &OpError, is_measured: bool) {
+        if error.next_step() == NextStep::Leave {
+            return;
+        }
+        if is_measured {
+            self.tally.record_error(self.measured_time(), error);
+        } else {
+            self.tally.warm_up_errors.record(error);
+        }
+        self.shared.errors.fetch_add(1, Ordering::Relaxed);
     }
 
     fn measured_time(&self) -> Duration {
@@ -119,10 +138,7 @@ impl<'a> Slot<'a> {
 
     /// Pauses longer after each failure in a row, but not beyond the end of the phase.
     fn back_off(&self) {
-        let pause_length = FIRST_BACK_OFF
-            .saturating_mul(1 << (self.failures_in_a_row - 1).min(16))
-            .min(MAX_BACK_OFF);
-        let until = Instant::now() + pause_length;
+        let until = Instant::now() + self.patience.pause();
         while !self.shared.is_halted() && !self.shared.is_over() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

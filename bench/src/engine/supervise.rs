@@ -18,14 +18,15 @@ pub(crate) struct ServerCost {
     pub(crate) rss_bytes: u64,
     /// Largest of the samples taken during the phase.
     pub(crate) rss_max_bytes: u64,
-    /// Largest since the servers started, by the kernel's account.
-    pub(crate) rss_peak_bytes: u64,
+    /// Largest since the servers started, by the kernel's account; absent where that was not asked.
+    pub(crate) rss_peak_bytes: Option<u64>,
 }
 
 /// The servers, from the start of what is measured.
 pub(super) struct Supervised<'a> {
     watch: Watch<'a>,
-    before: ServerUsage,
+    /// The error is that of a server that could not be looked at when what is measured began.
+    before: Result<ServerUsage>,
     /// CPU time of this process.
     own_before: Duration,
     rss_max_bytes: u64,
@@ -36,12 +37,22 @@ impl<'a> Supervised<'a> {
     /// A process that cannot be looked at.
     pub(super) fn begin(watch: Watch<'a>) -> Result<Self> {
         let before = ServerUsage::of(watch.servers)?;
-        Ok(Self {
+        Ok(Self::since(watch, Ok(before)))
+    }
+
+    /// The end of the warm-up: what was used until now does not count.
+    fn begin_again(&mut self) {
+        *self = Self::since(self.watch, ServerUsage::of(self.watch.servers));
+    }
+
+    fn since(watch: Watch<'a>, before: Result<ServerUsage>) -> Self {
+        let rss_max_bytes = before.as_ref().map_or(0, |usage| usage.rss_bytes);
+        Self {
             watch,
             before,
             own_before: process_cpu(),
-            rss_max_bytes: before.rss_bytes,
-        })
+            rss_max_bytes,
+        }
     }
 
     /// CPU time of this process since.
@@ -57,11 +68,14 @@ impl<'a> Supervised<'a> {
     }
 
     /// # Errors
-    /// A process that has ended.
+    /// A server that has ended or was started anew, so that nobody knows what it has used.
     pub(super) fn finish(self) -> Result<Option<ServerCost>> {
+        if !self.watch.servers.are_watched() {
+            return Ok(None);
+        }
         let after = ServerUsage::of(self.watch.servers)?;
-        Ok(self.watch.servers.are_watched().then(|| ServerCost {
-            cpu: after.cpu.saturating_sub(self.before.cpu),
+        Ok(Some(ServerCost {
+            cpu: after.cpu_since(&self.before?)?,
             rss_bytes: after.rss_bytes,
             rss_max_bytes: self.rss_max_bytes.max(after.rss_bytes),
             rss_peak_bytes: after.rss_peak_bytes,
@@ -81,7 +95,7 @@ pub(super) fn supervise<'a>(shared: &Loop<'_>, supervised: Supervised<'a>, all_d
         }
         if warming_up && shared.started.elapsed() >= shared.plan.warm_up {
             warming_up = false;
-            supervised = Supervised::begin(supervised.watch).unwrap_or(supervised);
+            supervised.begin_again();
         }
         if Instant::now() >= next_sample {
             next_sample += SAMPLE_INTERVAL;

@@ -25,4 +25,9 @@ pub(crate) trait Worker {
 
     /// Does what was planned; returns the bytes that it moved. Called once for each plan, unless `connect` failed.
     fn perform(&mut self) -> Result<u64, OpError>;
+
+    /// What is left to be done after the last operation: its time is part of the phase, and of no operation.
+    fn finish(&mut self) -> Result<(), OpError> {
+        Ok(())
+    }
 }

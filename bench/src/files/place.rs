@@ -12,7 +12,7 @@ use crate::content::{Dataset, Object};
 use crate::failure::OpError;
 use crate::limits::MAX_RECEIVE_BUFFER_BYTES;
 use crate::load::Sizes;
-use crate::reading::Reading;
+use crate::reading::{Reading, Versions};
 use crate::target::{Fact, Facts};
 
 /// The folder of one run.
@@ -117,7 +117,7 @@ impl Place {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), OpError> {
-        let versions = || version..=version;
+        let versions = || Versions::only(version);
         let (name, end) = (path.display().to_string(), offset + bytes.len() as u64);
         let mut reading = Reading::new(&self.dataset, name, index, &versions, offset..end);
         reading.take(bytes)?;
@@ -128,7 +128,7 @@ impl Place {
     pub(super) fn read_whole(&self, path: &Path, index: u64) -> Result<u64, OpError> {
         let mut file = File::open(path).map_err(|error| failed(path, "opening", error))?;
         let size = self.dataset.object(index, 0).size_bytes;
-        let versions = || 0..=0;
+        let versions = || Versions::only(0);
         let mut reading = Reading::new(&self.dataset, path.display().to_string(), index, &versions, 0..size);
         if !self.verify {
             reading = reading.without_verification();

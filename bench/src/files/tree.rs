@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use super::place::{Place, failed};
-use crate::engine::{Worker, Workload};
 use crate::failure::OpError;
 
 /// Files in a folder, and folders in a folder above.
@@ -31,17 +29,6 @@ pub(crate) enum TreeStep {
 pub(crate) struct Tree<'a> {
     pub(crate) place: &'a Place,
     pub(crate) files: u64,
-}
-
-/// A phase of load on it.
-pub(crate) struct TreeWork<'a> {
-    pub(crate) tree: &'a Tree<'a>,
-    pub(crate) step: TreeStep,
-}
-
-struct TreeWorker<'a> {
-    work: &'a TreeWork<'a>,
-    number: u64,
 }
 
 impl TreeStep {
@@ -89,6 +76,19 @@ impl Tree<'_> {
         match step {
             TreeStep::Mkdir | TreeStep::Readdir | TreeStep::Rmdir => self.folders(),
             TreeStep::Create | TreeStep::Stat | TreeStep::Open | TreeStep::Rename | TreeStep::Unlink => self.files,
+        }
+    }
+
+    /// Does the step with its file or folder of that number; returns the bytes that it moved.
+    pub(crate) fn perform(&self, step: TreeStep, number: u64) -> Result<u64, OpError> {
+        match step {
+            TreeStep::Mkdir => self.mkdir(number),
+            TreeStep::Create => self.create(number),
+            TreeStep::Stat => self.stat(number),
+            TreeStep::Open => self.place.read_whole(&self.file('f', number), number),
+            TreeStep::Rename => self.rename(number),
+            TreeStep::Readdir => self.readdir(number),
+            TreeStep::Unlink | TreeStep::Rmdir => self.remove(step, number),
         }
     }
 
@@ -172,36 +172,5 @@ impl Tree<'_> {
         let made = fs::create_dir(&path);
         made.map(|()| 0)
             .map_err(|error| failed(&path, "making a folder", error))
-    }
-}
-
-impl Workload for TreeWork<'_> {
-    fn worker<'a>(&'a self, _slot: u32, _halt: &'a AtomicBool) -> Box<dyn Worker + 'a> {
-        Box::new(TreeWorker { work: self, number: 0 })
-    }
-}
-
-impl Worker for TreeWorker<'_> {
-    fn plan(&mut self, number: u64) -> Option<&'static str> {
-        self.number = number;
-        let TreeWork { tree, step } = self.work;
-        (number < tree.count(*step)).then_some(step.label())
-    }
-
-    fn connect(&mut self) -> Result<(), OpError> {
-        Ok(())
-    }
-
-    fn perform(&mut self) -> Result<u64, OpError> {
-        let (tree, number) = (self.work.tree, self.number);
-        match self.work.step {
-            TreeStep::Mkdir => tree.mkdir(number),
-            TreeStep::Create => tree.create(number),
-            TreeStep::Stat => tree.stat(number),
-            TreeStep::Open => tree.place.read_whole(&tree.file('f', number), number),
-            TreeStep::Rename => tree.rename(number),
-            TreeStep::Readdir => tree.readdir(number),
-            step @ (TreeStep::Unlink | TreeStep::Rmdir) => tree.remove(step, number),
-        }
     }
 }

@@ -1,5 +1,8 @@
 //! The workloads that can be asked for, and the operations that they are made of.
 
+use clap::ValueEnum as _;
+
+use super::mix::Mix;
 use super::sizes::ByteSize;
 
 /// What a run measures.
@@ -58,6 +61,21 @@ pub(crate) enum OpKind {
 }
 
 impl Operation {
+    /// As the flag has it.
+    pub(crate) fn label(self) -> String {
+        let value = self.to_possible_value();
+        value.map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether operations of that kind are measured; `mix` is that of `mixed`.
+    pub(crate) fn takes(self, kind: OpKind, mix: &Mix) -> bool {
+        match self {
+            Self::Mixed => mix.has(kind),
+            Self::PutGet => matches!(kind, OpKind::Put | OpKind::Get),
+            _ => self.label() == kind.label(),
+        }
+    }
+
     /// How many of its phases have figures.
     pub(crate) fn measured_phases(self) -> usize {
         match self {
@@ -67,6 +85,11 @@ impl Operation {
         }
     }
 
+    /// Whether its phases go once over what there is, whatever time that takes.
+    pub(crate) fn is_counted(self) -> bool {
+        self == Self::Metadata
+    }
+
     /// Bytes of a block, where files are read and written in blocks.
     pub(crate) fn usual_block(self) -> Option<ByteSize> {
         match self {
@@ -74,6 +97,11 @@ impl Operation {
             Self::RandWrite | Self::RandRead | Self::Fsync => Some(ByteSize(4 << 10)),
             _ => None,
         }
+    }
+
+    /// Whether it takes blocks at random places of files.
+    pub(crate) fn is_random(self) -> bool {
+        matches!(self, Self::RandWrite | Self::RandRead)
     }
 
     /// Whether it needs a mount.

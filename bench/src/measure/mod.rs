@@ -5,5 +5,5 @@ mod tally;
 mod usage;
 
 pub(crate) use series::Second;
-pub(crate) use tally::{SlotTally, Tally};
+pub(crate) use tally::{Errors, SlotTally, Tally};
 pub(crate) use usage::{ServerUsage, Servers, process_cpu, thread_cpu};

@@ -30,6 +30,8 @@ pub(crate) struct Tally {
 pub(crate) struct SlotTally {
     pub(crate) by_kind: BTreeMap<&'static str, Tally>,
     pub(crate) errors: Errors,
+    /// Those before what is measured.
+    pub(crate) warm_up_errors: Errors,
     pub(crate) series: Series,
     pub(crate) cpu: Duration,
     /// Slots that stopped because nothing succeeded any more.
@@ -114,6 +116,7 @@ impl SlotTally {
             }
         }
         self.errors.absorb(other.errors);
+        self.warm_up_errors.absorb(other.warm_up_errors);
         self.series.absorb(&other.series);
         self.cpu += other.cpu;
         self.gave_up += other.gave_up;

@@ -170,6 +170,7 @@ impl ObjectSession for NativeSession<'_> {
                     page.keys.push(String::from_utf8_lossy(&entry.key).into_owned());
                 }
                 from = found.next_from;
+                page.is_truncated = !from.is_empty();
                 if from.is_empty() || page.keys.len() as u32 >= limit {
                     return Ok(page);
                 }

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::content::Dataset;
-use crate::failure::OpError;
+use crate::failure::{ErrorKind, OpError};
 use crate::limits::{DELETE_BATCH_KEYS, DELETE_SLOTS};
 use crate::stop::Stop;
 use crate::target::{ObjectSession, ObjectStore};
@@ -41,18 +41,33 @@ pub(crate) fn delete_earlier(
         if stop.is_requested() {
             bail!("interrupted; {deleted} objects were deleted");
         }
-        let page = session.list(prefix, &after, DELETE_BATCH_KEYS as u32)?;
-        let Some(last) = page.keys.last().cloned() else {
-            return Ok((deleted, aborted));
-        };
-        ensure!(last > after, "the listing does not go on after {after}");
-        let own: Vec<String> = page.keys.into_iter().filter(|key| is_own(key)).collect();
-        if !own.is_empty() {
-            delete_keys(session.as_mut(), &own)?;
-            deleted += own.len() as u64;
+        let page = delete_page(session.as_mut(), prefix, &mut after, &is_own);
+        match page.with_context(|| format!("{deleted} objects were deleted before"))? {
+            None => return Ok((deleted, aborted)),
+            Some(count) => deleted += count,
         }
-        after = last;
     }
+}
+
+/// Deletes what is own of the page after `after`, and how much that was; `None` where there is no page any more.
+fn delete_page(
+    session: &mut dyn ObjectSession,
+    prefix: &str,
+    after: &mut String,
+    is_own: &dyn Fn(&str) -> bool,
+) -> Result<Option<u64>> {
+    let page = session.list(prefix, after, DELETE_BATCH_KEYS as u32)?;
+    let Some(last) = page.keys.last().cloned() else {
+        ensure!(!page.is_truncated, "the listing does not go on after {after}");
+        return Ok(None);
+    };
+    ensure!(last > *after, "the listing does not go on after {after}");
+    let own: Vec<String> = page.keys.into_iter().filter(|key| is_own(key)).collect();
+    if !own.is_empty() {
+        delete_keys(session, &own)?;
+    }
+    *after = last;
+    Ok(Some(own.len() as u64))
 }
 
 /// Whether a run wrote that key: prefix, sixteen digits of a seed, ten or more of an index.
@@ -82,20 +97,20 @@ impl Cleanup<'_> {
             .with_context(|| format!("unfinished uploads under {folder} may be left"))
     }
 
-    /// Deletes objects `0..count`, whether or not each exists.
+    /// Deletes objects `0..count`, whether or not each exists. A server that is away, or silent for as long as a request may
+    /// take, ends it.
     ///
     /// # Errors
-    /// The first error; the others' objects are still deleted as far as possible.
+    /// The first error, and what may be left; the others' objects are still deleted as far as possible.
     pub(crate) fn delete_objects(&self, count: u64) -> Result<()> {
-        let batches = count.div_ceil(DELETE_BATCH_KEYS);
         let slots = self.concurrency.min(DELETE_SLOTS);
-        let (next, halt) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (progress, halt) = (Progress::default(), AtomicBool::new(false));
         let results = thread::scope(|scope| {
             let slots: Vec<_> = (0..slots)
                 .map(|slot| {
                     let session = self.store.session(slot, &halt);
-                    let next = &next;
-                    scope.spawn(move || self.delete_batches(session, count, batches, next))
+                    let (progress, halt) = (&progress, &halt);
+                    scope.spawn(move || self.delete_batches(session, count, progress, halt))
                 })
                 .collect();
             slots
@@ -103,72 +118,90 @@ impl Cleanup<'_> {
                 .map(|slot| slot.join().map_err(|_| anyhow!("a deleting thread panicked")))
                 .collect::<Vec<_>>()
         });
-        let mut failed = 0;
         let mut first = None;
         for result in results {
-            let (failures, error) = result?;
-            failed += failures;
-            first = first.or(error);
+            first = first.or(result?);
         }
-        match first {
-            None => Ok(()),
-            Some(error) => {
-                let place = self.dataset.folder();
-                let Self { bucket, .. } = self;
-                Err(error).with_context(|| {
-                    format!(
-                        "{failed} of {batches} batches of objects under {place} in {bucket} were not deleted; \
-                         --cleanup does it later"
-                    )
-                })
-            }
-        }
+        let Some(error) = first else { return Ok(()) };
+        let left = count - progress.deleted.load(Ordering::Relaxed);
+        let (place, bucket) = (self.dataset.folder(), self.bucket);
+        Err(error).with_context(|| {
+            format!("up to {left} objects under {place} in {bucket} were not deleted; --cleanup does it later")
+        })
     }
 
-    /// Takes batches until none is left; returns how many failed, and the first error.
+    /// Takes batches until none is left; returns the first error.
     fn delete_batches(
         &self,
         mut session: Box<dyn ObjectSession + '_>,
         count: u64,
-        batches: u64,
-        next: &AtomicU64,
-    ) -> (u64, Option<anyhow::Error>) {
-        let (mut failed, mut first) = (0, None);
-        loop {
+        progress: &Progress,
+        halt: &AtomicBool,
+    ) -> Option<anyhow::Error> {
+        let mut first = None;
+        while !halt.load(Ordering::Relaxed) {
             // Only noticed: from now on a further signal ends the process.
             let _ = self.stop.is_requested();
-            let batch = next.fetch_add(1, Ordering::Relaxed);
-            if batch >= batches {
-                return (failed, first);
+            let start = progress.next.fetch_add(DELETE_BATCH_KEYS, Ordering::Relaxed);
+            if start >= count {
+                break;
             }
-            let indices = batch * DELETE_BATCH_KEYS..count.min((batch + 1) * DELETE_BATCH_KEYS);
+            let indices = start..count.min(start + DELETE_BATCH_KEYS);
             let keys: Vec<String> = indices.map(|index| self.dataset.key(index)).collect();
-            if let Err(error) = delete_keys(session.as_mut(), &keys) {
-                // Nothing listens any more, so that the batches left would each wait in vain.
-                let is_away = error
-                    .downcast_ref()
-                    .is_some_and(|error| matches!(error, OpError::Refused(_) | OpError::Connect(..)));
-                if is_away {
-                    next.store(batches, Ordering::Relaxed);
+            match delete_keys(session.as_mut(), &keys) {
+                Ok(()) => {
+                    progress.deleted.fetch_add(keys.len() as u64, Ordering::Relaxed);
                 }
-                failed += 1;
-                first.get_or_insert(error);
+                // Another slot has found that the server is away.
+                Err(OpError::Interrupted) => break,
+                Err(error) => {
+                    if is_away(&error) {
+                        // The others, and the batches left, would each wait in vain.
+                        halt.store(true, Ordering::Relaxed);
+                    }
+                    first.get_or_insert(error);
+                }
             }
         }
+        first.map(anyhow::Error::new)
     }
 }
 
-fn delete_keys(session: &mut dyn ObjectSession, keys: &[String]) -> Result<()> {
+/// How far the slots have come.
+#[derive(Default)]
+struct Progress {
+    /// The first object that no slot has taken.
+    next: AtomicU64,
+    deleted: AtomicU64,
+}
+
+/// Whether nothing that is asked of the server will be answered.
+fn is_away(error: &OpError) -> bool {
+    match error.kind() {
+        ErrorKind::Refused | ErrorKind::Connect | ErrorKind::Tls | ErrorKind::Deadline => true,
+        ErrorKind::Corrupt
+        | ErrorKind::Length
+        | ErrorKind::Listing
+        | ErrorKind::Attribute
+        | ErrorKind::NotFound
+        | ErrorKind::Denied
+        | ErrorKind::NoSpace
+        | ErrorKind::SlowDown
+        | ErrorKind::Status
+        | ErrorKind::Closed
+        | ErrorKind::Protocol
+        | ErrorKind::File => false,
+    }
+}
+
+fn delete_keys(session: &mut dyn ObjectSession, keys: &[String]) -> Result<(), OpError> {
     match session.delete_many(keys) {
         Ok(()) => return Ok(()),
-        Err(error @ (OpError::Refused(_) | OpError::Connect(..) | OpError::Tls { .. })) => bail!(error),
+        Err(error) if is_away(&error) || matches!(error, OpError::Interrupted) => return Err(error),
         // A server without DeleteObjects says so in various ways; deleting one by one finds the real error, if any.
         Err(_) => {}
     }
-    for key in keys {
-        session.delete(key)?;
-    }
-    Ok(())
+    keys.iter().try_for_each(|key| session.delete(key))
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! Objects that exist and are read, overwritten or deleted by a load, with the versions that each may be found at.
 //!
-//! Invariant: `floor` is the last version that was acknowledged before any whose outcome is unknown, `begun` the last that was
-//! sent; a read that began at `floor` may see what lies between that and `begun` when it sees it, and nothing else.
+//! Invariant: `floor` is the last version that was acknowledged, `begun` the last that was sent; a read that began at `floor` may
+//! see what lies between that and `begun` when it sees it, a version before that which was given up and may come to be, and
+//! nothing else.
 
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::content::Dataset;
+use crate::limits::MAX_STRAGGLERS;
+use crate::reading::Versions;
 
 /// Objects, by place.
 pub(crate) struct Pool {
@@ -24,8 +27,8 @@ pub(crate) struct Entry {
     begun: AtomicU32,
     /// Being overwritten.
     is_busy: AtomicBool,
-    /// An overwriting failed, which the server may have done, or do later, all the same.
-    is_uncertain: AtomicBool,
+    /// Versions whose writing failed, and which the server may have taken, or take later, all the same.
+    stragglers: Mutex<Vec<u32>>,
 }
 
 /// A copy: its index, whose content it has, and of which versions.
@@ -33,7 +36,7 @@ pub(crate) struct Entry {
 pub(crate) struct Copied {
     pub(crate) index: u64,
     pub(crate) content: u64,
-    pub(crate) versions: RangeInclusive<u32>,
+    pub(crate) versions: Versions,
 }
 
 impl Pool {
@@ -41,7 +44,7 @@ impl Pool {
     pub(crate) fn new(dataset: &Dataset, indices: impl IntoIterator<Item = u64>) -> Self {
         let entries = indices
             .into_iter()
-            .map(|index| Entry::new(dataset, index, index, 0..=0));
+            .map(|index| Entry::new(dataset, index, index, Versions::only(0)));
         Self {
             entries: entries.collect(),
         }
@@ -61,7 +64,9 @@ impl Pool {
 
     /// Adds what a load has written.
     pub(crate) fn add(&mut self, dataset: &Dataset, stored: Vec<u64>, copies: Vec<Copied>) {
-        let stored = stored.into_iter().map(|index| Entry::new(dataset, index, index, 0..=0));
+        let stored = stored
+            .into_iter()
+            .map(|index| Entry::new(dataset, index, index, Versions::only(0)));
         let copies = copies.into_iter();
         let copies = copies.map(|copy| Entry::new(dataset, copy.index, copy.content, copy.versions));
         self.entries.extend(stored.chain(copies));
@@ -77,15 +82,16 @@ impl Pool {
 }
 
 impl Entry {
-    fn new(dataset: &Dataset, index: u64, content: u64, versions: RangeInclusive<u32>) -> Self {
+    fn new(dataset: &Dataset, index: u64, content: u64, versions: Versions) -> Self {
+        let Versions { range, stragglers } = versions;
         Self {
             index,
             content,
             size_bytes: dataset.object(content, 0).size_bytes,
-            floor: AtomicU32::new(*versions.start()),
-            begun: AtomicU32::new(*versions.end()),
+            floor: AtomicU32::new(*range.start()),
+            begun: AtomicU32::new(*range.end()),
             is_busy: AtomicBool::new(false),
-            is_uncertain: AtomicBool::new(false),
+            stragglers: Mutex::new(stragglers),
         }
     }
 
@@ -93,8 +99,14 @@ impl Entry {
         self.floor.load(Ordering::Acquire)
     }
 
-    pub(crate) fn begun(&self) -> u32 {
-        self.begun.load(Ordering::Acquire)
+    /// What may be seen by now by whoever began at `floor`.
+    pub(crate) fn seen_since(&self, floor: u32) -> Versions {
+        let mut stragglers = self.stragglers().clone();
+        stragglers.retain(|version| *version < floor);
+        Versions {
+            range: floor..=self.begun.load(Ordering::Acquire),
+            stragglers,
+        }
     }
 
     /// The version that a writer who has seized the object is about to send.
@@ -104,17 +116,25 @@ impl Entry {
 
     /// The end of an overwriting; lets go of the object.
     pub(crate) fn end_version(&self, version: u32, succeeded: bool) {
-        if !succeeded {
-            self.is_uncertain.store(true, Ordering::Release);
-        } else if !self.is_uncertain.load(Ordering::Acquire) {
+        let mut stragglers = self.stragglers();
+        // Where too many have failed, the floor stays where it is, and whatever comes after may be seen.
+        let is_full = stragglers.len() >= MAX_STRAGGLERS;
+        if succeeded && !is_full {
             self.floor.store(version, Ordering::Release);
+        } else if !is_full {
+            stragglers.push(version);
         }
+        drop(stragglers);
         self.is_busy.store(false, Ordering::Release);
     }
 
     /// Lets go of an object that was seized and not overwritten.
     pub(crate) fn release(&self) {
         self.is_busy.store(false, Ordering::Release);
+    }
+
+    fn stragglers(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.stragglers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,14 +156,38 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_rises_with_what_is_acknowledged_until_something_is_not_known() {
+    fn the_floor_rises_with_what_is_acknowledged_and_what_is_not_known_stays_possible() {
         let pool = pool();
         let entry = pool.entry(0);
-        for (succeeded, floor, begun) in [(true, 1, 1), (true, 2, 2), (false, 2, 3), (true, 2, 4)] {
+        for (succeeded, seen) in [
+            (true, vec![1]),
+            (true, vec![2]),
+            (false, vec![2, 3]),
+            (true, vec![3, 4]),
+            (false, vec![3, 4, 5]),
+            (true, vec![3, 5, 6]),
+        ] {
             pool.seize(0);
             let version = entry.begin_version();
             entry.end_version(version, succeeded);
-            assert_eq!((entry.floor(), entry.begun()), (floor, begun));
+            assert_eq!(entry.seen_since(entry.floor()).iter().collect::<Vec<_>>(), seen);
         }
+        // Who began before that may see everything since.
+        assert_eq!(entry.seen_since(2).iter().collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn where_too_many_have_failed_every_later_version_may_be_seen() {
+        let pool = pool();
+        let entry = pool.entry(0);
+        let write = |succeeded| entry.end_version(entry.begin_version(), succeeded);
+        write(true);
+        (0..MAX_STRAGGLERS).for_each(|_| write(false));
+        let before = entry.floor();
+        write(true);
+        write(false);
+        assert_eq!((before, entry.floor()), (1, 1));
+        let last = MAX_STRAGGLERS as u32 + 3;
+        assert!(entry.seen_since(1).iter().eq(1..=last));
     }
 }

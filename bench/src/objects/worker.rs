@@ -1,6 +1,6 @@
 //! One slot's operations on objects: chosen by number, done through its session, and held against what must be there.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use super::pool::{Copied, Entry, Pool};
 use super::work::{ObjectWork, Working};
@@ -66,7 +66,8 @@ impl<'a> ObjectWorker<'a> {
         self.pool().0.entry(self.pick(number, random))
     }
 
-    /// The step, and its kind: a mixed load that has nothing to delete, or nothing to overwrite, writes instead.
+    /// The step, and its kind: a mixed load that has nothing to delete, or nothing to overwrite, writes instead. `None` where the
+    /// only kind of the load has nothing left.
     fn choose(&self, kind: OpKind, number: u64, random: &mut Random) -> Option<(OpKind, Step<'a>)> {
         let step = match kind {
             OpKind::Put => self.plan_put(),
@@ -87,6 +88,7 @@ impl<'a> ObjectWorker<'a> {
                     entry: self.pool().0.entry(place),
                     sent: None,
                 }),
+                None if matches!(self.work.working, Working::Only(_)) => return None,
                 None => return Some((OpKind::Put, self.plan_put())),
             },
             OpKind::Delete if matches!(self.work.working, Working::Only(_)) => {
@@ -129,7 +131,7 @@ impl<'a> ObjectWorker<'a> {
     fn read(&mut self, entry: &Entry, range: Range<u64>, ranged: bool) -> Result<u64, OpError> {
         let dataset = &self.work.space.dataset;
         let floor = entry.floor();
-        let versions = || floor..=entry.begun();
+        let versions = || entry.seen_since(floor);
         let bytes = range.end - range.start;
         let mut reading = Reading::new(dataset, dataset.key(entry.index), entry.content, &versions, range);
         if !self.work.manner.verify {
@@ -159,8 +161,11 @@ impl<'a> ObjectWorker<'a> {
         let limit = self.work.manner.page;
         let page = self.session.list(&dataset.folder(), &after, limit)?;
         let expected = pool.entries()[place as usize + 1..].iter();
-        let expected = expected.take(limit as usize).map(|entry| dataset.key(entry.index));
-        check_page(&after, expected, &page)?;
+        let expected = expected.map(|entry| dataset.key(entry.index));
+        // What was put and not acknowledged, or is put and deleted meanwhile, may be there or not.
+        let begun = self.work.space.begun();
+        let may_exist = |key: &str| dataset.index_of(key).is_some_and(|index| index < begun);
+        check_page(&after, expected, &may_exist, &page)?;
         Ok(page.bytes)
     }
 
@@ -178,11 +183,10 @@ impl<'a> ObjectWorker<'a> {
         let dataset = &self.work.space.dataset;
         let floor = source.floor();
         self.session.copy(&dataset.key(source.index), &dataset.key(index))?;
-        let versions: RangeInclusive<u32> = floor..=source.begun();
         self.work.wrote.add_copy(Copied {
             index,
             content: source.content,
-            versions,
+            versions: source.seen_since(floor),
         });
         Ok(source.size_bytes)
     }
@@ -234,31 +238,41 @@ impl Drop for Seized<'_> {
     }
 }
 
-/// The page must begin with what is expected, in that order; what else there is comes after.
-fn check_page(after: &str, expected: impl Iterator<Item = String>, page: &Page) -> Result<(), OpError> {
-    let mut found = page.keys.iter();
-    let mut last = after.to_owned();
-    for (place, expected) in expected.enumerate() {
-        match found.next() {
-            Some(key) if *key == expected => last = expected,
-            other => {
-                return Err(OpError::Listing {
-                    after: after.to_owned(),
-                    place,
-                    expected,
-                    found: other.map_or_else(|| "the end".to_owned(), Clone::clone),
-                });
-            }
-        }
-    }
-    match found.find(|key| **key <= last) {
-        None => Ok(()),
-        Some(key) => Err(OpError::Listing {
+/// Keys must come in order, all those that are `expected` up to the last of the page among them, and no other than those that may
+/// exist; a page that is said to be the last has all.
+fn check_page(
+    after: &str,
+    expected: impl Iterator<Item = String>,
+    may_exist: &dyn Fn(&str) -> bool,
+    page: &Page,
+) -> Result<(), OpError> {
+    let wrong = |place: usize, expected: String, found: &str| {
+        Err(OpError::Listing {
             after: after.to_owned(),
-            place: page.keys.len(),
-            expected: format!("what comes after {last}"),
-            found: key.clone(),
-        }),
+            place,
+            expected,
+            found: found.to_owned(),
+        })
+    };
+    let mut expected = expected.peekable();
+    let mut last = after;
+    for (place, key) in page.keys.iter().enumerate() {
+        if key.as_str() <= last {
+            return wrong(place, format!("what comes after {last}"), key);
+        }
+        match expected.next_if(|expected| expected <= key) {
+            Some(expected) if expected == *key => {}
+            Some(expected) => return wrong(place, expected, key),
+            None if may_exist(key) => {}
+            None => return wrong(place, "a key of this run".to_owned(), key),
+        }
+        last = key;
+    }
+    let place = page.keys.len();
+    match expected.next() {
+        Some(expected) if !page.is_truncated => wrong(place, expected, "the end"),
+        Some(expected) if page.keys.is_empty() => wrong(place, expected, "nothing, though more is to come,"),
+        _ => Ok(()),
     }
 }
 
@@ -266,16 +280,40 @@ fn check_page(after: &str, expected: impl Iterator<Item = String>, page: &Page) 
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_page_is_held_against_what_exists() {
-        let page = |keys: &[&str]| Page {
+    fn check(keys: &[&str], is_truncated: bool) -> bool {
+        let page = Page {
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
             bytes: 0,
+            is_truncated,
         };
-        let check = |keys: &[&str]| check_page("a", ["b", "c"].map(str::to_owned).into_iter(), &page(keys)).is_ok();
-        assert!(check(&["b", "c"]) && check(&["b", "c", "d"]));
-        for wrong in [&[][..], &["b"], &["c", "b"], &["b", "c", "a"], &["b", "x", "c"]] {
-            assert!(!check(wrong), "{wrong:?}");
+        let expected = ["b", "d"].map(str::to_owned).into_iter();
+        check_page("a", expected, &|key| "abcde".contains(key), &page).is_ok()
+    }
+
+    #[test]
+    fn a_page_is_held_against_what_exists() {
+        // The others may be there or not: puts that failed and landed, among them.
+        for right in [&["b", "d"][..], &["b", "d", "e"], &["b", "c", "d"]] {
+            assert!(check(right, false), "{right:?}");
         }
+        for wrong in [
+            &[][..],
+            &["b"],
+            &["d"],
+            &["d", "b"],
+            &["b", "d", "a"],
+            &["b", "d", "d"],
+            &["a", "b", "d"],
+            &["b", "d", "x"],
+            &["b", "bb", "d"],
+        ] {
+            assert!(!check(wrong, false), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_short_page_that_says_so_is_right_as_far_as_it_goes() {
+        assert!(check(&["b"], true) && check(&["b", "c"], true) && check(&["b", "d"], true));
+        assert!(!check(&[], true) && !check(&["c"], true) && !check(&["d"], true));
     }
 }

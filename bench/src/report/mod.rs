@@ -6,7 +6,7 @@ mod model;
 mod text;
 
 pub(crate) use csv::csv;
-pub(crate) use model::{FORMAT, PhaseReport, RunReport};
+pub(crate) use model::{FORMAT, LoadReport, PhaseReport, RunReport};
 pub(crate) use text::{print_facts, print_phase, significant, standard_output};
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::args::{RunArgs, WorkArgs};
 use crate::engine::{PhaseResult, ServerCost};
-use crate::load::Operation;
-use crate::measure::{Second, Tally};
+use crate::load::{Bound, OpKind, Operation};
+use crate::measure::{Errors, Second, Tally};
 use crate::target::Facts;
 
 /// Bytes in the GB of every figure.
@@ -42,19 +42,33 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
 }
 
-/// What was asked for.
+/// What was asked for; absent is what has no meaning for the operation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LoadReport {
+    #[serde(default)]
+    pub(crate) op: String,
     pub(crate) bucket: String,
+    /// Objects or files that were there to be worked on.
+    pub(crate) objects: Option<u64>,
     pub(crate) size: String,
     pub(crate) size_mean_bytes: f64,
     pub(crate) keys: String,
     /// Of `mixed` only.
     pub(crate) mix: Option<String>,
+    pub(crate) range_bytes: Option<u64>,
+    pub(crate) part_bytes: Option<u64>,
+    /// Keys of a listing.
+    pub(crate) page: Option<u32>,
+    pub(crate) block_bytes: Option<u64>,
+    /// Writes of a slot between two syncs of what it has written; 0 is at the end of a file and of the load only.
+    pub(crate) fsync_every: Option<u32>,
     pub(crate) concurrency: u32,
     /// Operations a second of an open loop.
     pub(crate) rate: Option<f64>,
     pub(crate) warm_up_s: u64,
+    /// Of each phase: how long, or how many operations.
+    pub(crate) duration_s: Option<u64>,
+    pub(crate) count: Option<u64>,
     pub(crate) seed: u64,
     pub(crate) verified: bool,
     pub(crate) payload_signed: bool,
@@ -77,6 +91,9 @@ pub(crate) struct PhaseReport {
     pub(crate) client_cpu: Cost,
     pub(crate) server: Option<ServerReport>,
     pub(crate) errors: BTreeMap<String, ErrorReport>,
+    /// Those during the warm-up, which are among no figures.
+    #[serde(default)]
+    pub(crate) warm_up_errors: BTreeMap<String, ErrorReport>,
     /// Slots that ended early because nothing succeeded.
     pub(crate) slots_given_up: u32,
     pub(crate) interrupted: bool,
@@ -116,7 +133,8 @@ pub(crate) struct ServerReport {
     pub(crate) cpu: Cost,
     pub(crate) rss_bytes: u64,
     pub(crate) rss_max_bytes: u64,
-    pub(crate) rss_peak_bytes: u64,
+    /// Absent where the server's own word is all that is known.
+    pub(crate) rss_peak_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -126,7 +144,7 @@ pub(crate) struct ErrorReport {
 }
 
 impl RunReport {
-    pub(crate) fn new(args: &RunArgs, seed: u64, target: Facts, phases: Vec<PhaseReport>, interrupted: bool) -> Self {
+    pub(crate) fn new(load: LoadReport, target: Facts, phases: Vec<PhaseReport>, interrupted: bool) -> Self {
         let ended = OffsetDateTime::from(SystemTime::now());
         Self {
             format: FORMAT,
@@ -134,7 +152,7 @@ impl RunReport {
             ended: ended.format(&Rfc3339).unwrap_or_default(),
             client: Machine::this(),
             target,
-            load: LoadReport::new(args, seed),
+            load,
             interrupted,
             phases,
         }
@@ -142,20 +160,40 @@ impl RunReport {
 }
 
 impl LoadReport {
-    fn new(args: &RunArgs, seed: u64) -> Self {
-        let sizes = args.work.sizes();
+    /// `objects`: how many there were to be worked on.
+    pub(crate) fn new(args: &RunArgs, seed: u64, objects: Option<u64>) -> Self {
+        let RunArgs { work, load, .. } = args;
+        let sizes = work.sizes();
+        let takes = |kind| work.op.takes(kind, &work.mix);
+        let block = work.block();
+        let bound = (!work.op.is_counted()).then(|| load.bound());
         Self {
+            op: work.op.label(),
             bucket: args.target.bucket.clone(),
+            objects,
             size: sizes.to_string(),
             size_mean_bytes: sizes.mean(),
-            keys: args.work.keys.to_string(),
-            mix: (args.work.op == Operation::Mixed).then(|| args.work.mix.to_string()),
-            concurrency: args.load.concurrency,
-            rate: args.load.rate,
-            warm_up_s: args.load.warm_up,
+            keys: work.key_order().to_string(),
+            mix: (work.op == Operation::Mixed).then(|| work.mix.to_string()),
+            range_bytes: takes(OpKind::RangeGet).then_some(work.range_size.0),
+            part_bytes: takes(OpKind::Multipart).then_some(work.part_size.0),
+            page: takes(OpKind::List).then_some(work.page),
+            block_bytes: block.map(|block| block.0),
+            fsync_every: block.map(|_| work.syncs_every()),
+            concurrency: load.concurrency,
+            rate: load.rate,
+            warm_up_s: load.warm_up,
+            duration_s: match bound {
+                Some(Bound::Time(time)) => Some(time.as_secs()),
+                _ => None,
+            },
+            count: match bound {
+                Some(Bound::Count(count)) => Some(count),
+                _ => None,
+            },
             seed,
-            verified: !args.work.no_verify,
-            payload_signed: args.work.sign_payload,
+            verified: !work.no_verify,
+            payload_signed: work.sign_payload,
         }
     }
 }
@@ -191,10 +229,6 @@ impl PhaseReport {
             rss_max_bytes: used.rss_max_bytes,
             rss_peak_bytes: used.rss_peak_bytes,
         };
-        let errors = result.slots.errors.iter().map(|(kind, error)| {
-            let (count, first) = (error.count, error.first.clone());
-            (kind.label().to_owned(), ErrorReport { count, first })
-        });
         let by_kind = &result.slots.by_kind;
         let by_op = by_kind.iter().filter(|_| by_kind.len() > 1);
         let by_op = by_op.map(|(kind, tally)| ((*kind).to_owned(), OpReport::new(tally, elapsed_s)));
@@ -208,7 +242,8 @@ impl PhaseReport {
             not_begun: result.not_begun,
             client_cpu: Cost::new(result.slots.cpu.as_secs_f64(), ops, bytes),
             server: result.server.as_ref().map(server),
-            errors: errors.collect(),
+            errors: error_reports(&result.slots.errors),
+            warm_up_errors: error_reports(&result.slots.warm_up_errors),
             slots_given_up: result.slots.gave_up,
             interrupted: result.interrupted,
             series: result.slots.series.seconds().to_vec(),
@@ -218,9 +253,12 @@ impl PhaseReport {
     /// The gravest error in words: wrong data before anything else.
     pub(crate) fn worst_error(&self) -> Option<String> {
         let grave = ["corrupt", "length", "listing", "attribute"];
-        let gravest = grave.iter().find_map(|label| self.errors.get(*label));
+        let all = [&self.errors, &self.warm_up_errors];
+        let gravest = grave
+            .iter()
+            .find_map(|label| all.iter().find_map(|errors| errors.get(*label)));
         gravest
-            .or_else(|| self.errors.values().next())
+            .or_else(|| all.iter().find_map(|errors| errors.values().next()))
             .map(|error| error.first.clone())
     }
 
@@ -262,10 +300,18 @@ impl Cost {
     }
 }
 
+fn error_reports(errors: &Errors) -> BTreeMap<String, ErrorReport> {
+    let reports = errors.iter().map(|(kind, error)| {
+        let (count, first) = (error.count, error.first.clone());
+        (kind.label().to_owned(), ErrorReport { count, first })
+    });
+    reports.collect()
+}
+
 /// The size that tells one load from another: of objects, or of the blocks that files are read and written in.
 fn unit(work: &WorkArgs) -> String {
-    match work.op.usual_block() {
-        Some(block) => work.block_size.unwrap_or(block).to_string(),
+    match work.block() {
+        Some(block) => block.to_string(),
         None => work.sizes().to_string(),
     }
 }

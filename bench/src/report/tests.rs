@@ -32,7 +32,7 @@ fn result(ops: u64) -> PhaseResult {
         cpu: Duration::from_millis(3200),
         rss_bytes: 50 << 20,
         rss_max_bytes: 60 << 20,
-        rss_peak_bytes: 70 << 20,
+        rss_peak_bytes: Some(70 << 20),
     };
     PhaseResult {
         total: slots.total().unwrap(),
@@ -151,7 +151,7 @@ fn a_report_survives_json_and_shows_in_csv() {
         redundancy: Fact::first(None, Some("4+2, as I believe")),
         ..Facts::default()
     };
-    let report = RunReport::new(&args, 7, facts, vec![phase], false);
+    let report = RunReport::new(LoadReport::new(&args, 7, None), facts, vec![phase], false);
     let json = serde_json::to_string(&report).unwrap();
     let read: RunReport = serde_json::from_str(&json).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), json);
@@ -162,6 +162,57 @@ fn a_report_survives_json_and_shows_in_csv() {
         lines[1].contains("\"4+2, as I believe\"") && lines[1].contains(",put_16MiB_c8,put,all,16MiB,8,25,2,4,"),
         "{csv}"
     );
+}
+
+#[test]
+fn a_load_is_told_by_what_has_a_meaning_for_it() {
+    let told = |more: &[&str]| {
+        let report = LoadReport::new(&args(more), 7, Some(12));
+        serde_json::to_value(report).unwrap()
+    };
+    let mixed = told(&["--op", "mixed", "--mix", "list=1,get=1", "--page", "9", "--count", "5"]);
+    for (name, value) in [
+        ("op", "\"mixed\""),
+        ("page", "9"),
+        ("objects", "12"),
+        ("count", "5"),
+        ("duration_s", "null"),
+    ] {
+        assert_eq!(mixed[name].to_string(), value, "{name}");
+    }
+    assert!(
+        ["range_bytes", "part_bytes", "block_bytes", "fsync_every"]
+            .iter()
+            .all(|name| mixed[name].is_null())
+    );
+    let blocks = told(&["--op", "fsync"]);
+    for (name, value) in [("block_bytes", 4096), ("fsync_every", 1), ("duration_s", 10)] {
+        assert_eq!(blocks[name], value, "{name}");
+    }
+    assert_eq!(told(&["--op", "rand-read"])["keys"], "uniform");
+    assert_eq!(told(&["--op", "multipart"])["part_bytes"], 8 << 20);
+    assert_eq!(told(&["--op", "metadata"])["duration_s"].to_string(), "null");
+    // Results of a tool that did not tell all this can be read.
+    let mut old = mixed;
+    ["op", "objects", "page", "count"]
+        .iter()
+        .for_each(|name| drop(old.as_object_mut().unwrap().remove(*name)));
+    assert!(serde_json::from_value::<LoadReport>(old).is_ok());
+}
+
+#[test]
+fn what_failed_during_the_warm_up_is_told_apart() {
+    let mut result = result(1);
+    result
+        .slots
+        .warm_up_errors
+        .record(&OpError::Closed { doing: "waiting" });
+    let text = printed(&args(&[]), "get", &result);
+    assert!(
+        text.contains("  warm-up      1 closed, the first: ") && text.contains("BENCH get_16MiB_c8_errors 0 count"),
+        "{text}"
+    );
+    assert_eq!(result.failures(), 1);
 }
 
 #[test]

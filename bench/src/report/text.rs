@@ -73,8 +73,9 @@ fn metrics(report: &PhaseReport) -> Vec<(&'static str, f64, &'static str)> {
         metrics.extend([
             ("server_rss", server.rss_bytes as f64 / MIB, "MiB"),
             ("server_rss_max", server.rss_max_bytes as f64 / MIB, "MiB"),
-            ("server_rss_peak", server.rss_peak_bytes as f64 / MIB, "MiB"),
         ]);
+        let peak = server.rss_peak_bytes;
+        metrics.extend(peak.map(|bytes| ("server_rss_peak", bytes as f64 / MIB, "MiB")));
     }
     if report.not_begun > 0 {
         metrics.push(("not_begun", report.not_begun as f64, "count"));
@@ -131,15 +132,20 @@ fn print_table(out: &mut dyn Write, report: &PhaseReport) -> io::Result<()> {
     print_cost(out, "client CPU", report.client_cpu)?;
     if let Some(server) = &report.server {
         print_cost(out, "server CPU", server.cpu)?;
-        let memory = [server.rss_bytes, server.rss_max_bytes, server.rss_peak_bytes];
-        let [now, most, peak] = memory.map(|bytes| significant(bytes as f64 / MIB));
+        let mib = |bytes: u64| significant(bytes as f64 / MIB);
+        let (now, most) = (mib(server.rss_bytes), mib(server.rss_max_bytes));
+        let peak = server
+            .rss_peak_bytes
+            .map_or_else(|| "not known".to_owned(), |peak| mib(peak) + " MiB");
         writeln!(
             out,
-            "  server RSS   {now} MiB at the end, {most} MiB at most, {peak} MiB since its start"
+            "  server RSS   {now} MiB at the end, {most} MiB at most by samples, peak since its start {peak}"
         )?;
     }
-    for (kind, error) in &report.errors {
-        writeln!(out, "  errors       {} {kind}, the first: {}", error.count, error.first)?;
+    for (label, errors) in [("errors ", &report.errors), ("warm-up", &report.warm_up_errors)] {
+        for (kind, error) in errors {
+            writeln!(out, "  {label}      {} {kind}, the first: {}", error.count, error.first)?;
+        }
     }
     if report.slots_given_up > 0 {
         writeln!(

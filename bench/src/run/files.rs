@@ -10,12 +10,9 @@ use super::phases::Phases;
 use super::{Outcome, fresh_seed};
 use crate::args::RunArgs;
 use crate::engine::PhaseResult;
-use crate::files::{
-    ArchiveWork, BlockCheck, BlockPlan, BlockWork, Place, Preparation, Tree, TreeStep, TreeWork, WholeFiles,
-    delete_earlier,
-};
+use crate::files::{Archive, BlockFiles, BlockPlan, BlockWork, Each, Place, Tree, TreeStep, delete_earlier, prepare};
 use crate::limits::MAX_BLOCK_BYTES;
-use crate::load::{ByteSize, Operation};
+use crate::load::{ByteSize, KeyOrder, Operation};
 use crate::stop::Stop;
 
 /// Files of `metadata` where their number is not given.
@@ -40,10 +37,7 @@ pub(super) fn run_on_mount(args: &RunArgs, mount: &Path, stop: &Stop, out: &mut 
             result: Ok(()),
         });
     }
-    ensure!(
-        args.work.op.is_on_files(),
-        "this operation works on objects: give an endpoint by --s3, or another operation by --op"
-    );
+    check_flags(args)?;
     let seed = args.work.seed.unwrap_or_else(fresh_seed);
     let (work, sizes) = (&args.work, args.work.sizes());
     let place = Place::new(mount, &work.prefix, seed, &sizes, !work.no_verify)?;
@@ -67,74 +61,77 @@ impl FileRun<'_> {
     fn measure(&mut self) -> Result<()> {
         self.phases.print_facts()?;
         match self.phases.args.work.op {
-            Operation::SeqWrite => self.write_in_sequence(0),
-            Operation::Fsync => self.write_in_sequence(1),
-            Operation::SeqRead => self.on_files("seq-read", false, false),
-            Operation::RandRead => self.on_files("rand-read", false, true),
-            Operation::RandWrite => self.on_files("rand-write", true, true),
+            Operation::SeqWrite => self.write_in_sequence("seq-write"),
+            Operation::Fsync => self.write_in_sequence("fsync"),
+            Operation::SeqRead => self.on_files("seq-read", false),
+            Operation::RandRead => self.on_files("rand-read", false),
+            Operation::RandWrite => self.on_files("rand-write", true),
             Operation::Metadata => self.tree(),
             Operation::Untar => self.unpack(),
             _ => bail!("this operation works on objects"),
         }
     }
 
-    fn plan(&self, writes: bool, is_random: bool) -> Result<BlockPlan> {
+    fn plan(&self, writes: bool) -> BlockPlan {
         let args = self.phases.args;
-        let usual = args.work.op.usual_block().unwrap_or(ByteSize(1 << 20));
-        let block = args.work.block_size.unwrap_or(usual);
+        let is_random = args.work.op.is_random();
+        BlockPlan {
+            writes,
+            order: is_random.then(|| args.work.key_order()),
+            fsync_every: args.work.syncs_every(),
+            concurrency: args.load.concurrency,
+        }
+    }
+
+    fn block_bytes(&self) -> Result<u64> {
+        let block = self.phases.args.work.block().unwrap_or(ByteSize(1 << 20));
         ensure!(
             (1..=MAX_BLOCK_BYTES).contains(&block.0),
             "a block has from 1 byte to {}",
             ByteSize(MAX_BLOCK_BYTES)
         );
-        Ok(BlockPlan {
-            writes,
-            is_random,
-            block_bytes: block.0,
-            fsync_every: args.work.fsync_every,
-            concurrency: args.load.concurrency,
-        })
+        Ok(block.0)
     }
 
-    /// `fsync_every`: at least so often, where it is not 0.
-    fn write_in_sequence(&mut self, fsync_every: u32) -> Result<()> {
-        let mut plan = self.plan(true, false)?;
-        if fsync_every > 0 {
-            plan.fsync_every = fsync_every;
-        }
-        let label = if fsync_every > 0 { "fsync" } else { "seq-write" };
-        let files = WholeFiles::default();
-        let work = BlockWork::new(self.place, plan, &files);
+    fn write_in_sequence(&mut self, label: &'static str) -> Result<()> {
+        let files = BlockFiles::none(self.place, self.block_bytes()?);
+        let work = BlockWork::new(self.plan(true), &files);
         let written = self.phases.measure(label, &work)?;
-        self.read_back(&written, plan, &files)
+        drop(work);
+        self.read_back(&written, &files)
     }
 
     /// Writes files, and then works on their blocks.
-    fn on_files(&mut self, label: &'static str, writes: bool, is_random: bool) -> Result<()> {
+    fn on_files(&mut self, label: &'static str, writes: bool) -> Result<()> {
         let args = self.phases.args;
-        let plan = self.plan(writes, is_random)?;
+        let block_bytes = self.block_bytes()?;
         let slots = u64::from(args.load.concurrency);
         let count = args.work.objects.unwrap_or(slots).max(slots);
         let place = self.place;
-        let prepared = self.phases.aside("prepare", &Preparation { place, count }, count)?;
+        let work = Each::of("write", count, |number| prepare(place, number));
+        let prepared = self.phases.prepare(&work, count)?;
         if prepared.interrupted || self.phases.has_failures() {
             return Ok(());
         }
-        let files = WholeFiles::prepared(place, count, plan.block_bytes);
-        let worked = self.phases.measure(label, &BlockWork::new(place, plan, &files))?;
+        let files = BlockFiles::prepared(place, count, block_bytes);
+        let work = BlockWork::new(self.plan(writes), &files);
+        let worked = self.phases.measure(label, &work)?;
+        drop(work);
         if writes {
-            return self.read_back(&worked, plan, &files);
+            return self.read_back(&worked, &files);
         }
         Ok(())
     }
 
     /// Verifies everything that the load has left, where that was asked for.
-    fn read_back(&mut self, worked: &PhaseResult, plan: BlockPlan, files: &WholeFiles) -> Result<()> {
+    fn read_back(&mut self, worked: &PhaseResult, files: &BlockFiles<'_>) -> Result<()> {
         if worked.interrupted || !self.phases.args.work.read_back {
             return Ok(());
         }
-        let check = BlockCheck::new(self.place, files, plan.block_bytes);
-        self.phases.aside("read-back", &check, check.count())?;
+        let written = files.written();
+        let count = written.len() as u64;
+        let check = Each::of("check", count, |number| files.check(written[number as usize]));
+        self.phases.aside("read-back", &check, count)?;
         Ok(())
     }
 
@@ -144,16 +141,17 @@ impl FileRun<'_> {
             load.duration.is_none() && load.count.is_none() && load.warm_up == 0,
             "metadata goes once over the files that --objects counts: no --duration, --count or --warm-up"
         );
+        let files = self.phases.args.work.objects.unwrap_or(TREE_FILES);
+        self.phases.note_objects(files);
         let tree = Tree {
             place: self.place,
-            files: self.phases.args.work.objects.unwrap_or(TREE_FILES),
+            files,
         };
         tree.make_top()?;
         for step in TreeStep::ALL {
-            let tree = &tree;
-            let done = self
-                .phases
-                .once(step.label(), &TreeWork { tree, step }, tree.count(step))?;
+            let count = tree.count(step);
+            let work = Each::of(step.label(), count, |number| tree.perform(step, number));
+            let done = self.phases.once(step.label(), &work, count)?;
             // What a step has not made the next one cannot find.
             if done.interrupted || self.phases.has_failures() {
                 break;
@@ -163,13 +161,34 @@ impl FileRun<'_> {
     }
 
     fn unpack(&mut self) -> Result<()> {
-        let work = ArchiveWork::new(self.place);
+        let archive = Archive::new(self.place);
+        let work = Each::endless("extract", |number| archive.unpack(number));
         let unpacked = self.phases.measure("untar", &work)?;
         if unpacked.interrupted || !self.phases.args.work.read_back {
             return Ok(());
         }
-        let check = work.into_check();
-        self.phases.aside("read-back", &check, check.count())?;
+        let files = archive.unpacked();
+        let count = files.len() as u64;
+        let check = Each::of("check", count, |number| archive.check(files[number as usize]));
+        self.phases.aside("read-back", &check, count)?;
         Ok(())
     }
+}
+
+/// Refuses what has no meaning for files.
+fn check_flags(args: &RunArgs) -> Result<()> {
+    let work = &args.work;
+    ensure!(
+        work.op.is_on_files(),
+        "this operation works on objects: give an endpoint by --s3, or another operation by --op"
+    );
+    ensure!(
+        work.op.is_random() || work.keys.is_none(),
+        "--keys chooses among the blocks of rand-read and rand-write; this operation takes files in order"
+    );
+    ensure!(
+        !work.op.is_random() || work.keys != Some(KeyOrder::Turn),
+        "blocks in turn are what seq-read and seq-write are for: give uniform or zipf by --keys"
+    );
+    Ok(())
 }

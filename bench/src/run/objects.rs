@@ -152,7 +152,7 @@ impl ObjectRun<'_> {
         let Some(pool) = self.pool_of(&put, work)? else {
             return Ok(());
         };
-        let order = self.phases.args.work.keys;
+        let order = self.phases.args.work.key_order();
         let work = self.tools.work_on(Working::Only(OpKind::Get), &pool, order);
         self.phases.measure(OpKind::Get.label(), &work)?;
         Ok(())
@@ -163,11 +163,17 @@ impl ObjectRun<'_> {
         let args = self.phases.args;
         let deletes_all = matches!(working, Working::Only(OpKind::Delete));
         let prepare = self.tools.work(Working::Only(OpKind::Put), None);
-        let prepared = self.phases.aside("prepare", &prepare, prepared_objects(args))?;
+        let prepared = self.phases.prepare(&prepare, prepared_objects(args))?;
         let Some(pool) = self.pool_of(&prepared, prepare)? else {
             return Ok(());
         };
-        let work = self.tools.work_on(working, &pool, args.work.keys);
+        let slots = u64::from(args.load.concurrency);
+        ensure!(
+            !matches!(working, Working::Only(OpKind::Overwrite)) || pool.len() >= slots,
+            "only {} objects were written for {slots} slots, each of which overwrites one of its own",
+            pool.len()
+        );
+        let work = self.tools.work_on(working, &pool, args.work.key_order());
         let worked = self.phases.measure(label, &work)?;
         if worked.interrupted || deletes_all {
             return Ok(());
@@ -298,6 +304,10 @@ fn check_sizes(args: &RunArgs) -> Result<()> {
                 .objects
                 .is_none_or(|objects| objects >= u64::from(args.load.concurrency)),
         "each slot overwrites an object of its own: give at least as many by --objects as by --concurrency"
+    );
+    ensure!(
+        args.work.op != Operation::Delete || args.load.warm_up == 0,
+        "each object is deleted once, so that a --warm-up would take those that are to be measured"
     );
     ensure!(
         args.work.range_size.0 > 0 || args.work.op != Operation::RangeGet,

@@ -10,12 +10,9 @@ use crate::args::RunArgs;
 use crate::engine::{PhasePlan, PhaseResult, Watch, Workload, run_phase};
 use crate::load::{Bound, Pace};
 use crate::measure::Servers;
-use crate::report::{self, PhaseReport, RunReport};
+use crate::report::{self, LoadReport, PhaseReport, RunReport};
 use crate::stop::Stop;
 use crate::target::Facts;
-
-/// Length of a phase where neither time nor count is given.
-const DEFAULT_DURATION: Duration = Duration::from_secs(10);
 
 /// A run in progress.
 pub(super) struct Phases<'a> {
@@ -24,6 +21,8 @@ pub(super) struct Phases<'a> {
     pub(super) stop: &'a Stop,
     facts: Facts,
     out: &'a mut dyn Write,
+    /// How many objects or files the load was given to work on.
+    objects: Option<u64>,
     reports: Vec<PhaseReport>,
     failed: u64,
     interrupted: bool,
@@ -37,6 +36,7 @@ impl<'a> Phases<'a> {
             stop,
             facts,
             out,
+            objects: None,
             reports: Vec::new(),
             failed: 0,
             interrupted: false,
@@ -52,20 +52,15 @@ impl<'a> Phases<'a> {
     /// A phase of the load that was asked for.
     pub(super) fn measure(&mut self, label: &str, workload: &dyn Workload) -> Result<PhaseResult> {
         let load = &self.args.load;
-        let bound = match (load.count, load.duration) {
-            (Some(count), _) => Bound::Count(count),
-            (None, Some(seconds)) => Bound::Time(Duration::from_secs(seconds)),
-            (None, None) => Bound::Time(DEFAULT_DURATION),
-        };
         let plan = PhasePlan {
             label,
             workload,
-            bound,
+            bound: load.bound(),
             pace: load.rate.map_or(Pace::Closed, Pace::Open),
             warm_up: Duration::from_secs(load.warm_up),
             concurrency: load.concurrency,
         };
-        self.phase(plan)
+        self.figures(plan)
     }
 
     /// A phase that goes once over what there is.
@@ -79,7 +74,19 @@ impl<'a> Phases<'a> {
             warm_up: Duration::ZERO,
             concurrency: load.concurrency,
         };
-        self.phase(plan)
+        self.figures(plan)
+    }
+
+    /// A phase that writes the objects or files that the load works on.
+    pub(super) fn prepare(&mut self, workload: &dyn Workload, count: u64) -> Result<PhaseResult> {
+        let prepared = self.aside("prepare", workload, count)?;
+        self.note_objects(prepared.total.ops);
+        Ok(prepared)
+    }
+
+    /// How many objects or files the load works on.
+    pub(super) fn note_objects(&mut self, count: u64) {
+        self.objects = Some(count);
     }
 
     /// A phase that is not among the figures: as fast as it goes, so many operations.
@@ -95,6 +102,17 @@ impl<'a> Phases<'a> {
         self.phase(plan)
     }
 
+    /// A phase whose figures were asked for, so that there must be some.
+    fn figures(&mut self, plan: PhasePlan<'_>) -> Result<PhaseResult> {
+        let result = self.phase(plan)?;
+        ensure!(
+            result.total.ops > 0 || result.interrupted || result.failures() > 0,
+            "{}: no operation ended in the time that was measured; give it more",
+            plan.label
+        );
+        Ok(result)
+    }
+
     fn phase(&mut self, plan: PhasePlan<'_>) -> Result<PhaseResult> {
         let watch = Watch {
             stop: self.stop,
@@ -104,7 +122,7 @@ impl<'a> Phases<'a> {
             },
         };
         let mut result = run_phase(watch, plan)?;
-        self.failed += result.slots.errors.total();
+        self.failed += result.failures();
         self.interrupted |= result.interrupted;
         let report = PhaseReport::new(self.args, plan.label, &result);
         report::print_phase(self.out, &report).context("cannot print the results")?;
@@ -133,7 +151,12 @@ impl<'a> Phases<'a> {
             ensure!(!self.interrupted, "interrupted; the results are of the time before");
             Ok(())
         });
-        let report = RunReport::new(self.args, self.seed, self.facts, self.reports, self.interrupted);
+        let report = RunReport::new(
+            LoadReport::new(self.args, self.seed, self.objects),
+            self.facts,
+            self.reports,
+            self.interrupted,
+        );
         let result = match (ended, cleaned) {
             (Err(error), Err(left_over)) => Err(anyhow::anyhow!("{error:#}; also, {left_over:#}")),
             (ended, cleaned) => ended.and(cleaned),

@@ -1,5 +1,6 @@
-//! S3 requests over one connection, reopened when it was lost. Each request is tried once; what to do after an error is the
-//! caller's. Invariant: a connection is kept only after a response was read to its end.
+//! S3 requests over one connection, reopened when it was lost. Each request is tried once, but for one that is safe to repeat and
+//! met the end of an idle connection; what to do after an error is the caller's. Invariant: a connection is kept only after a
+//! response was read to its end.
 
 use std::io::IoSlice;
 use std::ops::Range;
@@ -21,6 +22,9 @@ use crate::s3::endpoint::Endpoint;
 use crate::s3::request::{EMPTY_SHA256, Request, RequestWriter, copy_source};
 use crate::s3::sigv4::UNSIGNED_PAYLOAD;
 use crate::s3::transfer::{content_sha256, early_answer, error_in_xml, keep_beginning, receive_error, send_object};
+
+/// The query of DeleteObjects.
+const DELETE_BATCH: &str = "delete=";
 
 /// An S3 client with one connection.
 pub(crate) struct Client<'a> {
@@ -44,9 +48,9 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Opens the connection where there is none, so that the time it takes is not a request's.
+    /// Opens the connection where there is none, or none any more, so that the time it takes is not a request's.
     pub(crate) fn connect(&mut self) -> Result<(), OpError> {
-        if self.connection.is_none() {
+        if !self.connection.as_mut().is_some_and(Connection::is_idle) {
             let S3Config {
                 buffer_bytes,
                 idle_limit,
@@ -96,13 +100,15 @@ impl<'a> Client<'a> {
             body_bytes: Some(bytes),
             ..Request::of("PUT", Some(&object.key))
         };
-        let mut connection = self.take_connection()?;
-        let head = self.writer.head(&request, SystemTime::now());
-        connection.begin_request(bytes);
-        if let Err(error) = send_object(&mut connection, head, dataset, object, range) {
-            return Err(early_answer(connection, error));
-        }
-        self.finish(connection, false, &mut discard)
+        self.repeat_if_idle(true, |client| {
+            let mut connection = client.take_connection()?;
+            let head = client.writer.head(&request, SystemTime::now());
+            connection.begin_request(bytes);
+            if let Err(error) = send_object(&mut connection, head, dataset, object, range.clone()) {
+                return Err(early_answer(connection, error));
+            }
+            client.finish(connection, false, &mut discard)
+        })
     }
 
     /// Reads what `reading` wants.
@@ -113,11 +119,13 @@ impl<'a> Client<'a> {
             range: ranged.then_some((wanted.start, wanted.end.saturating_sub(1))),
             ..Request::of("GET", Some(&key))
         };
-        let mut connection = self.take_connection()?;
-        let head = self.writer.head(&request, SystemTime::now());
-        connection.begin_request(reading.bytes());
-        connection.send(&mut [IoSlice::new(head)])?;
-        self.finish(connection, false, &mut |piece| reading.take(piece))?;
+        self.repeat_if_idle(true, |client| {
+            let mut connection = client.take_connection()?;
+            let head = client.writer.head(&request, SystemTime::now());
+            connection.begin_request(reading.bytes());
+            connection.send(&mut [IoSlice::new(head)])?;
+            client.finish(connection, false, &mut |piece| reading.take(piece))
+        })?;
         reading.finish()
     }
 
@@ -148,7 +156,7 @@ impl<'a> Client<'a> {
         }
         body.push_str("</Delete>");
         let request = Request {
-            query: "delete=",
+            query: DELETE_BATCH,
             ..Request::of("POST", None)
         };
         self.answered(&request, Some(&body))
@@ -211,17 +219,36 @@ impl<'a> Client<'a> {
             request.payload_hash = &hash;
             request.content_md5 = Some(&digest);
         }
-        let mut connection = self.take_connection()?;
-        let head = self.writer.head(&request, SystemTime::now());
-        connection.begin_request(0);
-        if let Err(error) = connection.send(&mut [IoSlice::new(head), IoSlice::new(body)]) {
-            return Err(early_answer(connection, error));
+        // What begins or completes an upload would do it twice; a batch of deletions is the same the second time.
+        let is_safe = request.method != "POST" || request.query == DELETE_BATCH;
+        self.repeat_if_idle(is_safe, |client| {
+            let mut connection = client.take_connection()?;
+            let head = client.writer.head(&request, SystemTime::now());
+            connection.begin_request(0);
+            if let Err(error) = connection.send(&mut [IoSlice::new(head), IoSlice::new(body)]) {
+                return Err(early_answer(connection, error));
+            }
+            client.finish(connection, request.method == "HEAD", sink)
+        })
+    }
+
+    /// Sends a request that is safe to repeat again, by a new connection, where the server had closed an idle one.
+    fn repeat_if_idle(
+        &mut self,
+        is_safe: bool,
+        mut exchange: impl FnMut(&mut Self) -> Result<ResponseHead, OpError>,
+    ) -> Result<ResponseHead, OpError> {
+        match exchange(self) {
+            // A new connection never ends in this error.
+            Err(OpError::ClosedIdle { .. }) if is_safe => exchange(self),
+            result => result,
         }
-        self.finish(connection, request.method == "HEAD", sink)
     }
 
     fn take_connection(&mut self) -> Result<Connection<'a>, OpError> {
-        self.connect()?;
+        if self.connection.is_none() {
+            self.connect()?;
+        }
         Ok(self.connection.take().expect("connect leaves a connection or an error"))
     }
 

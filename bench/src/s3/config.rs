@@ -24,6 +24,8 @@ pub(crate) struct S3Config {
     pub(crate) idle_limit: Duration,
     pub(crate) buffer_bytes: usize,
     pub(crate) sign_payload: bool,
+    /// Nobody looks at certificates.
+    pub(crate) trusts_anyone: bool,
 }
 
 impl S3Config {
@@ -64,7 +66,24 @@ impl S3Config {
             idle_limit: Duration::from_secs(target.timeout),
             buffer_bytes: wanted.clamp(MIN_RECEIVE_BUFFER_BYTES, MAX_RECEIVE_BUFFER_BYTES),
             sign_payload: args.work.sign_payload,
+            trusts_anyone: target.insecure,
         })
+    }
+
+    /// What figures are to be read by: the version is the only one that is spoken.
+    pub(crate) fn tls_told(&self) -> String {
+        let secured = self.endpoints.iter().filter(|endpoint| endpoint.tls.is_some()).count();
+        let told = match secured {
+            0 => return "none".to_owned(),
+            secured if secured == self.endpoints.len() => "TLS 1.3",
+            _ => "TLS 1.3 at some endpoints",
+        };
+        let trust = if self.trusts_anyone {
+            ", any certificate trusted"
+        } else {
+            ""
+        };
+        format!("{told}{trust}")
     }
 
     #[cfg(test)]
@@ -83,6 +102,7 @@ impl S3Config {
             idle_limit: Duration::from_secs(1),
             buffer_bytes: MIN_RECEIVE_BUFFER_BYTES,
             sign_payload: false,
+            trusts_anyone: false,
         }
     }
 }

@@ -23,6 +23,10 @@ pub(crate) struct Connection<'a> {
     /// When the request in progress has failed whatever its progress.
     deadline: Instant,
     request_limit: Duration,
+    /// It has answered a request before the one in progress.
+    was_used: bool,
+    /// A byte has come since the request in progress began.
+    is_answering: bool,
     buffer: Box<[u8]>,
     /// Received and not yet used: `buffer[start..end]`.
     start: usize,
@@ -80,6 +84,8 @@ impl<'a> Connection<'a> {
                 idle_limit,
                 deadline: Instant::now() + idle_limit,
                 request_limit: idle_limit,
+                was_used: false,
+                is_answering: false,
                 buffer: vec![0; buffer_bytes].into_boxed_slice(),
                 start: 0,
                 end: 0,
@@ -88,8 +94,21 @@ impl<'a> Connection<'a> {
         Err(last)
     }
 
+    /// Whether the next request can be sent: neither closed meanwhile, nor with anything that nobody has asked for.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.start == self.end && self.stream.is_idle()
+    }
+
+    /// Whether the server has begun to answer the request in progress.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.is_answering
+    }
+
     /// Starts the clock of a request that moves `bytes`.
     pub(crate) fn begin_request(&mut self, bytes: u64) {
+        // Only where an answer was read to its end another request follows.
+        self.was_used |= self.is_answering;
+        self.is_answering = false;
         self.request_limit = self.idle_limit + Duration::from_secs(bytes / MIN_BYTES_PER_SECOND);
         self.deadline = Instant::now() + self.request_limit;
     }
@@ -109,7 +128,7 @@ impl<'a> Connection<'a> {
         IoSlice::advance_slices(&mut pieces, 0);
         while !pieces.is_empty() {
             match self.stream.write_vectored(pieces) {
-                Ok(0) => return Err(OpError::Closed { doing: DOING }),
+                Ok(0) => return Err(self.closed(DOING)),
                 Ok(sent) => {
                     IoSlice::advance_slices(&mut pieces, sent);
                     waited = Duration::ZERO;
@@ -226,8 +245,9 @@ impl<'a> Connection<'a> {
         let mut waited = Duration::ZERO;
         loop {
             match self.stream.read(&mut self.buffer[self.end..]) {
-                Ok(0) => return Err(OpError::Closed { doing }),
+                Ok(0) => return Err(self.closed(doing)),
                 Ok(received) => {
+                    self.is_answering = true;
                     self.end += received;
                     return self.check_deadline(doing);
                 }
@@ -251,8 +271,17 @@ impl<'a> Connection<'a> {
                 }
                 Ok(waited)
             }
-            IoKind::BrokenPipe | IoKind::ConnectionReset => Err(OpError::Closed { doing }),
+            IoKind::BrokenPipe | IoKind::ConnectionReset => Err(self.closed(doing)),
             _ => Err(OpError::Io { doing, source: error }),
+        }
+    }
+
+    /// A server may close a connection that was idle just when the next request is on its way.
+    fn closed(&self, doing: &'static str) -> OpError {
+        if self.was_used && !self.is_answering {
+            OpError::ClosedIdle { doing }
+        } else {
+            OpError::Closed { doing }
         }
     }
 

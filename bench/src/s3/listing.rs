@@ -24,11 +24,17 @@ pub(crate) fn list(client: &mut Client<'_>, prefix: &str, after: &str, limit: u3
         return Err(OpError::Protocol("the answer is no listing".to_owned()));
     }
     let keys = elements(&answer, "Contents").map(|object| first_element(object, "Key").map(unescaped));
+    let keys: Option<Vec<_>> = keys.collect();
+    let keys = keys.ok_or_else(|| OpError::Protocol("an object is listed without its key".to_owned()))?;
+    // S3 always says it; without a word, a full page is taken for one of several.
+    let is_truncated = match first_element(&answer, "IsTruncated") {
+        Some(said) => said == "true",
+        None => keys.len() as u64 >= u64::from(limit),
+    };
     Ok(Page {
-        keys: keys
-            .collect::<Option<_>>()
-            .ok_or_else(|| OpError::Protocol("an object is listed without its key".to_owned()))?,
+        keys,
         bytes: answer.len() as u64,
+        is_truncated,
     })
 }
 

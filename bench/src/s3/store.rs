@@ -45,22 +45,11 @@ impl ObjectStore for S3Store {
                 return Err(anyhow!(error)).with_context(|| format!("cannot use the bucket {}", self.config.bucket));
             }
         };
-        let secured = self
-            .config
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.tls.is_some())
-            .count();
-        let tls = match secured {
-            0 => "none",
-            secured if secured == self.config.endpoints.len() => "TLS 1.3",
-            _ => "TLS 1.3 at some endpoints",
-        };
         Ok(Facts {
             kind: "s3".to_owned(),
             address: self.address.clone(),
             version: Fact::first(version, None),
-            tls: Some(tls.to_owned()),
+            tls: Some(self.config.tls_told()),
             ..Facts::default()
         })
     }

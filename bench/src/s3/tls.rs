@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -78,6 +81,27 @@ impl Wire {
         Ok(Self::Tls(Box::new(StreamOwned::new(connection, stream))))
     }
 
+    /// Whether the server has neither closed nor sent anything that was not asked for. Waits for nothing.
+    pub(crate) fn is_idle(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => is_silent(stream),
+            Self::Tls(stream) => {
+                // What comes beside answers, such as tickets, is taken; the end of the session is among that.
+                while !is_silent(&stream.sock) {
+                    let StreamOwned { conn, sock } = stream.as_mut();
+                    let received = conn.read_tls(sock);
+                    let state = conn.process_new_packets();
+                    let goes_on =
+                        state.is_ok_and(|state| !state.peer_has_closed() && state.plaintext_bytes_to_read() == 0);
+                    if !goes_on || !received.is_ok_and(|received| received > 0) {
+                        return false;
+                    }
+                }
+                true
+            }
+        }
+    }
+
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
         match self {
             Self::Plain(stream) => stream.read(buffer),
@@ -105,6 +129,12 @@ impl Wire {
     }
 }
 
+/// Whether a read would have to wait.
+fn is_silent(stream: &TcpStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(recv(stream, &mut [0_u8; 1], flags), Err(Errno::WOULDBLOCK))
+}
+
 fn is_wait(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
@@ -119,7 +149,7 @@ fn is_wait(error: &std::io::Error) -> bool {
 pub(crate) fn client_config(bundle: Option<&Path>, insecure: bool) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(&[&TLS13])
         .context("TLS cannot be used")?;
     if insecure {
         let anyone = Arc::new(TrustAnyone(provider));

@@ -40,7 +40,11 @@ pub(crate) fn early_answer(mut connection: Connection<'_>, error: OpError) -> Op
     connection.limit_waits(EARLY_ANSWER_WAIT);
     match connection.receive_head(false) {
         Ok(head) if head.status >= 300 => receive_error(&mut connection, &head).unwrap_or(error),
-        _ => error,
+        _ => match error {
+            // It was not idle after all.
+            OpError::ClosedIdle { doing } if connection.is_answering() => OpError::Closed { doing },
+            error => error,
+        },
     }
 }
 

@@ -20,8 +20,10 @@ pub(crate) enum Metric {
 pub(crate) struct Figures<'a> {
     pub(crate) phase: &'a str,
     pub(crate) target: &'a str,
-    /// With the round of each.
+    /// Of runs that are sound, with the round of each.
     pub(crate) runs: Vec<(u32, &'a PhaseReport)>,
+    /// Of runs that failed or were interrupted.
+    pub(crate) unsound: Vec<&'a PhaseReport>,
 }
 
 impl Metric {
@@ -73,17 +75,22 @@ impl<'a> Figures<'a> {
         for run in &report.runs {
             let phases = run.report.iter().flat_map(|report| &report.phases);
             for phase in phases.filter(|phase| phase.is_measured()) {
-                let entry = (run.round, phase);
                 let known = all
-                    .iter_mut()
-                    .find(|figures| figures.phase == phase.name && figures.target == run.target);
-                match known {
-                    Some(figures) => figures.runs.push(entry),
-                    None => all.push(Self {
+                    .iter()
+                    .position(|figures| figures.phase == phase.name && figures.target == run.target);
+                let place = known.unwrap_or_else(|| {
+                    all.push(Self {
                         phase: &phase.name,
                         target: &run.target,
-                        runs: vec![entry],
-                    }),
+                        runs: Vec::new(),
+                        unsound: Vec::new(),
+                    });
+                    all.len() - 1
+                });
+                if run.is_sound() {
+                    all[place].runs.push((run.round, phase));
+                } else {
+                    all[place].unsound.push(phase);
                 }
             }
         }
@@ -116,7 +123,16 @@ impl<'a> Figures<'a> {
         pairs.flatten().collect()
     }
 
+    /// How many runs there were: `3`, or `2 of 3` where one is not sound.
+    pub(crate) fn shown_runs(&self) -> String {
+        let sound = self.runs.len();
+        match self.unsound.len() {
+            0 => sound.to_string(),
+            unsound => format!("{sound} of {}", sound + unsound),
+        }
+    }
+
     pub(crate) fn errors(&self) -> u64 {
-        self.runs.iter().map(|(_, phase)| phase.error_count()).sum()
+        self.unsound.iter().map(|phase| phase.error_count()).sum()
     }
 }

@@ -62,7 +62,7 @@ fn push_facts(page: &mut String, report: &SuiteReport, targets: &[&str]) {
         let _ = writeln!(
             page,
             "<p>Load from {} × {}, {:.1} GiB of memory, Linux {}; cairn bench {}; {} rounds, targets in turn; figures are \
-             means of rounds with their 95% intervals.</p>",
+             means of rounds with their 95% intervals, without runs that failed.</p>",
             client.cpus,
             escaped(&client.cpu),
             client.memory_bytes as f64 / f64::from(1 << 30),
@@ -145,7 +145,7 @@ fn push_table(page: &mut String, figures: &[&Figures<'_>]) {
     }
     page.push_str("<th>errors<th>ops ratio to first</tr>\n");
     for one in figures {
-        let _ = write!(page, "<tr><td>{}<td>{}", escaped(one.target), one.runs.len());
+        let _ = write!(page, "<tr><td>{}<td>{}", escaped(one.target), one.shown_runs());
         for metric in COLUMNS {
             let _ = write!(page, "<td>{}", mean(one, metric));
         }

@@ -29,21 +29,10 @@ pub(crate) fn run_suite(args: &SuiteArgs, shell: Shell<'_>, out: &mut dyn Write)
     let (plan, stop) = (SuitePlan::load(args)?, shell.stop);
     fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let mut report = SuiteReport::new(&plan.name, plan.rounds);
-    for round in 0..plan.rounds {
-        for workload in &plan.workloads {
-            for target in plan.targets_in_turn(round) {
-                if stop.is_requested() {
-                    break;
-                }
-                if let Some(run) = run_one(round, workload, target, shell)? {
-                    print_run(out, &plan, &run)?;
-                    report.runs.push(run);
-                }
-            }
-        }
-        // Every round leaves what there is so far.
-        write_results(args, &report)?;
-    }
+    let run = run_rounds(&plan, args, shell, &mut report, out);
+    // Also where the rounds could not go on.
+    write_results(args, &report)?;
+    run?;
     let table = table::table(&report);
     write!(out, "{table}").context("cannot print the results")?;
     writeln!(out, "written to {}", args.out.display()).context("cannot print the results")?;
@@ -59,6 +48,32 @@ pub(crate) fn run_suite(args: &SuiteArgs, shell: Shell<'_>, out: &mut dyn Write)
     }
     if stop.is_requested() {
         bail!("interrupted; the results are of the runs before");
+    }
+    Ok(())
+}
+
+fn run_rounds(
+    plan: &SuitePlan,
+    args: &SuiteArgs,
+    shell: Shell<'_>,
+    report: &mut SuiteReport,
+    out: &mut dyn Write,
+) -> Result<()> {
+    for round in 0..plan.rounds {
+        for workload in &plan.workloads {
+            for target in plan.targets_in_turn(round) {
+                if shell.stop.is_requested() {
+                    return Ok(());
+                }
+                if let Some(run) = run_one(round, workload, target, shell)? {
+                    let printed = print_run(out, plan, &run);
+                    report.runs.push(run);
+                    printed?;
+                }
+            }
+        }
+        // Every round leaves what there is so far.
+        write_results(args, report)?;
     }
     Ok(())
 }

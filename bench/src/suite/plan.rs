@@ -68,7 +68,8 @@ impl SuitePlan {
         for target in &args.targets {
             let (name, flags) = target
                 .split_once('=')
-                .with_context(|| format!("the target {target:?} is not NAME=FLAGS"))?;
+                // What it is may be a secret.
+                .context("a --target is not NAME=FLAGS")?;
             plan.targets.push(Target {
                 name: name.to_owned(),
                 flags: Flags::Line(flags.to_owned()),

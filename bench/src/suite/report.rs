@@ -27,6 +27,15 @@ pub(crate) struct SuiteRun {
     pub(crate) report: Option<RunReport>,
 }
 
+impl SuiteRun {
+    /// Whether its figures mean what they say: of a run that failed or was interrupted they are told, and compared with none.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_sound =
+            |report: &RunReport| !report.interrupted && report.phases.iter().all(|phase| phase.error_count() == 0);
+        self.error.is_none() && self.report.as_ref().is_some_and(is_sound)
+    }
+}
+
 impl SuiteReport {
     pub(crate) fn new(suite: &str, rounds: u32) -> Self {
         Self {

@@ -54,7 +54,7 @@ fn header() -> Vec<String> {
 fn row(figures: &Figures<'_>, first: Option<&Figures<'_>>) -> Vec<String> {
     let mut row = vec![figures.phase.to_owned(), figures.target.to_owned()];
     row.extend(COLUMNS.map(|metric| mean(figures, metric)));
-    row.push(figures.runs.len().to_string());
+    row.push(figures.shown_runs());
     row.push(figures.errors().to_string());
     let ratio = first.and_then(|first| Ratio::paired(&first.pairs(figures, Metric::Ops)));
     row.push(ratio.map_or_else(|| "–".to_owned(), |ratio| shown(&ratio)));

@@ -144,6 +144,66 @@ fn a_host_that_goes_away_in_the_middle_leaves_what_was_measured() {
 }
 
 #[test]
+fn a_host_that_goes_silent_in_the_middle_leaves_what_was_measured() {
+    let server = Server::start(Fault::SilentAfter(200));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.json");
+    let begun = Instant::now();
+    let more = format!(
+        "--op put --duration 600 --timeout 1 --size 4KiB --json {}",
+        file.display()
+    );
+    let (out, result) = run(&args(&server.url(), &more));
+    let error = result.unwrap_err();
+    assert!(
+        error.contains("no progress for 1s while waiting for the answer") && error.contains("were not deleted"),
+        "{error}"
+    );
+    assert!(out.contains("gave up      2 slots"), "{out}");
+    let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    assert!(json["phases"][0]["ops"].as_u64().unwrap() > 100, "{json}");
+    // Three waits for each slot, and one for the cleanup.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_cleanup_that_nobody_answers_ends() {
+    let server = Server::start(Fault::SilentAfter(1));
+    let error = run(&args(&server.url(), "--cleanup --timeout 1")).1.unwrap_err();
+    assert!(error.contains("no progress for 1s"), "{error}");
+}
+
+#[test]
+fn what_failed_and_was_taken_all_the_same_is_no_error_of_a_listing() {
+    let server = Server::start(Fault::TakenPutStatus(5));
+    let (out, result) = run(&args(
+        &server.url(),
+        "--op list --objects 40 --count 50 --page 7 --size 10",
+    ));
+    let error = result.unwrap_err();
+    // The puts failed, as they were said to.
+    assert!(
+        error.contains("503 SlowDown") && !out.contains(" listing"),
+        "{error}\n{out}"
+    );
+    assert!(
+        out.contains("list (list_10B_c2): 50 requests") && server.keys().is_empty(),
+        "{out}"
+    );
+}
+
+#[test]
+fn an_overwriting_that_failed_and_happened_is_no_wrong_byte() {
+    let server = Server::start(Fault::TakenPutStatus(7));
+    let more = "--op mixed --mix get=3,overwrite=1 --objects 4 --count 400 --size 5000 --read-back";
+    let (out, result) = run(&args(&server.url(), more));
+    assert!(
+        result.unwrap_err().contains("503 SlowDown") && !out.contains("corrupt"),
+        "{out}"
+    );
+}
+
+#[test]
 fn nothing_is_measured_on_a_host_that_went_away_before() {
     let (out, error) = fails(Fault::DieAfter(30), "--op get --objects 100 --duration 600 --size 10");
     assert!(

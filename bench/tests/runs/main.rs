@@ -110,6 +110,28 @@ fn a_closed_connection_is_opened_again() {
 }
 
 #[test]
+fn a_connection_that_was_closed_without_a_word_is_no_error() {
+    for fault in [Fault::HangUpAfter(3), Fault::Swallow(4)] {
+        for op in ["put-get", "stat", "delete", "list", "copy", "overwrite", "range-get"] {
+            let server = Server::start(fault);
+            let more = format!("--op {op} --count 12 --objects 12 --size 4KiB --read-back");
+            let (out, result) = run(&args(&server.url(), &more));
+            assert_eq!(result, Ok(()), "{op}\n{out}");
+            assert!(server.connections() >= 6 && server.keys().is_empty(), "{op}");
+        }
+    }
+}
+
+#[test]
+fn a_new_connection_that_is_closed_is_an_error() {
+    let error = fails(Fault::Swallow(1), "--op put --count 2 --size 10").1;
+    assert!(
+        error.contains("the server closed the connection while waiting"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_server_without_batches_is_cleaned_up_too() {
     let server = Server::start(Fault::NoBatchDelete);
     assert_eq!(run(&args(&server.url(), "--count 5 --op put --size 1")).1, Ok(()));
@@ -161,5 +183,9 @@ fn results_are_written_as_json() {
     let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!(json["phases"][1]["phase"], "get");
     assert_eq!(json["phases"][0]["bytes"], 3 * 4096);
+    assert_eq!(
+        (&json["load"]["op"], &json["load"]["count"]),
+        (&"put-get".into(), &3.into())
+    );
     assert!(json["phases"][0]["server"]["rss_bytes"].as_u64().unwrap() > 0);
 }

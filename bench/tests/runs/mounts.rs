@@ -5,14 +5,18 @@ use clap::Parser;
 
 use super::{Line, figure};
 
-fn args(mount: &std::path::Path, more: &str) -> BenchArgs {
-    let line = format!("bench --concurrency 2 --mount {} {more}", mount.display());
+fn args(slots: u32, mount: &std::path::Path, more: &str) -> BenchArgs {
+    let line = format!("bench --concurrency {slots} --mount {} {more}", mount.display());
     Line::parse_from(line.split(' ')).args
 }
 
 fn run(mount: &std::path::Path, more: &str) -> (String, Result<(), String>) {
+    run_by(2, mount, more)
+}
+
+fn run_by(slots: u32, mount: &std::path::Path, more: &str) -> (String, Result<(), String>) {
     let mut out = Vec::new();
-    let result = run_with(&args(mount, more), &Stop::default(), &mut out);
+    let result = run_with(&args(slots, mount, more), &Stop::default(), &mut out);
     let result = result.map_err(|error| format!("{error:#}"));
     (String::from_utf8(out).unwrap(), result)
 }
@@ -36,6 +40,36 @@ fn every_workload_runs_verifies_and_cleans_up() {
         assert_eq!(read_back, !op.ends_with("-read"), "{op}\n{out}");
         assert_eq!(std::fs::read_dir(mount.path()).unwrap().count(), 0, "{op}");
     }
+}
+
+#[test]
+fn random_blocks_are_taken_from_every_file() {
+    let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // One slot, so that all files are its own.
+    let run = |mount, more: &str| run_by(1, mount, more);
+    let same = "--objects 6 --size 16KiB --block-size 4KiB --seed 9 --keep";
+    let written = run(before.path(), &format!("--op seq-write {same} --count 24"));
+    assert_eq!(written.1, Ok(()), "{}", written.0);
+    for keys in ["uniform", "zipf"] {
+        let more = format!("--op rand-write {same} --count 300 --keys {keys} --read-back");
+        let (out, result) = run(after.path(), &more);
+        assert_eq!(result, Ok(()), "{out}");
+        for file in 0..6 {
+            let [old, new] = [&before, &after].map(|folder| {
+                let path = folder.path().join(format!("bench/0000000000000009/{file:010}"));
+                std::fs::read(path).unwrap()
+            });
+            assert!(old.len() == new.len() && old != new, "{keys}: file {file} is untouched");
+        }
+        assert_eq!(run(after.path(), "--cleanup").1, Ok(()));
+    }
+}
+
+#[test]
+fn files_without_a_block_are_no_load() {
+    let mount = tempfile::tempdir().unwrap();
+    let (out, result) = run(mount.path(), "--op rand-read --size 0 --count 5");
+    assert!(result.unwrap_err().contains("no operation ended"), "{out}");
 }
 
 #[test]
@@ -82,6 +116,8 @@ fn loads_and_targets_must_fit() {
         ("--op metadata --duration 3", "goes once over"),
         ("--op seq-read --block-size 0", "a block has from 1 byte"),
         ("--op seq-read --prefix ../x", "no folder under the mount"),
+        ("--op untar --keys zipf", "takes files in order"),
+        ("--op rand-read --keys turn", "give uniform or zipf"),
     ] {
         let error = run(mount.path(), more).1.unwrap_err();
         assert!(error.contains(why), "{error}");

@@ -52,3 +52,45 @@ fn a_warm_up_is_not_among_the_figures() {
         "{out}"
     );
 }
+
+#[test]
+fn what_fails_during_the_warm_up_is_not_among_the_figures() {
+    let server = Server::start(Fault::FirstPutsStatus(503, 10));
+    let more = "--op put --size 10 --warm-up 1 --rate 100 --count 50";
+    let (out, result) = run(&args(&server.url(), more));
+    assert!(
+        result.unwrap_err().contains("10 operations failed; status 503"),
+        "{out}"
+    );
+    assert!(
+        out.contains("  warm-up      10 slow_down") && figure(&out, "put_10B_c2_errors") == 0.0,
+        "{out}"
+    );
+}
+
+#[test]
+fn at_a_rate_nothing_waits_for_a_server_that_fails() {
+    let server = Server::start(Fault::FirstPutsStatus(503, 100));
+    // With pauses the slots would give up after twenty failures each.
+    let (out, result) = run(&args(&server.url(), "--op put --size 10 --rate 200 --count 120"));
+    assert!(result.is_err());
+    assert!(
+        out.contains("put (put_10B_c2): 20 requests") && figure(&out, "put_10B_c2_errors") == 100.0,
+        "{out}"
+    );
+}
+
+#[test]
+fn a_phase_in_which_nothing_was_measured_fails() {
+    // Eight requests prepare. The first GETs begin in the warm-up, and are answered after the phase.
+    let server = Server::start(Fault::StallOnce(9, Duration::from_secs(4)));
+    let (out, result) = run(&args(
+        &server.url(),
+        "--op get --objects 6 --size 10 --warm-up 1 --duration 1",
+    ));
+    assert!(result.unwrap_err().contains("get: no operation ended"), "{out}");
+    assert!(
+        out.contains("get (get_10B_c2): 0 requests") && server.keys().is_empty(),
+        "{out}"
+    );
+}

@@ -138,6 +138,25 @@ fn a_run_that_fails_is_told_and_the_others_are_kept() {
         error.starts_with("3 of 6 runs failed") && error.contains("is wrong at offset 3"),
         "{error}\n{out}"
     );
+    // What the faulty one has measured is kept, and is in no mean.
+    let json = std::fs::read_to_string(folder.path().join("out/results.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let faulty = json["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|run| run["target"] == "faulty");
+    assert!(
+        faulty.clone().count() == 3 && faulty.clone().all(|run| run["report"]["phases"][0]["ops"] == 20),
+        "{json}"
+    );
+    let line = out.lines().find(|line| line.starts_with("small_put  faulty")).unwrap();
+    let words: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(
+        words[2..],
+        ["–", "–", "–", "–", "–", "–", "0", "of", "3", "0", "–"],
+        "{line}"
+    );
     let page = std::fs::read_to_string(folder.path().join("out/report.html")).unwrap();
     assert!(
         page.contains("small on faulty, round 1: ") && page.contains("small_get"),

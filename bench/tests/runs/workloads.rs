@@ -75,6 +75,29 @@ fn a_listing_without_one_of_its_keys_is_found_out() {
 }
 
 #[test]
+fn short_pages_of_a_listing_are_right_as_far_as_they_go() {
+    let server = Server::start(Fault::ShortPages);
+    let more = "--op list --objects 20 --count 30 --page 10 --size 10 --keep";
+    assert_eq!(run(&args(&server.url(), more)).1, Ok(()));
+    let (out, result) = run(&args(&server.url(), "--cleanup"));
+    assert_eq!((result, server.keys().len()), (Ok(()), 0), "{out}");
+}
+
+#[test]
+fn a_load_that_only_overwrites_never_puts() {
+    // Every other object that it would overwrite could not be written before.
+    let (out, error) = fails(
+        Fault::PutStatus(503, 2),
+        "--op overwrite --objects 2 --count 5 --size 10",
+    );
+    assert!(!out.contains("put ("), "{out}");
+    assert!(
+        error.contains("each of which overwrites one of its own"),
+        "{error}\n{out}"
+    );
+}
+
+#[test]
 fn an_overwriting_that_did_not_happen_is_found_out() {
     let (_, error) = fails(
         Fault::OldVersion,
@@ -152,6 +175,7 @@ fn impossible_loads_are_refused() {
         ("--op multipart --size 1000GiB --part-size 5MiB", "at most 10000 parts"),
         ("--op overwrite --objects 1", "at least as many"),
         ("--op range-get --range-size 0", "at least one byte"),
+        ("--op delete --warm-up 1", "deleted once"),
     ] {
         let error = run(&args(&server.url(), more)).1.unwrap_err();
         assert!(error.contains(why), "{error}");

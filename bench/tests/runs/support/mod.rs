@@ -31,18 +31,30 @@ pub(crate) enum Fault {
     StallGet,
     /// Answers every n-th PUT with this status.
     PutStatus(u16, u64),
+    /// Answers the first n PUTs with this status.
+    FirstPutsStatus(u16, u64),
+    /// Takes every n-th PUT, and answers it with 503 all the same.
+    TakenPutStatus(u64),
     /// Refuses PUTs before their body was read, and closes.
     EarlyPutStatus(u16),
     /// Closes the connection after every n-th request, as announced.
     CloseAfter(u64),
+    /// Closes the connection after every n-th request, without a word.
+    HangUpAfter(u64),
+    /// Reads every n-th request of a connection, and closes it.
+    Swallow(u64),
     /// Knows no DeleteObjects.
     NoBatchDelete,
     /// Serves so many requests, and is gone.
     DieAfter(u64),
+    /// Answers so many requests, and none after them; connections are taken all the same.
+    SilentAfter(u64),
     /// Answers nothing for that long, from the n-th request on.
     StallOnce(u64, Duration),
     /// Leaves the second key out of every listing.
     ForgetsAKey,
+    /// Ends each page of a listing after three keys, and says that more is to come.
+    ShortPages,
     /// Keeps what an object had before it is overwritten.
     OldVersion,
     /// Completes no upload.
@@ -86,8 +98,8 @@ impl Server {
     }
 
     /// One that speaks TLS.
-    pub(crate) fn start_secured(tls: Arc<ServerConfig>) -> Self {
-        Self::start_with(Fault::None, Some(tls))
+    pub(crate) fn start_secured(fault: Fault, tls: Arc<ServerConfig>) -> Self {
+        Self::start_with(fault, Some(tls))
     }
 
     fn start_with(fault: Fault, tls: Option<Arc<ServerConfig>>) -> Self {
@@ -179,8 +191,12 @@ impl State {
             }
             let mut body = vec![0; incoming.length];
             input.read_exact(&mut body)?;
-            if self.is_dead() {
+            if self.is_dead() || matches!(self.fault, Fault::Swallow(n) if served % n == 0) {
                 return Ok(());
+            }
+            if matches!(self.fault, Fault::SilentAfter(n) if self.requests.load(Ordering::Relaxed) > n) {
+                // Until the client hangs up.
+                input.read_exact(&mut [0])?;
             }
             self.stall();
             let keep = !matches!(self.fault, Fault::CloseAfter(n) if served % n == 0);
@@ -194,7 +210,7 @@ impl State {
             } else {
                 respond(&mut output, status, &answer, keep)?;
             }
-            if !keep {
+            if !keep || matches!(self.fault, Fault::HangUpAfter(n) if served % n == 0) {
                 break;
             }
         }
@@ -265,10 +281,14 @@ impl State {
         let number = self.puts.fetch_add(1, Ordering::Relaxed) + 1;
         match self.fault {
             Fault::PutStatus(status, every) if number.is_multiple_of(every) => (status, error_body(status)),
+            Fault::FirstPutsStatus(status, count) if number <= count => (status, error_body(status)),
             _ => {
                 let mut objects = self.objects.lock().unwrap();
                 if self.fault != Fault::OldVersion || !objects.contains_key(key) {
                     objects.insert(key.to_owned(), Arc::new(body));
+                }
+                if matches!(self.fault, Fault::TakenPutStatus(every) if number.is_multiple_of(every)) {
+                    return (503, error_body(503));
                 }
                 (200, Arc::default())
             }
@@ -318,7 +338,10 @@ impl State {
             .keys()
             .filter(|key| key.starts_with(&query["prefix"]) && **key > after)
             .collect();
-        keys.truncate(query["max-keys"].parse().unwrap());
+        let count = keys.len();
+        let most: usize = query["max-keys"].parse().unwrap();
+        keys.truncate(if self.fault == Fault::ShortPages { 3 } else { most });
+        let truncated = count > keys.len();
         if self.fault == Fault::ForgetsAKey && keys.len() > 1 {
             keys.remove(1);
         }
@@ -326,7 +349,9 @@ impl State {
             .iter()
             .map(|key| format!("<Contents><Key>{key}</Key></Contents>"))
             .collect();
-        Arc::new(format!("<ListBucketResult>{keys}</ListBucketResult>").into_bytes())
+        Arc::new(
+            format!("<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{keys}</ListBucketResult>").into_bytes(),
+        )
     }
 
     fn upload(&self, incoming: &Incoming, key: &str, body: Vec<u8>) -> (u16, Arc<Vec<u8>>) {
