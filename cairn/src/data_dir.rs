@@ -29,10 +29,7 @@ use cairn_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    config::{DeviceChoice, ServerConfig},
-    voters::{self, VoterList},
-};
+use crate::config::{DeviceChoice, ServerConfig};
 
 const STORE_VERSION: u32 = 1;
 
@@ -158,7 +155,13 @@ impl DataDir {
     }
 
     /// The store's identity: as it was made, or made now by the given settings, as a part of `cluster` where it is given.
-    pub(crate) fn identity(&self, config: &ServerConfig, cluster: Option<ClusterId>) -> anyhow::Result<StoreIdentity> {
+    /// `comes_from_elsewhere` says that metadata which is missing here will be made again.
+    pub(crate) fn identity(
+        &self,
+        config: &ServerConfig,
+        cluster: Option<ClusterId>,
+        comes_from_elsewhere: bool,
+    ) -> anyhow::Result<StoreIdentity> {
         let mut identity = if let Some(found) = self.load_identity()? {
             self.check_same_devices(&found, &config.devices)?;
             ensure!(
@@ -177,27 +180,13 @@ impl DataDir {
         self.save(&identity)?;
         if !identity.initialised {
             self.format_devices(&identity)?;
-        } else if !self.metadata().exists() {
-            self.check_others_have_metadata()?;
+        } else if !self.metadata().exists() && !comes_from_elsewhere {
+            bail!(
+                "{} is missing though the store was made before: restore it; starting without it would lose every object",
+                self.metadata().display()
+            );
         }
         Ok(identity)
-    }
-
-    /// A store whose directory has no metadata may start only where it was made anew for the voters on other disks.
-    fn check_others_have_metadata(&self) -> anyhow::Result<()> {
-        let voters = VoterList::load(&self.root)?;
-        if voters.is_own_lost() {
-            return Ok(());
-        }
-        let way = if voters.has_others() {
-            "where its disk was lost, `cairn metadata recover` has it made again from the voters on the other disks"
-        } else {
-            "restore it"
-        };
-        bail!(
-            "{} is missing though the store was made before: {way}; starting without it would lose every object",
-            self.metadata().display()
-        );
     }
 
     /// Gives a device a new life in its empty directory; tells its number and the life.
@@ -243,17 +232,6 @@ impl DataDir {
                 .map(|path| self.stored_path(path))
                 .collect::<Result<_, _>>()?,
         };
-        for path in &paths {
-            let path = self.root.join(path);
-            ensure!(
-                !voters::is_recoverable(&path),
-                "{} belongs to a store, whose directory is another one. Where that was lost, `cairn metadata recover --data {} {}` makes \
-                 it again",
-                path.display(),
-                self.root.display(),
-                path.display()
-            );
-        }
         let distinct: std::collections::BTreeSet<&PathBuf> = paths.iter().collect();
         ensure!(distinct.len() == paths.len(), "a device directory is given twice");
         let redundancy = match config.redundancy {
@@ -454,21 +432,24 @@ mod tests {
     fn a_store_is_made_once_and_found_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(directory.path()).expect("an empty directory");
-        let mut made = data.identity(&config(directory.path(), Some(6)), None).expect("made");
+        let mut made = data
+            .identity(&config(directory.path(), Some(6)), None, false)
+            .expect("made");
         assert_eq!(made.redundancy().expect("valid").to_string(), "4+2");
         assert_eq!(data.devices(&made).expect("devices").len(), 6);
         let again = data
-            .identity(&config(directory.path(), Some(6)), None)
+            .identity(&config(directory.path(), Some(6)), None, false)
             .expect("an unfinished first start goes on");
         assert_eq!(again, made);
         std::fs::create_dir(data.metadata()).expect("metadata");
         data.finish_first_start(&mut made).expect("finished");
         assert_eq!(
-            data.identity(&config(directory.path(), None), None).expect("found"),
+            data.identity(&config(directory.path(), None), None, false)
+                .expect("found"),
             made
         );
         let other = data
-            .identity(&config(directory.path(), Some(7)), None)
+            .identity(&config(directory.path(), Some(7)), None, false)
             .expect_err("other devices");
         assert!(other.to_string().contains("made with 6 devices"), "{other}");
     }
@@ -477,10 +458,12 @@ mod tests {
     fn missing_metadata_is_never_made_anew() {
         let directory = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(directory.path()).expect("an empty directory");
-        let mut made = data.identity(&config(directory.path(), None), None).expect("made");
+        let mut made = data
+            .identity(&config(directory.path(), None), None, false)
+            .expect("made");
         data.finish_first_start(&mut made).expect("finished");
         let error = data
-            .identity(&config(directory.path(), None), None)
+            .identity(&config(directory.path(), None), None, false)
             .expect_err("metadata is missing");
         assert!(error.to_string().contains("restore it"), "{error}");
     }

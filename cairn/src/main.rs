@@ -44,7 +44,7 @@ use cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let Some(arguments) = mount::helper::arguments(std::env::args_os()) else {
+    let Some(arguments) = mount::fstab::arguments(std::env::args_os()) else {
         return ExitCode::SUCCESS;
     };
     match run(Cli::parse_from(arguments).command) {

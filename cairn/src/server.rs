@@ -36,7 +36,7 @@ use crate::{
     running::Running,
     serving::{self, Failed, Serving},
     tls::{self, Tls},
-    voters::{Setup, Voters},
+    voters::{self, Setup, Voters},
 };
 
 /// All parts of a store in one process are one server to each other.
@@ -63,7 +63,8 @@ pub(crate) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
 async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&config.data)?;
     let cluster = ClusterDir::of(data.root()).serving_cluster()?;
-    let mut identity = data.identity(&config, cluster)?;
+    let comes_from_elsewhere = voters::comes_from_elsewhere(&data, &config.devices)?;
+    let mut identity = data.identity(&config, cluster, comes_from_elsewhere)?;
     let redundancy = identity.redundancy()?;
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
     let devices = data.devices(&identity)?;
@@ -73,14 +74,7 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
 
     let chunkserver = start_chunkserver(&config, &devices, &mut metrics).await;
     let shards = way_to_shards(&chunkserver, node.as_ref());
-    let metadata = start_metadata(
-        &config,
-        &data,
-        node.as_ref(),
-        (&chunkserver, shards.clone()),
-        redundancy,
-    )
-    .await?;
+    let metadata = start_metadata(&config, &data, node.as_ref(), &chunkserver, &shards, redundancy).await?;
     let transport = way_to_all(shards, &metadata);
     let addresses = addresses(node.as_ref());
     let repair_metrics = cairn_datapath::Metrics::default();
@@ -95,16 +89,8 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
     data.finish_first_start(&mut identity)?;
 
     let datapath_metrics = cairn_datapath::Metrics::default();
-    let client = ClientConfig {
-        metadata: vec![SERVER],
-        transport: Arc::clone(&transport),
-        addresses: node.as_ref().map(|_| Arc::clone(&addresses)),
-        default_redundancy: Some(redundancy),
-        budget: ChunkBudget::new(config.memory_budget_bytes),
-        metrics: datapath_metrics.clone(),
-        mounts: false,
-    };
-    let client = connect(client).await?;
+    let learns = node.as_ref().map(|_| Arc::clone(&addresses));
+    let client = connect(&config, &transport, learns, redundancy, &datapath_metrics).await?;
     let gateway_metrics = GatewayMetrics::new();
     let gateway_config = gateway_config(&config, &root, tls.certificate);
     let gateway = Gateway::start(gateway_config, client.clone(), gateway_metrics.clone()).await?;
@@ -227,8 +213,23 @@ fn start_reports(
     Reports::start(Arc::clone(chunkserver), whereabouts, way).map(Some)
 }
 
-async fn connect(config: ClientConfig) -> anyhow::Result<Client> {
-    let client = Client::connect(config).await;
+async fn connect(
+    config: &ServerConfig,
+    transport: &Arc<dyn Transport>,
+    addresses: Option<Arc<dyn Addresses>>,
+    redundancy: Redundancy,
+    metrics: &cairn_datapath::Metrics,
+) -> anyhow::Result<Client> {
+    let settings = ClientConfig {
+        metadata: vec![SERVER],
+        transport: Arc::clone(transport),
+        addresses,
+        default_redundancy: Some(redundancy),
+        budget: ChunkBudget::new(config.memory_budget_bytes),
+        metrics: metrics.clone(),
+        mounts: false,
+    };
+    let client = Client::connect(settings).await;
     client.context("opening a session with the metadata service")
 }
 
@@ -264,7 +265,8 @@ async fn start_metadata(
     config: &ServerConfig,
     data: &DataDir,
     node: Option<&ClusterNode>,
-    (chunkserver, shards): (&ChunkServer, InProcess),
+    chunkserver: &ChunkServer,
+    shards: &InProcess,
     redundancy: Redundancy,
 ) -> anyhow::Result<Arc<Voters>> {
     let listen = config.cluster_listen;
@@ -273,9 +275,9 @@ async fn start_metadata(
         root: data.root(),
         metadata: data.metadata(),
         server: SERVER,
-        node,
+        cluster: node.map(|node| (node.cluster(), Arc::new(node.addresses().clone()) as _)),
         address: if is_called { listen.to_string() } else { String::new() },
-        shards,
+        shards: shards.clone(),
         devices: &chunkserver.status().await,
         tolerance: redundancy.tolerance(),
     };

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::helper;
+use super::fstab;
 
 /// What the mount behind has to say, in the node's directory.
 const LOG: &str = "mount.log";
@@ -54,7 +54,7 @@ pub(super) fn run(data: &Path) -> anyhow::Result<ExitCode> {
 /// The same program with the same arguments, but for the one that says where it is to run.
 fn start(log: File) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("finding this program")?;
-    let arguments = helper::arguments(std::env::args_os()).unwrap_or_default();
+    let arguments = fstab::arguments(std::env::args_os()).unwrap_or_default();
     let behind = |argument: OsString| {
         if argument == "--background" {
             "--detached".into()

@@ -3,7 +3,7 @@
 //! Invariant: it ends only after what can be stored of what programs wrote is stored.
 
 mod background;
-pub(crate) mod helper;
+pub(crate) mod fstab;
 mod observed;
 mod options;
 mod table;
@@ -92,17 +92,7 @@ async fn serve(
     if args.detached {
         background::detach()?;
     }
-    ensure!(
-        directory.is_dir(),
-        "{} is no directory to mount on",
-        directory.display()
-    );
-    let data = DataDir::open(&data)?;
-    ensure!(
-        data.store_id()?.is_none(),
-        "{} is the directory of a store: a mount has one of its own, made by `cairn cluster join`",
-        data.root().display()
-    );
+    let data = open(&data, &directory)?;
     let memory_bytes = memory_bytes(args)?;
     let mut metrics = Metrics::new();
     let (node, client) = connect(data.root(), memory_bytes - memory_bytes / DIRTY_PART, &mut metrics).await?;
@@ -151,6 +141,22 @@ async fn serve(
     node.close().await;
     ended.context("talking to the kernel")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The node's directory, where one can mount on `directory`.
+fn open(data: &Path, directory: &Path) -> anyhow::Result<DataDir> {
+    ensure!(
+        directory.is_dir(),
+        "{} is no directory to mount on",
+        directory.display()
+    );
+    let data = DataDir::open(data)?;
+    ensure!(
+        data.store_id()?.is_none(),
+        "{} is the directory of a store: a mount has one of its own, made by `cairn cluster join`",
+        data.root().display()
+    );
+    Ok(data)
 }
 
 fn data_dir(args: &MountSettingsArgs, options: &MountOptions) -> anyhow::Result<PathBuf> {

@@ -92,7 +92,7 @@ pub(super) fn in_device(device: &Path) -> Vec<Copies> {
 }
 
 /// Whether a device holds what a lost store's directory can be made of.
-pub(crate) fn is_recoverable(device: &Path) -> bool {
+pub(super) fn is_recoverable(device: &Path) -> bool {
     directories(device).is_ok_and(|found| !found.is_empty())
 }
 

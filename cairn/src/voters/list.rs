@@ -22,7 +22,7 @@ const FIRST_NUMBER: u64 = 1 << 32;
 /// The list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct VoterList {
+pub(super) struct VoterList {
     version: u32,
     /// Counts up with each change, so that the newest of several copies can be told.
     pub(super) revision: u64,
@@ -50,7 +50,7 @@ impl VoterList {
     }
 
     /// The list of the store in `root`; empty where it never had any.
-    pub(crate) fn load(root: &Path) -> anyhow::Result<Self> {
+    pub(super) fn load(root: &Path) -> anyhow::Result<Self> {
         let path = Self::file(root);
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::parse(&text, &path),
@@ -90,13 +90,8 @@ impl VoterList {
         toml::to_string(self).context("writing voters.toml")
     }
 
-    /// Whether a store without metadata in its directory may start, since others have it.
-    pub(crate) fn is_own_lost(&self) -> bool {
-        self.is_own_lost
-    }
-
     /// Whether there are voters on other disks.
-    pub(crate) fn has_others(&self) -> bool {
+    pub(super) fn has_others(&self) -> bool {
         self.voters.iter().any(|voter| voter.is_used)
     }
 

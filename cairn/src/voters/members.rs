@@ -85,7 +85,7 @@ impl Keeper {
             places,
             own_disk,
             tolerance: setup.tolerance,
-            is_node: setup.node.is_some(),
+            is_node: setup.cluster.is_some(),
         }
     }
 

@@ -14,6 +14,7 @@
 //! Invariants: a voter whose files are gone never comes back under its number, since it does not know what it promised; at every
 //! moment a majority of those that the group counts on is on disks that are there, or nothing is changed.
 
+mod before;
 mod copies;
 mod disks;
 mod list;
@@ -22,8 +23,8 @@ mod recover;
 mod service;
 mod start;
 
-pub(crate) use copies::is_recoverable;
-pub(crate) use list::{VoterList, forget};
+pub(crate) use before::comes_from_elsewhere;
+pub(crate) use list::forget;
 pub(crate) use recover::run as recover;
 pub(crate) use service::Voters;
 pub(crate) use start::Setup;

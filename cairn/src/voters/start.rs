@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use cairn_chunkserver::disk_of;
-use cairn_common::{ids::NodeId, limits, wire::shard::DeviceStatus};
+use cairn_common::{
+    ids::{ClusterId, NodeId},
+    limits,
+    wire::shard::DeviceStatus,
+};
 use cairn_metadata::{GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings};
 use cairn_transport::{Addresses, InProcess, Neighbours, NoAddresses, Services};
 
@@ -17,7 +21,6 @@ use super::{
     list::{Voter, VoterList, has_files},
     members::{Keeper, absent},
 };
-use crate::cluster::ClusterNode;
 
 /// Requests of the other voters under way at once, at each.
 const REQUESTS_MAX: usize = 256;
@@ -30,8 +33,9 @@ pub(crate) struct Setup<'a> {
     pub(crate) metadata: PathBuf,
     /// Its number, and that of the process.
     pub(crate) server: NodeId,
-    /// Where the process is one of a cluster, and called at that address, where it has one.
-    pub(crate) node: Option<&'a ClusterNode>,
+    /// Where the process is a node of one: the cluster, and what learns where its other nodes are.
+    pub(crate) cluster: Option<(ClusterId, Arc<dyn Addresses>)>,
+    /// Under which address other nodes call it, where it has one.
     pub(crate) address: String,
     /// Leads to the shards, and to other nodes.
     pub(crate) shards: InProcess,
@@ -106,8 +110,10 @@ impl Surrounding {
     fn new(setup: &Setup<'_>, voters: usize) -> Self {
         let mut template = MetadataConfig::new(PathBuf::new(), setup.server);
         template.memory_bytes = limits::METADATA_MEMORY_BYTES / voters.max(1);
-        if let Some(node) = setup.node {
-            template.cluster = node.cluster();
+        let mut addresses: Arc<dyn Addresses> = Arc::new(NoAddresses);
+        if let Some((cluster, learns)) = &setup.cluster {
+            template.cluster = *cluster;
+            addresses = Arc::clone(learns);
         }
         template.address.clone_from(&setup.address);
         Self {
@@ -115,10 +121,7 @@ impl Surrounding {
             server: setup.server,
             metadata: setup.metadata.clone(),
             template,
-            addresses: setup.node.map_or_else(
-                || Arc::new(NoAddresses) as _,
-                |node| Arc::new(node.addresses().clone()) as _,
-            ),
+            addresses,
             shards: setup.shards.clone(),
             neighbours: Neighbours::new(),
         }
