@@ -58,6 +58,13 @@ test-posix: build ## pjdfstest, then fsx on three seeds of FSX_OPERATIONS=100000
 dev-cluster: build ## a cluster of 3 metadata servers, 6 chunkservers and 2 gateways as local processes, in ./cairn-dev-cluster
 	@exec $(CARGO) run --quiet --locked -p cairn -- dev-cluster $(DEV_CLUSTER_FLAGS)
 
+# A release of one's own is built with PROFILE=release; the first time that takes a quarter of an hour, RocksDB's.
+PROFILE ?= dev
+.PHONY: package
+package: deps ## a Debian package in the target folder's package/, of the dev profile or PROFILE=release
+	$(CARGO) build --locked --profile $(PROFILE) -p cairn
+	@scripts/package "$(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/cairn" "$(TARGET_DIR)/package"
+
 .PHONY: run-tests
 run-tests: build
 	@scripts/deps test

@@ -14,6 +14,7 @@ use crate::logging::LogFormat;
 mod bucket;
 mod chunkserver;
 mod cluster;
+mod describe;
 mod dev_cluster;
 mod gateway;
 mod key;
@@ -30,6 +31,7 @@ pub(crate) use chunkserver::{
 pub(crate) use cluster::{
     ClusterNodeArgs, ClusterStatusArgs, ClusterVerifyArgs, ClusterWaitArgs, ExplainArgs, LayoutArgs, OutAfter,
 };
+pub(crate) use describe::{CompletionsArgs, ManArgs};
 pub(crate) use dev_cluster::{
     DevClusterArgs, DevClusterCommand, DevClusterStatusArgs, PartProcessArgs, RunDevClusterArgs,
 };
@@ -37,8 +39,8 @@ pub(crate) use gateway::GatewayArgs;
 pub(crate) use key::{AllowArgs, BucketRights, CreateKeyArgs, DenyArgs, KeyArgs, KeyCommand, KeyListArgs, ShowKeyArgs};
 pub(crate) use labels::LabelArgs;
 pub(crate) use metadata::{
-    AddArgs, BackupArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand, MetadataServerArgs,
-    ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
+    AddArgs, BackupArgs, FeatureLevelArgs, GroupStatusArgs, InspectArgs, MemberArgs, MetadataArgs, MetadataCommand,
+    MetadataServerArgs, ReplaceArgs, RestoreArgs, SourceArgs, TransferArgs, VerifyArgs,
 };
 pub(crate) use mount::MountArgs;
 pub(crate) use tls::TlsArgs;
@@ -84,6 +86,10 @@ pub(crate) enum Command {
     DevCluster(Box<DevClusterArgs>),
     /// Measures an S3 endpoint, a mount or a cluster by its native client, and verifies what it reads; runs suites, compares results.
     Bench(Box<BenchArgs>),
+    /// Prints what makes a shell complete this program's command line.
+    Completions(CompletionsArgs),
+    /// Writes the manual pages of this program and its subcommands into a directory.
+    Man(ManArgs),
 }
 
 /// Every setting may also stand in the file given by --config, under the flag's name with `_` for `-`. A flag wins over the

@@ -209,9 +209,16 @@ fn device_memory_bytes(mib: Option<usize>) -> anyhow::Result<Option<usize>> {
     Ok(mib.map(|mib| mib << 20))
 }
 
+/// What the unit of a mount hands over as an argument, and the process finds in its environment too.
+const UNIT_VARIABLES: [&str; 1] = ["CAIRN_MOUNT_SOURCE"];
+
 /// Refuses variables that start with `CAIRN_` and mean nothing: they are misspelt.
 pub(crate) fn check_environment(names: impl Iterator<Item = String>) -> anyhow::Result<()> {
-    let mut known: BTreeSet<String> = CREDENTIAL_VARIABLES.iter().map(|name| (*name).to_owned()).collect();
+    let mut known: BTreeSet<String> = CREDENTIAL_VARIABLES
+        .iter()
+        .chain(&UNIT_VARIABLES)
+        .map(|name| (*name).to_owned())
+        .collect();
     for subcommand in Cli::command().get_subcommands() {
         let variables = subcommand.get_arguments().filter_map(|argument| argument.get_env());
         known.extend(variables.map(|name| name.to_string_lossy().into_owned()));

@@ -16,7 +16,6 @@ use cairn_client::Client;
 use cairn_common::{limits, wire::role::Role};
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     admin::{Admin, Observed},
@@ -25,9 +24,9 @@ use crate::{
     config,
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
-    logging,
     metrics::Metrics,
     running::Running,
+    serving::{self, Serving},
     tls::{self, Tls},
 };
 
@@ -57,19 +56,13 @@ struct GatewayStatus {
 
 pub(crate) fn run(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
     config::check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
-    logging::start(
-        args.log_format.unwrap_or_default(),
-        args.log.as_deref().unwrap_or(config::DEFAULT_LOG),
-    )?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(serve(args))
+    let log = args.log.as_deref().unwrap_or(config::DEFAULT_LOG);
+    serving::run(args.log_format.unwrap_or_default(), log, async |serving| {
+        serve(args, serving).await
+    })
 }
 
-async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve(args: &GatewayArgs, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&std::path::absolute(&args.data).context("the node's directory")?)?;
     ensure!(
         data.store_id()?.is_none(),
@@ -110,11 +103,9 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
     };
     running.save(data.root())?;
     announce(&node, &running, &root).context("writing to standard output")?;
+    serving.ready(Box::new(|| None));
 
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-    }
+    serving.told_to_stop().await;
     contacts.abort();
     let stopping = async {
         gateway.shutdown(DRAIN_DEADLINE).await;
@@ -126,7 +117,7 @@ async fn serve(args: &GatewayArgs) -> anyhow::Result<ExitCode> {
     };
     tokio::select! {
         () = stopping => {}
-        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
+        () = serving.interrupted() => {},
     }
     Ok(ExitCode::SUCCESS)
 }

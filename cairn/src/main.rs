@@ -11,6 +11,7 @@ mod cluster;
 mod config;
 mod credentials;
 mod data_dir;
+mod describe;
 mod dev_cluster;
 mod env;
 mod gateway;
@@ -24,6 +25,7 @@ mod parts;
 mod progress;
 mod running;
 mod server;
+mod serving;
 mod status;
 mod tls;
 
@@ -67,6 +69,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway(args) => gateway::run(&args),
         Command::Mount(args) => mount::run(&args),
         Command::DevCluster(args) => dev_cluster::run(*args),
+        Command::Completions(args) => describe::completions(&args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => describe::man(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => cairn_bench::run(*args, &bench::Connector).map(|()| ExitCode::SUCCESS),
     }
 }

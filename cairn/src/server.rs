@@ -19,10 +19,7 @@ use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
 use cairn_transport::{Addresses, InProcess, LocalServer, NoAddresses, Services, Transport};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::AbortHandle,
-};
+use tokio::task::AbortHandle;
 
 use crate::{
     admin::Admin,
@@ -32,10 +29,10 @@ use crate::{
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
-    logging,
     metrics::Metrics,
     parts::{Parts, domain_remarks},
     running::Running,
+    serving::{self, Serving},
     tls::{self, Tls},
 };
 
@@ -56,16 +53,11 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: ServerArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(args)?;
-    logging::start(config.log_format, &config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(serve(config))
+    let (format, log) = (config.log_format, config.log.clone());
+    serving::run(format, &log, async |serving| serve(config, serving).await)
 }
 
-async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&config.data)?;
     let cluster = ClusterDir::of(data.root()).serving_cluster()?;
     let mut identity = data.identity(&config, cluster)?;
@@ -124,13 +116,15 @@ async fn serve(config: ServerConfig) -> anyhow::Result<ExitCode> {
     let running = running(&config, &parts, &admin, listener.as_ref(), tls.ca_bundle);
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
+    let watched = Arc::clone(&parts.metadata);
+    serving.ready(Box::new(move || watched.failed().map(str::to_owned)));
 
-    wait_for_signal(&mut terminate, &mut interrupt).await;
+    serving.told_to_stop().await;
     drop(operators);
     contacts.iter().for_each(AbortHandle::abort);
     tokio::select! {
         stopped = stop(gateway, node.zip(listener).zip(reports), &parts, &admin) => stopped?,
-        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT; unfinished requests are lost"),
+        () = serving.interrupted() => {}
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -271,13 +265,6 @@ fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<MetadataServer>
         .with(ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX)
         .with(CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
         .with(GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX)
-}
-
-async fn wait_for_signal(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-    }
 }
 
 /// Finishes what is under way, top down.

@@ -16,7 +16,6 @@ use async_trait::async_trait;
 use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceSettings, Whereabouts};
 use cairn_common::{ids::NodeId, wire::role::Role};
 use cairn_transport::{LocalServer, Services};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::device_list;
 use crate::{
@@ -25,9 +24,9 @@ use crate::{
     cluster::{ClusterDir, ClusterNode, Contacts, ReportWay, Reports, whereabouts},
     config,
     data_dir::DataDir,
-    logging,
     metrics::Metrics,
     running::Running,
+    serving::{self, Serving},
     status::{ChunkserverStatus, DeviceState, device_state},
 };
 
@@ -57,15 +56,10 @@ struct Served {
 
 pub(super) fn run(args: &ChunkserverServerArgs) -> anyhow::Result<ExitCode> {
     let settings = settings(args)?;
-    logging::start(
-        args.log_format.unwrap_or_default(),
-        args.log.as_deref().unwrap_or(config::DEFAULT_LOG),
-    )?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(serve(settings))
+    let log = args.log.as_deref().unwrap_or(config::DEFAULT_LOG);
+    serving::run(args.log_format.unwrap_or_default(), log, async |serving| {
+        serve(settings, serving).await
+    })
 }
 
 fn settings(args: &ChunkserverServerArgs) -> anyhow::Result<Settings> {
@@ -95,8 +89,7 @@ fn settings(args: &ChunkserverServerArgs) -> anyhow::Result<Settings> {
     })
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve(settings: Settings, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&settings.data)?;
     ensure!(
         data.store_id()?.is_none(),
@@ -139,11 +132,10 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     announce(&served, &running)
         .await
         .context("writing to standard output")?;
+    // A device that has failed is told of elsewhere; the others go on.
+    serving.ready(Box::new(|| None));
 
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-    }
+    serving.told_to_stop().await;
     let stopping = async {
         reporter.stop().await;
         listener.shutdown(DRAIN_DEADLINE).await;
@@ -154,7 +146,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     tokio::select! {
         () = stopping => {}
-        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT"),
+        () = serving.interrupted() => {},
     }
     Ok(ExitCode::SUCCESS)
 }

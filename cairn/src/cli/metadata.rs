@@ -61,6 +61,8 @@ pub(crate) enum MetadataCommand {
     Replace(ReplaceArgs),
     /// Hands leadership to another voter.
     Transfer(TransferArgs),
+    /// Tells the feature level in force and what each member understands; raises it as the last step of an upgrade.
+    FeatureLevel(FeatureLevelArgs),
     /// Prints records, one a line, of a stopped or running store, a checkpoint or a backup.
     Inspect(Box<InspectArgs>),
     /// Verifies every record and how all of them agree; ends with 1 where something is wrong.
@@ -154,6 +156,19 @@ pub(crate) struct GroupStatusArgs {
     /// Asks only the server of this directory, and waits for it no longer than a moment.
     #[arg(long)]
     pub(crate) local: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FeatureLevelArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Raises it to the newest that a member understands; refused while any member does not answer or does not understand it.
+    /// There is no way back: programs that understand less can no longer be members.
+    #[arg(long)]
+    pub(crate) raise: bool,
+    /// Prints JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]

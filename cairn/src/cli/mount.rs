@@ -22,7 +22,7 @@ pub(crate) struct MountArgs {
     /// Options, with commas between them: ro, allow_other, suid, dev, noexec; timeout=SECONDS (how long to wait for the store before a
     /// program gets EIO; 60), cache=SECONDS (how long the kernel may go by names and attributes that others change; 0),
     /// data=DIR.
-    #[arg(short, value_name = "OPTIONS", value_delimiter = ',')]
+    #[arg(short, env = "CAIRN_MOUNT_OPTIONS", value_name = "OPTIONS", value_delimiter = ',')]
     pub(crate) options: Vec<String>,
     /// Memory for data on its way, in MiB [default: 256].
     #[arg(long, env = "CAIRN_MEMORY_BUDGET_MIB", value_name = "MIB")]

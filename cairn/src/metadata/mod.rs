@@ -7,6 +7,7 @@
 mod backup;
 mod group;
 mod inspect;
+mod level;
 mod process;
 mod release;
 mod restore;
@@ -27,6 +28,7 @@ pub(crate) fn run(args: MetadataArgs) -> anyhow::Result<ExitCode> {
         MetadataCommand::Remove(args) => group::remove(&args)?,
         MetadataCommand::Replace(args) => group::replace(&args)?,
         MetadataCommand::Transfer(args) => group::transfer(&args)?,
+        MetadataCommand::FeatureLevel(args) => level::run(&args)?,
         MetadataCommand::Inspect(args) => return inspect::run(&args),
         MetadataCommand::Verify(args) => return verify::run(&args),
         MetadataCommand::Backup(args) => return backup::run(&args),

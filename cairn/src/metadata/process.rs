@@ -16,7 +16,6 @@ use async_trait::async_trait;
 use cairn_common::{ids::NodeId, limits, wire::role::Role};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock};
 use cairn_transport::{InProcess, LocalServer, NoAddresses, Services};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     admin::{Admin, Observed},
@@ -25,9 +24,9 @@ use crate::{
     cluster::{ClusterDir, ClusterNode, Contacts},
     config,
     data_dir::DataDir,
-    logging,
     metrics::Metrics,
     running::Running,
+    serving::{self, Serving},
 };
 
 /// Requests of clients under way at once.
@@ -63,15 +62,10 @@ struct Member {
 
 pub(super) fn run(args: &MetadataServerArgs) -> anyhow::Result<ExitCode> {
     let settings = settings(args)?;
-    logging::start(
-        args.log_format.unwrap_or_default(),
-        args.log.as_deref().unwrap_or(config::DEFAULT_LOG),
-    )?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    runtime.block_on(serve(settings))
+    let log = args.log.as_deref().unwrap_or(config::DEFAULT_LOG);
+    serving::run(args.log_format.unwrap_or_default(), log, async |serving| {
+        serve(settings, serving).await
+    })
 }
 
 fn settings(args: &MetadataServerArgs) -> anyhow::Result<Settings> {
@@ -100,8 +94,7 @@ fn settings(args: &MetadataServerArgs) -> anyhow::Result<Settings> {
     })
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve(settings: Settings, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = DataDir::open(&settings.data)?;
     ensure!(
         data.store_id()?.is_none(),
@@ -131,11 +124,10 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     running.save(data.root())?;
     announce(&node, &running).context("writing to standard output")?;
+    let watched = member.server.clone();
+    serving.ready(Box::new(move || watched.failed().map(str::to_owned)));
 
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
-        _ = interrupt.recv() => tracing::info!("stopping on SIGINT"),
-    }
+    serving.told_to_stop().await;
     let stopping = async {
         // First, so that leadership has moved before requests are refused.
         member
@@ -152,7 +144,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     };
     tokio::select! {
         stopped = stopping => stopped?,
-        _ = interrupt.recv() => tracing::warn!("stopping at once on a second SIGINT"),
+        () = serving.interrupted() => {},
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,6 @@ use anyhow::{Context as _, ensure};
 use cairn_client::Client;
 use cairn_common::{limits, wire::role::Role};
 use cairn_fuse_client::{Mount, MountSettings};
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::options::MountOptions;
 use crate::{
@@ -23,8 +22,8 @@ use crate::{
     cluster::{ClusterDir, ClusterNode, Contacts},
     config,
     data_dir::DataDir,
-    logging,
     metrics::Metrics,
+    serving::{self, Serving},
 };
 
 /// How long threads that talk to the kernel are waited for at the end.
@@ -36,22 +35,15 @@ const DIRTY_PART: usize = 4;
 pub(crate) fn run(args: &MountArgs) -> anyhow::Result<ExitCode> {
     config::check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
     let options = MountOptions::parse(&args.options)?;
-    logging::start(
-        args.log_format.unwrap_or_default(),
-        args.log.as_deref().unwrap_or(config::DEFAULT_LOG),
-    )?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")?;
-    let ended = runtime.block_on(serve(args, options));
+    let log = args.log.as_deref().unwrap_or(config::DEFAULT_LOG);
+    let runtime = serving::runtime(args.log_format.unwrap_or_default(), log)?;
+    let ended = runtime.block_on(async { serve(args, options, Serving::begin()?).await });
     // What still waits for the kernel, which a mount that is in use may keep waiting for ever, is left behind.
     runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
     ended
 }
 
-async fn serve(args: &MountArgs, options: MountOptions) -> anyhow::Result<ExitCode> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+async fn serve(args: &MountArgs, options: MountOptions, mut serving: Serving) -> anyhow::Result<ExitCode> {
     let data = data_dir(args, &options)?;
     let directory = std::path::absolute(&args.directory).context("where to mount")?;
     ensure!(
@@ -71,11 +63,11 @@ async fn serve(args: &MountArgs, options: MountOptions) -> anyhow::Result<ExitCo
     let contacts = tokio::spawn(contacts.keep_fresh(node.transport(), node.addresses().clone())).abort_handle();
     let mut mount = mount(&client, args, &options, &directory, memory_bytes / DIRTY_PART).await?;
     announce(&node, &args.source, &directory).context("writing to standard output")?;
+    serving.ready(Box::new(|| None));
 
     let unmounted = tokio::select! {
         ended = mount.ended() => Some(ended),
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        () = serving.told_to_stop() => None,
     };
     let stopping = async {
         match unmounted {
@@ -85,7 +77,6 @@ async fn serve(args: &MountArgs, options: MountOptions) -> anyhow::Result<ExitCo
                 ended
             }
             None => {
-                tracing::info!("stopping on a signal");
                 mount.stop().await;
                 Ok(())
             }
@@ -93,10 +84,7 @@ async fn serve(args: &MountArgs, options: MountOptions) -> anyhow::Result<ExitCo
     };
     let ended = tokio::select! {
         ended = stopping => ended,
-        _ = interrupt.recv() => {
-            tracing::warn!("stopping at once on a second SIGINT; what is not stored is lost");
-            Ok(())
-        }
+        () = serving.interrupted() => Ok(()),
     };
     contacts.abort();
     if let Err(error) = client.close().await {
