@@ -76,7 +76,7 @@ run-tests: build
 	fi
 
 .PHONY: check
-check: fmt-check clippy docs deny tidy ## everything CI checks besides the tests; changes no file
+check: fmt-check clippy docs deny tidy monitoring ## everything CI checks besides the tests; changes no file
 
 .PHONY: fmt-check
 fmt-check:
@@ -106,6 +106,10 @@ advisories: cargo-deny ## known vulnerabilities; fetches the RustSec database, s
 .PHONY: tidy
 tidy: deps
 	$(CARGO) test --locked --quiet -p cairn-tests --test tidy
+
+.PHONY: monitoring
+monitoring: ## the alert rules against their tests, with Prometheus' promtool
+	@scripts/check-monitoring "$(abspath $(TARGET_DIR))"
 
 .PHONY: fix
 fix: deps ## rewrite what the tools can: formatting and machine-applicable lints

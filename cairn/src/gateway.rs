@@ -73,8 +73,9 @@ async fn serve(args: &GatewayArgs, mut serving: Serving) -> anyhow::Result<ExitC
     let mut config = gateway_config(args, &root);
     let names = tls::names(config.listen.ip(), &config.virtual_host_domains);
     let tls = Tls::open(&args.tls, data.root(), &names)?;
-    config.tls = tls.certificate;
     let mut metrics = Metrics::new();
+    tls.register(metrics.registry());
+    config.tls = tls.certificate;
     let node = ClusterNode::open_as(data.root(), metrics.registry(), Role::Client).await?;
     let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
     let datapath_metrics = cairn_datapath::Metrics::default();

@@ -15,6 +15,7 @@ mod describe;
 mod dev_cluster;
 mod env;
 mod gateway;
+mod gauges;
 mod key;
 mod logging;
 mod metadata;

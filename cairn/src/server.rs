@@ -25,10 +25,11 @@ use crate::{
     admin::Admin,
     bootstrap::{self, Bootstrap},
     cli::{LabelArgs, ServerArgs},
-    cluster::{ClusterDir, ClusterListener, ClusterNode, Contacts, ReportWay, Reports, whereabouts},
+    cluster::{ClusterDir, ClusterListener, ClusterMetrics, ClusterNode, Contacts, ReportWay, Reports, whereabouts},
     config::{self, ServerConfig},
     credentials::{self, RootCredentials},
     data_dir::{self, DataDir},
+    metadata::GroupMetrics,
     metrics::Metrics,
     parts::{Parts, domain_remarks},
     running::Running,
@@ -66,6 +67,7 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
     let tls = open_tls(&config, &data)?;
     let devices = data.devices(&identity)?;
     let mut metrics = Metrics::new();
+    tls.register(metrics.registry());
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
     let chunkserver = start_chunkserver(&config, &devices, &mut metrics).await;
@@ -100,6 +102,8 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
     let gateway = Gateway::start(gateway_config, client.clone(), gateway_metrics.clone()).await?;
     datapath_metrics.register(metrics.registry());
     metadata.metrics().register(metrics.registry());
+    GroupMetrics::register(metrics.registry(), metadata.as_ref().clone(), data.metadata());
+    let looks = ClusterMetrics::start(metrics.registry(), Arc::clone(&metadata));
     gateway_metrics.register(metrics.registry());
     let contacts = (node.as_ref().zip(listener.as_ref())).map(|outward| keep_contacts(&data, outward));
     let reports = start_reports(&config.labels, listener.as_ref(), &chunkserver, transport, addresses)?;
@@ -122,6 +126,7 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
     serving.told_to_stop().await;
     drop(operators);
     contacts.iter().for_each(AbortHandle::abort);
+    looks.abort();
     tokio::select! {
         stopped = stop(gateway, node.zip(listener).zip(reports), &parts, &admin) => stopped?,
         () = serving.interrupted() => {}

@@ -107,22 +107,55 @@ async fn give_signs(failed: Arc<OnceLock<Failed>>) {
     let pause = sd_notify::watchdog_enabled().map_or(START_SIGN, |bound| bound / SIGNS_OF_LIFE);
     let mut told = false;
     loop {
-        match failed.get().map(|failed| failed()) {
-            None => tell(&[NotifyState::ExtendTimeoutUsec(START_EXTENSION_US)]),
-            Some(None) => tell(&[NotifyState::Watchdog]),
-            Some(Some(reason)) if !told => {
+        match Sign::of(failed.get()) {
+            Sign::Starts => tell(&[NotifyState::ExtendTimeoutUsec(START_EXTENSION_US)]),
+            Sign::Lives => tell(&[NotifyState::Watchdog]),
+            Sign::Failed(reason) if !told => {
                 told = true;
-                tracing::error!(reason, "the service manager is told of no further sign of life");
+                tracing::error!(reason, "the service manager is given no further sign of life");
                 tell(&[NotifyState::Status(&reason)]);
             }
-            Some(Some(_)) => {}
+            Sign::Failed(_) => {}
         }
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// What there is to be told.
+#[derive(Debug, PartialEq, Eq)]
+enum Sign {
+    Starts,
+    Lives,
+    /// It cannot go on as it is, and for this reason.
+    Failed(String),
+}
+
+impl Sign {
+    fn of(failed: Option<&Failed>) -> Self {
+        match failed.map(|failed| failed()) {
+            None => Self::Starts,
+            Some(None) => Self::Lives,
+            Some(Some(reason)) => Self::Failed(reason),
+        }
     }
 }
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "the service manager cannot be told how the process is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_failed_gives_no_sign_of_life() {
+        let failed = |reason: Option<&'static str>| -> Failed { Box::new(move || reason.map(str::to_owned)) };
+        assert_eq!(Sign::of(None), Sign::Starts);
+        assert_eq!(Sign::of(Some(&failed(None))), Sign::Lives);
+        let differs = failed(Some("its store differs"));
+        assert_eq!(Sign::of(Some(&differs)), Sign::Failed("its store differs".to_owned()));
     }
 }

@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use cairn_gateway::ServerCertificate;
 use cairn_transport::identity::{SelfSigned, provider};
+use prometheus_client::registry::Registry;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::MissedTickBehavior,
@@ -22,6 +23,7 @@ use tokio::{
 use crate::{
     cli::TlsArgs,
     data_dir::{replace_file, replace_secret_file},
+    gauges::{self, unix_seconds},
 };
 
 /// From how long before its end on a certificate is warned of, and how often.
@@ -50,6 +52,18 @@ struct Files {
 type Print = Option<(u64, u64, i64, i64)>;
 
 impl Tls {
+    /// Tells when the certificate ends, where there is one.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        if let Some(certificate) = self.certificate.clone() {
+            gauges::register(
+                registry,
+                "cairn_gateway_certificate_expiry_timestamp_seconds",
+                "When clients stop to accept the certificate of the S3 endpoint",
+                move || unix_seconds(certificate.expires()),
+            );
+        }
+    }
+
     /// What `args` ask for, kept fresh from now on. A certificate of our own making lies in the data directory `data` and is for
     /// `names`.
     pub(crate) fn open(args: &TlsArgs, data: &Path, names: &[String]) -> anyhow::Result<Self> {

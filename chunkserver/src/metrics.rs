@@ -50,8 +50,8 @@ struct Gauges {
     damaged_shards: Family<DeviceLabel, Gauge>,
     segments: Family<DeviceLabel, Gauge>,
     segments_set_aside: Family<DeviceLabel, Gauge>,
-    scrub_started_ms: Family<DeviceLabel, Gauge>,
-    scrub_finished_ms: Family<DeviceLabel, Gauge>,
+    scrub_started: Family<DeviceLabel, Gauge>,
+    scrub_finished: Family<DeviceLabel, Gauge>,
 }
 
 type HistogramFamily = Family<DeviceLabel, Histogram, fn() -> Histogram>;
@@ -100,8 +100,8 @@ pub(crate) struct BackgroundMetrics {
     damaged_shards: Gauge,
     segments: Gauge,
     segments_set_aside: Gauge,
-    scrub_started_ms: Gauge,
-    scrub_finished_ms: Gauge,
+    scrub_started: Gauge,
+    scrub_finished: Gauge,
 }
 
 /// What waits for a turn.
@@ -201,8 +201,8 @@ impl Metrics {
             damaged_shards,
             segments,
             segments_set_aside,
-            scrub_started_ms,
-            scrub_finished_ms,
+            scrub_started,
+            scrub_finished,
         } = &self.gauges;
         let gauges = [
             ("device_up", "Whether the device serves", up),
@@ -237,14 +237,14 @@ impl Metrics {
                 segments_set_aside,
             ),
             (
-                "scrub_started_ms",
-                "When the present pass of the scrub began, or the last one; ms since 1970",
-                scrub_started_ms,
+                "scrub_started_timestamp_seconds",
+                "When the present pass of the scrub began, or the last one",
+                scrub_started,
             ),
             (
-                "scrub_finished_ms",
-                "When the last whole pass of the scrub ended; ms since 1970",
-                scrub_finished_ms,
+                "scrub_finished_timestamp_seconds",
+                "When the last whole pass of the scrub ended",
+                scrub_finished,
             ),
         ];
         for (name, help, family) in gauges {
@@ -277,8 +277,8 @@ impl Metrics {
                 damaged_shards: gauge(&gauges.damaged_shards),
                 segments: gauge(&gauges.segments),
                 segments_set_aside: gauge(&gauges.segments_set_aside),
-                scrub_started_ms: gauge(&gauges.scrub_started_ms),
-                scrub_finished_ms: gauge(&gauges.scrub_finished_ms),
+                scrub_started: gauge(&gauges.scrub_started),
+                scrub_finished: gauge(&gauges.scrub_finished),
             },
             waiting: WaitingMetrics {
                 reads: gauge(&gauges.waiting_reads),
@@ -304,7 +304,7 @@ impl BackgroundMetrics {
         self.damaged_shards.set(holdings.usage.damaged.into());
         self.segments.set(shown(holdings.segments as u64));
         self.segments_set_aside.set(shown(holdings.set_aside as u64));
-        self.scrub_started_ms.set(shown(holdings.scrub.started_ms));
-        self.scrub_finished_ms.set(shown(holdings.scrub.finished_ms));
+        self.scrub_started.set(shown(holdings.scrub.started_ms / 1000));
+        self.scrub_finished.set(shown(holdings.scrub.finished_ms / 1000));
     }
 }

@@ -356,7 +356,7 @@ fn a_session_that_ends_under_written_bytes_loses_none() -> Result<()> {
     log.sync_all()?;
     open.write_all_at(&body, 0)?;
     log.write_all(b"meanwhile")?;
-    let expired = || store.server.metric("metadata_sessions_expired_total");
+    let expired = || store.server.metric("cairn_metadata_sessions_expired_total");
     let before = expired()?;
     mounted.signal(Signal::STOP)?;
     let ended = wait::until("the silent mount's session ends", SESSION_PATIENCE, || {

@@ -20,6 +20,7 @@ use super::{
     keeper::{Keeper, Outward},
     safekeeping::Safekeeping,
 };
+use crate::gauges::{self, unix_seconds};
 
 /// Joining, renewing and asking for lists at once.
 const ADMISSIONS_MAX: usize = 64;
@@ -52,6 +53,13 @@ impl ClusterNode {
         let identity = directory.identity()?;
         let metrics = TransportMetrics::default();
         metrics.register(registry);
+        let shown = identity.clone();
+        gauges::register(
+            registry,
+            "cairn_node_certificate_expiry_timestamp_seconds",
+            "When other nodes stop to accept this one's certificate, unless it is renewed before",
+            move || unix_seconds(shown.certificate_expires()),
+        );
         let addresses = NodeAddresses::new();
         let transport = QuicTransport::new(&identity, addresses.clone(), QuicSettings::default(), metrics.clone())
             .context("opening the sockets to other nodes")?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     io::{self, Write as _},
 };
 
@@ -18,7 +19,7 @@ use cairn_common::{
         shard::DeviceStatus,
     },
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Way;
 use crate::{alone::alone, cli::ClusterStatusArgs};
@@ -28,66 +29,79 @@ const PAGE: u32 = 1000;
 
 /// The state of a cluster.
 #[derive(Debug, Serialize)]
-struct ClusterState {
-    epoch: u64,
-    domain_level: String,
-    domains: usize,
+pub(super) struct ClusterState {
+    pub(super) epoch: u64,
+    pub(super) domain_level: String,
+    pub(super) domains: usize,
     /// Redundancy of new buckets; empty where no map was applied yet.
-    redundancy: String,
-    buckets: u64,
-    objects: u64,
-    object_bytes: u64,
-    /// Chunks that wait for repair, by the number of shards that may still be lost; those that only have to move, those that
-    /// their writers placed, those that cannot be repaired now.
-    repairs: BTreeMap<String, u64>,
+    pub(super) redundancy: String,
+    pub(super) buckets: u64,
+    pub(super) objects: u64,
+    pub(super) object_bytes: u64,
+    pub(super) repairs: BTreeMap<Waits, u64>,
     /// Groups whose row has changed and that may have chunks on a former one.
-    moving_groups: u64,
+    pub(super) moving_groups: u64,
     /// Devices that lost what they held, as long as it is not known what is missing.
-    unsurveyed: Vec<u32>,
+    pub(super) unsurveyed: Vec<u32>,
     /// Buckets that may hold chunks of another redundancy than they want.
-    recoding: Vec<String>,
+    pub(super) recoding: Vec<String>,
     /// Who holds the cluster's authority; none where the metadata service keeps no copy of it.
-    authority_holder: Option<u64>,
+    pub(super) authority_holder: Option<u64>,
+    /// Whether all deletion of data is held, as after a restore.
+    pub(super) deletion_held: bool,
     /// Whether moves are held up by an operator.
-    moves_paused: bool,
+    pub(super) moves_paused: bool,
     /// Seconds after which a device that stays down is put out; 0 is never.
-    out_after_s: u32,
-    servers: Vec<ServerRow>,
+    pub(super) out_after_s: u32,
+    pub(super) servers: Vec<ServerRow>,
+}
+
+/// Why a chunk waits for repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Waits {
+    /// Shards are missing, and so many more may be lost.
+    Degraded(u32),
+    /// It is whole and belongs elsewhere.
+    Move,
+    /// Its writer placed it, for want of a healthy row.
+    Placed,
+    /// It cannot be repaired now.
+    BeyondRepair,
 }
 
 #[derive(Debug, Serialize)]
-struct ServerRow {
-    node: u64,
-    address: String,
-    zone: String,
-    rack: String,
-    host: String,
-    up: bool,
-    silent_ms: u64,
-    devices: Vec<DeviceRow>,
+pub(super) struct ServerRow {
+    pub(super) node: u64,
+    pub(super) address: String,
+    pub(super) zone: String,
+    pub(super) rack: String,
+    pub(super) host: String,
+    pub(super) up: bool,
+    pub(super) silent_ms: u64,
+    pub(super) devices: Vec<DeviceRow>,
 }
 
 #[derive(Debug, Serialize)]
-struct DeviceRow {
-    id: u32,
-    incarnation: u64,
+pub(super) struct DeviceRow {
+    pub(super) id: u32,
+    pub(super) incarnation: u64,
     /// In use, out, given up because it stayed down, or new.
-    place: &'static str,
-    up: bool,
+    pub(super) place: &'static str,
+    pub(super) up: bool,
     /// Why it is down.
-    reason: String,
-    used_bytes: u64,
-    total_bytes: u64,
-    corrupt_shards: u64,
+    pub(super) reason: String,
+    pub(super) used_bytes: u64,
+    pub(super) total_bytes: u64,
+    pub(super) corrupt_shards: u64,
     /// When the last pass of the scrub ended, in milliseconds since 1970; 0 where none has.
-    scrub_finished_ms: u64,
+    pub(super) scrub_finished_ms: u64,
 }
 
 /// `cairn cluster status`
 pub(super) fn status(args: &ClusterStatusArgs) -> anyhow::Result<()> {
     let state = alone(async {
         let mut way = Way::from(&args.data.data).await?;
-        let state = gather(&mut way).await;
+        let state = gather(&mut way, usize::MAX).await;
         way.close().await;
         state
     })?;
@@ -100,7 +114,8 @@ pub(super) fn status(args: &ClusterStatusArgs) -> anyhow::Result<()> {
     print(&mut out, &state).context("writing to standard output")
 }
 
-async fn gather(way: &mut Way) -> anyhow::Result<ClusterState> {
+/// The state as the leader has it now.
+pub(super) async fn gather(way: &mut Way, pages_max: usize) -> anyhow::Result<ClusterState> {
     let Answer::Map(map) = way.query(Query::Map(MapQuery::default())).await? else {
         bail!("the metadata service gave no map");
     };
@@ -117,7 +132,7 @@ async fn gather(way: &mut Way) -> anyhow::Result<ClusterState> {
     Ok(ClusterState {
         recoding: recoding(way).await?,
         unsurveyed,
-        repairs: repairs(way).await?,
+        repairs: repairs(way, pages_max, summary.repair_pending).await?,
         moving_groups,
         ..state(&map, &page.servers, &summary)
     })
@@ -140,6 +155,7 @@ fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> Cluste
         unsurveyed: Vec::new(),
         recoding: Vec::new(),
         authority_holder: (summary.authority_holder != 0).then_some(summary.authority_holder),
+        deletion_held: summary.deletion_held,
         moves_paused: map.upkeep.moves_paused,
         out_after_s: map.upkeep.out_after_s,
         servers: servers.iter().filter_map(row).collect(),
@@ -183,8 +199,10 @@ fn server_row(map: &ClusterMap, server: &ServerState, info: &ServerInfo) -> Serv
     }
 }
 
-async fn repairs(way: &mut Way) -> anyhow::Result<BTreeMap<String, u64>> {
+/// The queue, most urgent first. What is behind `pages_max` pages of the `pending` chunks is counted as the last that was seen.
+async fn repairs(way: &mut Way, pages_max: usize, pending: u64) -> anyhow::Result<BTreeMap<Waits, u64>> {
     let mut counts = BTreeMap::new();
+    let mut pages = 0;
     let mut page = PageQuery {
         limit: PAGE,
         ..PageQuery::default()
@@ -194,18 +212,48 @@ async fn repairs(way: &mut Way) -> anyhow::Result<BTreeMap<String, u64>> {
             bail!("the metadata service did not tell what waits for repair");
         };
         for repair in &repairs.repairs {
-            let kind = match repair.priority {
-                left @ 0..64 => format!("tolerance {left}"),
-                64..128 => "to move".to_owned(),
-                128..192 => "placed by writers".to_owned(),
-                _ => "beyond repair".to_owned(),
-            };
-            *counts.entry(kind).or_insert(0) += 1;
+            *counts.entry(Waits::of(repair.priority)).or_insert(0) += 1;
         }
         if repairs.next_from.is_empty() {
             return Ok(counts);
         }
+        pages += 1;
+        if pages >= pages_max {
+            let counted: u64 = counts.values().sum();
+            if let Some(mut last) = counts.last_entry() {
+                *last.get_mut() += pending.saturating_sub(counted);
+            }
+            return Ok(counts);
+        }
         page.from = repairs.next_from;
+    }
+}
+
+impl Waits {
+    fn of(priority: u32) -> Self {
+        match priority {
+            left @ 0..64 => Self::Degraded(left),
+            64..128 => Self::Move,
+            128..192 => Self::Placed,
+            _ => Self::BeyondRepair,
+        }
+    }
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Degraded(left) => write!(f, "tolerance {left}"),
+            Self::Move => f.write_str("to move"),
+            Self::Placed => f.write_str("placed by writers"),
+            Self::BeyondRepair => f.write_str("beyond repair"),
+        }
+    }
+}
+
+impl Serialize for Waits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -294,6 +342,9 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
             out,
             "authority   NO COPY is kept: run `cairn cluster recovery-key` on the first node"
         )?,
+    }
+    if state.deletion_held {
+        writeln!(out, "deletion    HELD, until `cairn metadata release-deletion`")?;
     }
     for device in &state.unsurveyed {
         writeln!(

@@ -131,6 +131,20 @@ impl Way {
         Ok(way)
     }
 
+    /// To the metadata server of this process, which is asked as long as it leads.
+    pub(crate) fn within(transport: Arc<dyn Transport>, node: NodeId) -> Self {
+        Self {
+            transport,
+            quic: None,
+            addresses: NodeAddresses::new(),
+            node,
+            others: Vec::new(),
+            request_timeout: Duration::from_millis(METADATA_DEADLINE_MS),
+            deadline: Duration::ZERO,
+            tells: false,
+        }
+    }
+
     /// The same for a server, which nobody watches.
     pub(super) fn in_silence(mut self) -> Self {
         self.tells = false;

@@ -6,6 +6,7 @@
 
 mod backup;
 mod group;
+mod group_metrics;
 mod inspect;
 mod level;
 mod process;
@@ -14,6 +15,8 @@ mod restore;
 mod verify;
 
 use std::process::ExitCode;
+
+pub(crate) use group_metrics::GroupMetrics;
 
 use crate::cli::{MetadataArgs, MetadataCommand};
 

@@ -17,11 +17,12 @@ use cairn_common::{ids::NodeId, limits, wire::role::Role};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock};
 use cairn_transport::{InProcess, LocalServer, NoAddresses, Services};
 
+use super::GroupMetrics;
 use crate::{
     admin::{Admin, Observed},
     bootstrap::{self, Bootstrap},
     cli::MetadataServerArgs,
-    cluster::{ClusterDir, ClusterNode, Contacts},
+    cluster::{ClusterDir, ClusterMetrics, ClusterNode, Contacts},
     config,
     data_dir::DataDir,
     metrics::Metrics,
@@ -105,6 +106,8 @@ async fn serve(settings: Settings, mut serving: Serving) -> anyhow::Result<ExitC
     let node = ClusterNode::open_as(data.root(), metrics.registry(), Role::Metadata).await?;
     let server = start_server(&settings, &data, &node).await?;
     server.metrics().register(metrics.registry());
+    GroupMetrics::register(metrics.registry(), server.clone(), data.metadata());
+    let looks = ClusterMetrics::start(metrics.registry(), Arc::new(server.clone()));
     let services = Services::new()
         .with(CLIENT_KINDS, Arc::new(server.clone()), CLIENT_REQUESTS_MAX)
         .with(GROUP_KINDS, Arc::new(server.clone()), GROUP_REQUESTS_MAX);
@@ -136,6 +139,7 @@ async fn serve(settings: Settings, mut serving: Serving) -> anyhow::Result<ExitC
             .await
             .context("stopping the metadata service")?;
         contacts.abort();
+        looks.abort();
         listener.shutdown(DRAIN_DEADLINE).await;
         node.close().await;
         drop(operators);

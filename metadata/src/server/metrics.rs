@@ -92,9 +92,9 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Adds all of them to `registry`, under the prefix `metadata`.
+    /// Adds all of them to `registry`, under the prefix `cairn_metadata`.
     pub fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("metadata");
+        let registry = registry.sub_registry_with_prefix("cairn_metadata");
         self.register_group(registry);
         self.register_shards(registry);
         registry.register("proposals", "Commands proposed", self.proposals.clone());
@@ -221,6 +221,6 @@ mod tests {
         metrics.proposals.inc_by(3);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
-        assert!(text.contains("metadata_proposals_total 3"), "{text}");
+        assert!(text.contains("cairn_metadata_proposals_total 3"), "{text}");
     }
 }
