@@ -65,11 +65,10 @@ class Cluster:
         self.folder.mkdir(parents=True)
         self.network.start()
         for number in range(1, 7):
-            # The second has disks of its own; the others' devices are folders.
-            self.add_host(number, 2 if number == 2 else 0)
+            self.add_host(number)
 
-    def add_host(self, number, disks=0):
-        host = machines.Host(self.network, self.base, number, disks)
+    def add_host(self, number):
+        host = machines.Host(self.network, self.base, number, disks=2 if number < 6 else 0)
         self.hosts[host.name] = host
         host.start()
         return host
@@ -106,7 +105,7 @@ class Cluster:
                 {"name": "app", "allow": ["photos=read,write"]},
                 {"name": "load", "create_buckets": True},
             ],
-            "cairn_devices": [{"name": "disk1"}],
+            "cairn_devices": [{"name": "disk1", "block_device": "/dev/vdb"}],
             "cairn_metadata_environment": {"CAIRN_METADATA_MEMORY_MIB": "64"},
             "cairn_chunkserver_environment": {"CAIRN_SEGMENT_MIB": "16"},
             **changes,

@@ -57,8 +57,19 @@ def base_tree(folder):
     return tree
 
 
-def _die_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+def _end_with_parent():
+    """For a process that is to be asked to end when the test's process has ended, however that came."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _kill_all_in(namespace):
+    """Kills what runs in a network namespace of a host: the first of its processes takes the others along."""
+    listed = subprocess.run(["ip", "netns", "pids", namespace], capture_output=True, text=True, check=False)
+    for pid in listed.stdout.split():
+        try:
+            os.kill(int(pid), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 class Network:
@@ -113,7 +124,7 @@ class Host:
         if Path("/sys/fs/cgroup/systemd").exists():
             environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "0"
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment, preexec_fn=_die_with_parent
+            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment, preexec_fn=_end_with_parent
         )
         console.close()
         until(f"{self.name} answers", 60, self._answers)
@@ -168,7 +179,7 @@ class Host:
             "-o", "LogLevel=ERROR", f"root@{self.address}", command,
         ]
         with open(log, "wb") as file:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, preexec_fn=_die_with_parent)
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, preexec_fn=_end_with_parent)
 
     def stop(self):
         """Powers the host off, as its power button does."""
@@ -183,6 +194,7 @@ class Host:
 
     def destroy(self):
         """The host is gone, with its disks."""
+        _kill_all_in(self.namespace)
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -210,6 +222,8 @@ def remove_leftovers(folder):
         number = int(left.name.split("-")[1])
         if Path(f"/proc/{number}").exists():
             continue
+        for namespace in Path("/run/netns").glob(f"cairn-test-{number}-*"):
+            _kill_all_in(namespace.name)
         for root in left.glob("*/root"):
             subprocess.run(["umount", "--lazy", root], capture_output=True, check=False)
         for image in left.glob("*/disk*"):
