@@ -184,7 +184,8 @@ fn encode_waiting(encoder: &mut DescriptorEncoder<'_>, repairs: &BTreeMap<Waits,
 }
 
 fn encode_servers(encoder: &mut DescriptorEncoder<'_>, servers: &[ServerRow]) -> fmt::Result {
-    let server_labels = |server: &ServerRow| vec![("server", server.node.to_string()), ("host", server.host.clone())];
+    // Not `host`, which operators give to what they scrape: here that would be the leader's.
+    let server_labels = |server: &ServerRow| vec![("server", server.node.to_string()), ("server_host", server.host.clone())];
     family(
         encoder,
         "cairn_cluster_server_up",
