@@ -151,7 +151,7 @@ class Cluster:
         with open(log, "wb") as file:
             process = subprocess.Popen(
                 [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=machines.end_with_parent,
             )
         return process, log
 

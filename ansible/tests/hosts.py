@@ -57,7 +57,7 @@ def base_tree(folder):
     return tree
 
 
-def _end_with_parent():
+def end_with_parent():
     """For a process that is to be asked to end when the test's process has ended, however that came."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
@@ -124,7 +124,7 @@ class Host:
         if Path("/sys/fs/cgroup/systemd").exists():
             environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "0"
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment, preexec_fn=_end_with_parent
+            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment, preexec_fn=end_with_parent
         )
         console.close()
         until(f"{self.name} answers", 60, self._answers)
@@ -179,7 +179,7 @@ class Host:
             "-o", "LogLevel=ERROR", f"root@{self.address}", command,
         ]
         with open(log, "wb") as file:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, preexec_fn=_end_with_parent)
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=file, stderr=file, preexec_fn=end_with_parent)
 
     def stop(self):
         """Powers the host off, as its power button does."""
