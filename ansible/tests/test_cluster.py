@@ -155,7 +155,6 @@ def test_replace_device_heals(cluster):
     assert "/dev/vdc" in cluster.host(2).ssh("findmnt --noheadings --output SOURCE /srv/cairn/disk1").stdout
     cluster.cairn(1, "cluster verify")
     check_all(cluster, "first", "second")
-    assert not cluster.playbook("site").changed()
 
 
 def test_drain_node_moves_data_away(cluster):
@@ -195,9 +194,6 @@ def test_rolling_upgrade_under_load(cluster):
     assert all(before[number] != after[number] for number in before), (before, after)
     assert not any(earlier_programs(cluster, number) for number in before)
     check_all(cluster, "first", "second")
-    again = cluster.playbook("rolling-upgrade")
-    assert not again.changed(), again.changed_tasks()
-
 
 def test_certificates_are_rotated_without_a_restart(cluster):
     def ends(number, directory):
