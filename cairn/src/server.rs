@@ -19,6 +19,7 @@ use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
 use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Surroundings};
 use cairn_transport::{Addresses, InProcess, LocalServer, NoAddresses, Services, Transport};
+use prometheus_client::registry::Registry;
 use tokio::task::AbortHandle;
 
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
     metrics::Metrics,
     parts::{Parts, domain_remarks},
     running::Running,
-    serving::{self, Serving},
+    serving::{self, Failed, Serving},
     tls::{self, Tls},
 };
 
@@ -64,10 +65,9 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
     let mut identity = data.identity(&config, cluster)?;
     let redundancy = identity.redundancy()?;
     let root = credentials::load_or_make(&data_dir::credentials_file(data.root()))?;
-    let tls = open_tls(&config, &data)?;
     let devices = data.devices(&identity)?;
     let mut metrics = Metrics::new();
-    tls.register(metrics.registry());
+    let tls = open_tls(&config, &data, metrics.registry())?;
     let node = ClusterNode::open(data.root(), metrics.registry()).await?;
 
     let chunkserver = start_chunkserver(&config, &devices, &mut metrics).await;
@@ -100,11 +100,8 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
     let gateway_metrics = GatewayMetrics::new();
     let gateway_config = gateway_config(&config, &root, tls.certificate);
     let gateway = Gateway::start(gateway_config, client.clone(), gateway_metrics.clone()).await?;
-    datapath_metrics.register(metrics.registry());
-    metadata.metrics().register(metrics.registry());
-    GroupMetrics::register(metrics.registry(), metadata.as_ref().clone(), data.metadata());
-    let looks = ClusterMetrics::start(metrics.registry(), Arc::clone(&metadata));
-    gateway_metrics.register(metrics.registry());
+    let counted = (&datapath_metrics, &gateway_metrics);
+    let looks = register_metrics(metrics.registry(), &data, &metadata, counted);
     let contacts = (node.as_ref().zip(listener.as_ref())).map(|outward| keep_contacts(&data, outward));
     let reports = start_reports(&config.labels, listener.as_ref(), &chunkserver, transport, addresses)?;
     let parts = Arc::new(Parts {
@@ -120,13 +117,11 @@ async fn serve(config: ServerConfig, mut serving: Serving) -> anyhow::Result<Exi
     let running = running(&config, &parts, &admin, listener.as_ref(), tls.ca_bundle);
     running.save(data.root())?;
     announce(&running, &root, redundancy, &map).context("writing to standard output")?;
-    let watched = Arc::clone(&parts.metadata);
-    serving.ready(Box::new(move || watched.failed().map(str::to_owned)));
+    serving.ready(watched(Arc::clone(&parts.metadata)));
 
     serving.told_to_stop().await;
     drop(operators);
-    contacts.iter().for_each(AbortHandle::abort);
-    looks.abort();
+    contacts.iter().chain([&looks]).for_each(AbortHandle::abort);
     tokio::select! {
         stopped = stop(gateway, node.zip(listener).zip(reports), &parts, &admin) => stopped?,
         () = serving.interrupted() => {}
@@ -152,6 +147,25 @@ async fn prepare(
         bootstrap::ensure_feature_level(&service).await?;
     }
     bootstrap::ensure_map(&service, devices, redundancy).await
+}
+
+/// What a service manager is to know of the process: its metadata server is the one part that can fail for good.
+fn watched(metadata: Arc<MetadataServer>) -> Failed {
+    Box::new(move || metadata.failed().map(str::to_owned))
+}
+
+/// Has the parts tell what they count; the task that looks at the cluster.
+fn register_metrics(
+    registry: &mut Registry,
+    data: &DataDir,
+    metadata: &Arc<MetadataServer>,
+    (datapath, gateway): (&cairn_datapath::Metrics, &GatewayMetrics),
+) -> AbortHandle {
+    datapath.register(registry);
+    metadata.metrics().register(registry);
+    gateway.register(registry);
+    GroupMetrics::register(registry, metadata.as_ref().clone(), data.metadata());
+    ClusterMetrics::start(registry, Arc::clone(metadata))
 }
 
 /// Keeps whom an operator's command can ask while this process does not run.
@@ -303,9 +317,11 @@ async fn stop(
     Ok(())
 }
 
-fn open_tls(config: &ServerConfig, data: &DataDir) -> anyhow::Result<Tls> {
+fn open_tls(config: &ServerConfig, data: &DataDir, registry: &mut Registry) -> anyhow::Result<Tls> {
     let names = tls::names(config.listen.ip(), &config.virtual_host_domains);
-    Tls::open(&config.tls, data.root(), &names)
+    let tls = Tls::open(&config.tls, data.root(), &names)?;
+    tls.register(registry);
+    Ok(tls)
 }
 
 fn gateway_config(config: &ServerConfig, root: &RootCredentials, tls: Option<ServerCertificate>) -> GatewayConfig {

@@ -150,7 +150,15 @@ fn encode_counts(encoder: &mut DescriptorEncoder<'_>, state: &ClusterState) -> f
     for (name, help, value) in gauges {
         gauge(encoder, &format!("cairn_cluster_{name}"), help, value)?;
     }
-    Ok(())
+    let Some(left) = state.tolerance_left else {
+        return Ok(());
+    };
+    gauge(
+        encoder,
+        "cairn_cluster_tolerance_left",
+        "Shards that any chunk may still lose, with the devices that are up now; negative where not all can be read",
+        left as f64,
+    )
 }
 
 fn encode_waiting(encoder: &mut DescriptorEncoder<'_>, repairs: &BTreeMap<Waits, u64>) -> fmt::Result {
@@ -185,7 +193,12 @@ fn encode_waiting(encoder: &mut DescriptorEncoder<'_>, repairs: &BTreeMap<Waits,
 
 fn encode_servers(encoder: &mut DescriptorEncoder<'_>, servers: &[ServerRow]) -> fmt::Result {
     // Not `host`, which operators give to what they scrape: here that would be the leader's.
-    let server_labels = |server: &ServerRow| vec![("server", server.node.to_string()), ("server_host", server.host.clone())];
+    let server_labels = |server: &ServerRow| {
+        vec![
+            ("server", server.node.to_string()),
+            ("server_host", server.host.clone()),
+        ]
+    };
     family(
         encoder,
         "cairn_cluster_server_up",

@@ -16,6 +16,7 @@ mod recovery;
 mod reports;
 mod safekeeping;
 mod state;
+mod tolerance;
 mod upkeep;
 mod verify;
 mod way;

@@ -1,7 +1,7 @@
 //! `cairn cluster status`: servers, devices, the map in force, and what is still to be repaired or moved.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{self, Write as _},
 };
@@ -21,7 +21,7 @@ use cairn_common::{
 };
 use serde::{Serialize, Serializer};
 
-use super::Way;
+use super::{Way, tolerance};
 use crate::{alone::alone, cli::ClusterStatusArgs};
 
 /// Entries of a queue that are asked for at a time.
@@ -39,6 +39,9 @@ pub(super) struct ClusterState {
     pub(super) objects: u64,
     pub(super) object_bytes: u64,
     pub(super) repairs: BTreeMap<Waits, u64>,
+    /// How many shards any chunk may still lose, with the devices that are up now and the shards that are known to be missing;
+    /// negative where not all can be read. None where nothing is kept that tolerates a loss, or no device is told of.
+    pub(super) tolerance_left: Option<i64>,
     /// Groups whose row has changed and that may have chunks on a former one.
     pub(super) moving_groups: u64,
     /// Devices that lost what they held, as long as it is not known what is missing.
@@ -125,17 +128,54 @@ pub(super) async fn gather(way: &mut Way, pages_max: usize) -> anyhow::Result<Cl
     let Answer::Summary(summary) = way.query(Query::Summary(SummaryQuery {})).await? else {
         bail!("the metadata service gave no summary");
     };
+    let Answer::Buckets(buckets) = way.query(Query::Buckets(BucketsQuery {})).await? else {
+        bail!("the metadata service named no buckets");
+    };
     let map = ClusterMap::try_from(map)?;
     // In this order: what leaves a group on the move, or is found lost, enters the queue.
     let unsurveyed = unsurveyed(way).await?;
     let moving_groups = moving_groups(way).await?;
+    let repairs = repairs(way, pages_max, summary.repair_pending).await?;
+    let told = state(&map, &page.servers, &summary);
     Ok(ClusterState {
         recoding: recoding(way).await?,
         unsurveyed,
-        repairs: repairs(way, pages_max, summary.repair_pending).await?,
+        tolerance_left: tolerance_left(&map, &told.servers, &buckets.buckets, &repairs),
+        repairs,
         moving_groups,
-        ..state(&map, &page.servers, &summary)
+        ..told
     })
+}
+
+fn tolerance_left(
+    map: &ClusterMap,
+    servers: &[ServerRow],
+    buckets: &[BucketInfo],
+    repairs: &BTreeMap<Waits, u64>,
+) -> Option<i64> {
+    // A store of one process that is no node tells of no devices here: its own metrics do.
+    if servers.is_empty() {
+        return None;
+    }
+    let devices = servers.iter().flat_map(|server| &server.devices);
+    let up: BTreeSet<DeviceId> = devices
+        .filter(|device| device.up)
+        .map(|device| DeviceId::new(device.id))
+        .collect();
+    let down = map
+        .devices
+        .keys()
+        .filter(|device| !up.contains(device))
+        .copied()
+        .collect();
+    let of_bucket = |bucket: &BucketInfo| (bucket.data_shards as usize, bucket.parity_shards as usize);
+    let by_rows = tolerance::left(map, &down, &buckets.iter().map(of_bucket).collect());
+    let by_queue = repairs.keys().filter_map(|waits| match waits {
+        Waits::Degraded(left) => Some(i64::from(*left)),
+        Waits::BeyondRepair => Some(-1),
+        Waits::Move | Waits::Placed => None,
+    });
+    by_queue.chain(by_rows).min()
 }
 
 fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> ClusterState {
@@ -151,6 +191,7 @@ fn state(map: &ClusterMap, servers: &[ServerState], summary: &Summary) -> Cluste
         objects: summary.objects,
         object_bytes: summary.object_bytes,
         repairs: BTreeMap::new(),
+        tolerance_left: None,
         moving_groups: 0,
         unsurveyed: Vec::new(),
         recoding: Vec::new(),
@@ -343,6 +384,11 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
             "authority   NO COPY is kept: run `cairn cluster recovery-key` on the first node"
         )?,
     }
+    match state.tolerance_left {
+        Some(left) if left < 0 => writeln!(out, "tolerance   NONE: some chunks cannot be read as it is")?,
+        Some(left) => writeln!(out, "tolerance   any chunk may lose {left} more shards")?,
+        None => {}
+    }
     if state.deletion_held {
         writeln!(out, "deletion    HELD, until `cairn metadata release-deletion`")?;
     }
@@ -363,7 +409,11 @@ fn print(out: &mut impl io::Write, state: &ClusterState) -> io::Result<()> {
     for bucket in &state.recoding {
         writeln!(out, "recoding    bucket {bucket}{paused}")?;
     }
-    for server in &state.servers {
+    print_servers(out, &state.servers)
+}
+
+fn print_servers(out: &mut impl io::Write, servers: &[ServerRow]) -> io::Result<()> {
+    for server in servers {
         let up = if server.up {
             "up".to_owned()
         } else {
