@@ -238,6 +238,16 @@ def test_the_host_of_the_authority_is_destroyed_and_rebuilt(cluster):
     assert not again.changed(), again.changed_tasks()
 
 
+def test_a_dead_host_is_drained(cluster):
+    cluster.host(5).destroy()
+    cluster.playbook("drain-node", "-e", "cairn_node=host5")
+    cluster.chunkservers.remove("host5")
+    del cluster.hosts["host5"]
+    status = cluster.status()
+    assert is_whole(status) and len(status["servers"]) == 3, status
+    check_all(cluster, "first", "second", "third")
+
+
 def test_metadata_is_backed_up_and_restored_on_new_hosts(cluster):
     backup = cluster.folder / "backups" / "metadata.bak"
     cluster.playbook("backup-metadata", "-e", f"cairn_backup_file={backup}")
@@ -254,25 +264,8 @@ def test_metadata_is_backed_up_and_restored_on_new_hosts(cluster):
     cluster.playbook("restore-metadata", "-e", f"cairn_backup_file={backup}")
     cluster.gateways.remove("host2")
     check_all(cluster, "first", "second", "third")
-    cluster.gateways.insert(1, "host2")
     cluster.playbook("restore-metadata", "-e", f"cairn_backup_file={backup}", "-e", "cairn_release_deletion=true")
-    cluster.playbook("add-node", "-e", "cairn_nodes=host2")
-    status = cluster.status()
-    assert is_whole(status) and len(status["servers"]) == 4, status
-    verify(cluster, 2)
-    check_all(cluster, "first", "second", "third")
     cluster.s3("s3_objects.py", "put", "fourth", str(OBJECTS))
-    check_all(cluster, "fourth")
-    assert not cluster.playbook("site").changed()
-
-
-def test_a_dead_host_is_drained(cluster):
-    cluster.host(5).destroy()
-    cluster.playbook("drain-node", "-e", "cairn_node=host5")
-    cluster.chunkservers.remove("host5")
-    del cluster.hosts["host5"]
-    status = cluster.status()
-    assert is_whole(status) and len(status["servers"]) == 3, status
     check_all(cluster, "first", "second", "third", "fourth")
 
 
@@ -281,6 +274,7 @@ def test_teardown_asks_and_then_leaves_nothing(cluster):
     assert "Nothing was removed" in unasked.output and "host1" not in unasked.counts
     cluster.playbook("teardown", "-e", "cairn_teardown=something-else", succeeds=False)
     check_all(cluster, "first")
+    cluster.gateways.append("host2")
     cluster.playbook("teardown", "-e", "cairn_teardown=proving-ground")
     for number in (1, 2, 3, 6):
         host = cluster.host(number)
