@@ -57,6 +57,13 @@ def base_tree(folder):
     return tree
 
 
+def _cgroups_of(namespace):
+    """Control groups of a host's own: with common ones, the systemd of one host removes the groups of another's units."""
+    mounted = [Path("/sys/fs/cgroup") / name for name in ("systemd", "unified")]
+    hierarchies = [path for path in mounted if path.exists()] or [Path("/sys/fs/cgroup")]
+    return [hierarchy / namespace for hierarchy in hierarchies]
+
+
 def end_with_parent():
     """For a process that is to be asked to end when the test's process has ended, however that came."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -69,6 +76,16 @@ def _kill_all_in(namespace):
         try:
             os.kill(int(pid), signal.SIGKILL)
         except ProcessLookupError:
+            pass
+
+
+def _remove_cgroup(namespace):
+    folders = [folder for group in _cgroups_of(namespace) for folder, _, _ in os.walk(group, topdown=False)]
+    for folder in folders:
+        # One that is still in use goes with the machine.
+        try:
+            os.rmdir(folder)
+        except OSError:
             pass
 
 
@@ -118,13 +135,22 @@ class Host:
             "--capability=all", "--console=pipe",
         ]
         command += [f"--bind={loop}:/dev/vd{chr(ord('b') + at)}" for at, loop in enumerate(self.loops)]
+        groups = _cgroups_of(self.namespace)
+        for group in groups:
+            group.mkdir(exist_ok=True)
+
+        def enter():
+            end_with_parent()
+            for group in groups:
+                (group / "cgroup.procs").write_text(str(os.getpid()))
+
         console = open(self.folder / "console", "ab")
         # A host of a machine with the first version of control groups gets that one too.
         environment = dict(os.environ)
         if Path("/sys/fs/cgroup/systemd").exists():
             environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "0"
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment, preexec_fn=end_with_parent
+            command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment, preexec_fn=enter
         )
         console.close()
         until(f"{self.name} answers", 60, self._answers)
@@ -206,6 +232,7 @@ class Host:
         for loop in self.loops:
             run("losetup", "--detach", loop)
         self.loops = []
+        _remove_cgroup(self.namespace)
         if Path(f"/run/netns/{self.namespace}").exists():
             run("ip", "netns", "delete", self.namespace)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -224,6 +251,7 @@ def remove_leftovers(folder):
             continue
         for namespace in Path("/run/netns").glob(f"cairn-test-{number}-*"):
             _kill_all_in(namespace.name)
+            _remove_cgroup(namespace.name)
         for root in left.glob("*/root"):
             subprocess.run(["umount", "--lazy", root], capture_output=True, check=False)
         for image in left.glob("*/disk*"):
