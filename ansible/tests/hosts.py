@@ -82,11 +82,12 @@ def _kill_all_in(namespace):
 def _remove_cgroup(namespace):
     folders = [folder for group in _cgroups_of(namespace) for folder, _, _ in os.walk(group, topdown=False)]
     for folder in folders:
-        # One that is still in use goes with the machine.
+        # One that is still in use is tried again.
         try:
             os.rmdir(folder)
         except OSError:
             pass
+    return not any(group.exists() for group in _cgroups_of(namespace))
 
 
 class Network:
@@ -232,7 +233,7 @@ class Host:
         for loop in self.loops:
             run("losetup", "--detach", loop)
         self.loops = []
-        _remove_cgroup(self.namespace)
+        until(f"nothing runs in {self.name}", 30, lambda: _remove_cgroup(self.namespace))
         if Path(f"/run/netns/{self.namespace}").exists():
             run("ip", "netns", "delete", self.namespace)
         shutil.rmtree(self.folder, ignore_errors=True)
