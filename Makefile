@@ -54,6 +54,12 @@ test-posix: build ## pjdfstest, then fsx on three seeds of FSX_OPERATIONS=100000
 	@scripts/deps test
 	@mkdir -p "$(TARGET_DIR)/posix" && scripts/posix "$(TARGET_DIR)/debug/cairn" "$(abspath $(TARGET_DIR))/posix" $(FSX_OPERATIONS)
 
+# Kept out of `test`: it makes six hosts and goes through the life of a cluster on them.
+.PHONY: test-ansible
+test-ansible: build ## the playbooks on hosts that are made for it, systemd and sshd included (half an hour); as root
+	@scripts/deps ansible
+	@scripts/ansible test "$(TARGET_DIR)" $(PYTEST_FLAGS)
+
 .PHONY: dev-cluster
 dev-cluster: build ## a cluster of 3 metadata servers, 6 chunkservers and 2 gateways as local processes, in ./cairn-dev-cluster
 	@exec $(CARGO) run --quiet --locked -p cairn -- dev-cluster $(DEV_CLUSTER_FLAGS)
@@ -110,6 +116,11 @@ tidy: deps
 .PHONY: monitoring
 monitoring: ## the alert rules against their tests, with Prometheus' promtool
 	@scripts/check-monitoring "$(abspath $(TARGET_DIR))"
+
+.PHONY: lint-ansible
+lint-ansible:
+	@scripts/deps lint
+	@scripts/ansible lint "$(TARGET_DIR)"
 
 .PHONY: fix
 fix: deps ## rewrite what the tools can: formatting and machine-applicable lints

@@ -28,7 +28,9 @@ pub(crate) use chunkserver::{
     ChunkserverArgs, ChunkserverCommand, ChunkserverServerArgs, DEVICE_MEMORY_MIB_MIN, InspectDeviceArgs,
     RebuildIndexArgs, ReplaceDeviceArgs, VerifyDeviceArgs,
 };
-pub(crate) use cluster::{ClusterStatusArgs, ClusterVerifyArgs, ClusterWaitArgs, ExplainArgs, LayoutArgs, OutAfter};
+pub(crate) use cluster::{
+    ClusterNodeArgs, ClusterStatusArgs, ClusterVerifyArgs, ClusterWaitArgs, ExplainArgs, LayoutArgs, OutAfter,
+};
 pub(crate) use describe::{CompletionsArgs, ManArgs};
 pub(crate) use dev_cluster::{
     DevClusterArgs, DevClusterCommand, DevClusterStatusArgs, PartProcessArgs, RunDevClusterArgs,
@@ -157,6 +159,8 @@ pub(crate) enum ClusterCommand {
     Token(TokenArgs),
     /// Joins a cluster with a token: gets this node its id and certificate.
     Join(JoinArgs),
+    /// Tells which node a directory is, by its certificate: its cluster, number, roles, and when the certificate ends.
+    Node(ClusterNodeArgs),
     /// Greets the node that admitted this one, and tells its version and how long the answer took.
     Ping(PingArgs),
     /// Lists the nodes that were let in; on the first node.

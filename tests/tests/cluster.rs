@@ -71,6 +71,18 @@ fn a_node_joins_once_is_greeted_renewed_and_shut_out() -> Result<()> {
         "{greeted}"
     );
     output(&server.data(), &["ping"])?;
+    let told: serde_json::Value = serde_json::from_str(&output(&second, &["node", "--json"])?)?;
+    ensure!(
+        told["node"] == 2
+            && told["roles"] == serde_json::json!(["chunkserver", "client"])
+            && told["holds_authority"] == false,
+        "{told}"
+    );
+    let first = output(&server.data(), &["node"])?;
+    ensure!(
+        first.contains("node        1") && first.contains("held here"),
+        "{first}"
+    );
 
     let used = refusal(&third, &["join", &token])?;
     ensure!(used.contains("used"), "{used}");

@@ -1,4 +1,4 @@
-//! The command line of `cairn cluster` that is about devices and where data lies.
+//! The command line of `cairn cluster` that is about nodes' directories, devices and where data lies.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -72,6 +72,15 @@ pub(crate) struct ClusterWaitArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ClusterStatusArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Prints JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClusterNodeArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Prints JSON.

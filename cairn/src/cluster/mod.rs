@@ -20,6 +20,7 @@ mod tolerance;
 mod upkeep;
 mod verify;
 mod way;
+mod whoami;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(command: ClusterCommand) -> anyhow::Result<ExitCode> {
         ClusterCommand::RecoveryKey(args) => recovery::new_key(&args)?,
         ClusterCommand::RecoverAuthority(args) => recovery::recover(&args)?,
         ClusterCommand::Join(args) => member::join(&args)?,
+        ClusterCommand::Node(args) => whoami::tell(&args)?,
         ClusterCommand::Ping(args) => member::ping(&args)?,
         ClusterCommand::Renew(args) => member::renew(&args)?,
         ClusterCommand::Status(args) => state::status(&args)?,
