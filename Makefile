@@ -82,7 +82,7 @@ run-tests: build
 	fi
 
 .PHONY: check
-check: fmt-check clippy docs deny tidy monitoring ## everything CI checks besides the tests; changes no file
+check: fmt-check clippy docs deny tidy monitoring lint-ansible ## everything CI checks besides the tests; changes no file
 
 .PHONY: fmt-check
 fmt-check:
