@@ -114,13 +114,10 @@ impl InventoryWorker {
         let Some(device) = device.filter(|device| device.incarnation.value() == loss.incarnation) else {
             return Ok(false);
         };
-        let is_done = if self.inner.servers.may_serve(device) {
-            !self.pass(&map, [device].into_iter(), Duration::ZERO).await.is_empty()
-        } else {
-            // It may never serve again.
-            self.should_hold_nothing(device.id).await?
-        };
-        if !is_done {
+        let was_looked_through = self.inner.servers.may_serve(device)
+            && !self.pass(&map, [device].into_iter(), Duration::ZERO).await.is_empty();
+        // It may never serve again; nor need its server ever have been heard of since the metadata was restored.
+        if !was_looked_through && !self.should_hold_nothing(device.id).await? {
             return Ok(false);
         }
         let done = SurveyDone {

@@ -5,8 +5,11 @@ use std::time::Duration;
 use cairn_common::{
     ids::{DeviceId, Epoch, Incarnation},
     wire::{
+        chunk::{ChunkQuery, ChunkQuestion, ChunkReply},
         command::{Command, EndSession, InstallMap, RaiseFeatureLevel},
+        inventory::LossesQuery,
         map::MapMessage,
+        query::{Answer, Query},
     },
 };
 
@@ -166,4 +169,41 @@ async fn what_a_device_lost_is_found_also_behind_what_it_was_given_meanwhile() {
     })
     .await;
     assert_eq!(rig.server.metrics().shards_missed.get(), 1);
+}
+
+/// Devices that are still to be looked through.
+async fn unsurveyed(rig: &Rig) -> usize {
+    let question = Some(ChunkQuestion::Losses(LossesQuery {}));
+    let reply = rig
+        .try_ask(Query::Chunk(ChunkQuery { question }))
+        .await
+        .expect("a reply");
+    let Some(Answer::Chunk(answer)) = reply.answer else {
+        panic!("no answer about chunks");
+    };
+    match answer.reply {
+        Some(ChunkReply::Losses(losses)) => losses.losses.len(),
+        other => panic!("no losses: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_never_answers_is_done_with_once_nothing_lies_on_it() {
+    let rig = Rig::new().await;
+    let raise = Command::RaiseFeatureLevel(RaiseFeatureLevel { level: 2 });
+    assert!(is_done(&rig.send(0, 0, raise).await));
+    // Nobody ever hears of its server, as after a restore on new hosts.
+    rig.chunkserver.silent.lock().insert(1);
+    let mut map = cluster_map();
+    map.epoch = Epoch::new(2);
+    map.devices.get_mut(&DeviceId::new(1)).expect("a device").incarnation = Incarnation::new(2);
+    let map = Some(MapMessage::from(&map));
+    assert!(is_done(&rig.send(0, 0, Command::InstallMap(InstallMap { map })).await));
+    let done = async {
+        while unsurveyed(&rig).await > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(30), done).await;
+    waited.expect("what nothing lies on has lost nothing");
 }

@@ -64,7 +64,7 @@ impl Service for FakeChunkserver {
     async fn handle(&self, _: Peer, request: Request) -> Result<Response, Failure> {
         match request.kind {
             RequestKind::DeleteShard => self.delete(&DeleteShard::decode(request.header).expect("a message")),
-            RequestKind::ListShards => Ok(self.list(&ListShards::decode(request.header).expect("a message"))),
+            RequestKind::ListShards => self.list(&ListShards::decode(request.header).expect("a message")),
             RequestKind::GetShard => self.has(&GetShard::decode(request.header).expect("a message")),
             other => panic!("the metadata server asks for {}", other.name()),
         }
@@ -97,9 +97,12 @@ impl FakeChunkserver {
     }
 
     /// Pages of two shards; the cursor is the number of shards behind.
-    fn list(&self, message: &ListShards) -> Response {
+    fn list(&self, message: &ListShards) -> Result<Response, Failure> {
+        if self.silent.lock().contains(&message.device) {
+            return Err(failure(FailureCode::DeviceDown, "silent"));
+        }
         if self.empty_once.lock().remove(&message.device) {
-            return reply(&ListShardsReply::default(), Body::empty());
+            return Ok(reply(&ListShardsReply::default(), Body::empty()));
         }
         let skip = message.cursor.first().map_or(0, |byte| usize::from(*byte));
         let shards = self.shards.lock();
@@ -118,13 +121,11 @@ impl FakeChunkserver {
         } else {
             Bytes::new()
         };
-        reply(
-            &ListShardsReply {
-                shards: page,
-                next_cursor,
-            },
-            Body::empty(),
-        )
+        let listed = ListShardsReply {
+            shards: page,
+            next_cursor,
+        };
+        Ok(reply(&listed, Body::empty()))
     }
 }
 
