@@ -40,7 +40,7 @@ pub(super) fn run(args: &RestoreArgs) -> anyhow::Result<ExitCode> {
     };
     ensure!(
         !data.metadata().exists(),
-        "{} exists: move it away first",
+        "{} is there already: a restore makes it, and never replaces one. Move it away first",
         data.metadata().display()
     );
     // First: what is restored is a group of one, which those on other disks must never meet.
