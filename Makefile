@@ -56,7 +56,7 @@ test-posix: build ## pjdfstest, then fsx on three seeds of FSX_OPERATIONS=100000
 
 # Kept out of `test`: it makes six hosts and goes through the life of a cluster on them.
 .PHONY: test-ansible
-test-ansible: build ## the playbooks on hosts that are made for it, systemd and sshd included (half an hour); as root
+test-ansible: build ## the playbooks on hosts that are made for it, systemd and sshd included (long); as root
 	@scripts/deps ansible
 	@scripts/ansible test "$(TARGET_DIR)" $(PYTEST_FLAGS)
 
