@@ -271,6 +271,18 @@ impl Connection {
     }
 }
 
+/// What `host:port` answers to a plain GET, on a connection of its own.
+///
+/// # Errors
+/// No answer.
+pub fn get(address: &str, path: &str) -> Result<Response> {
+    let mut connection = Connection::open(address)?;
+    let headers = [("host", address), ("connection", "close")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    connection.send_head("GET", path, &headers)?;
+    connection.response("GET")
+}
+
 impl Response {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

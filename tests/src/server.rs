@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, Output, field};
-use crate::http::{Connection, Response};
+use crate::http::{self, Response};
 use crate::isolation::SmallDisk;
 use crate::place;
 use crate::s3::Client;
@@ -227,13 +227,7 @@ impl Server {
     /// No answer.
     pub fn admin(&self, path: &str) -> Result<Response> {
         let address = &self.process.as_ref().context("the server runs")?.admin;
-        let mut connection = Connection::open(address)?;
-        let headers = [
-            ("host".to_owned(), address.clone()),
-            ("connection".to_owned(), "close".to_owned()),
-        ];
-        connection.send_head("GET", path, &headers)?;
-        connection.response("GET")
+        http::get(address, path)
     }
 
     /// The sum of a metric over all its labels; 0 where it has not been counted yet.

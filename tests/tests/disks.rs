@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cairn_tests::content;
 use cairn_tests::daemon::{Daemon, Output, field};
-use cairn_tests::http::{Connection, Response};
+use cairn_tests::http::{self, Response};
 use cairn_tests::isolation::Disks;
 use cairn_tests::place;
 use cairn_tests::process::run;
@@ -102,13 +102,7 @@ impl Store {
 
     fn admin(&self, path: &str) -> Result<Response> {
         let url = field(&self.output().printed(), "admin")?;
-        let mut connection = Connection::open(host_of(&url))?;
-        let headers = [
-            ("host".to_owned(), host_of(&url).to_owned()),
-            ("connection".to_owned(), "close".to_owned()),
-        ];
-        connection.send_head("GET", path, &headers)?;
-        connection.response("GET")
+        http::get(host_of(&url), path)
     }
 
     fn status(&self) -> Result<Value> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cairn_tests::dev_cluster::DevCluster;
-use cairn_tests::http::Connection;
+use cairn_tests::http;
 use cairn_tests::server::{Options, Server};
 use cairn_tests::wait;
 use serde_json::Value;
@@ -61,9 +61,7 @@ fn scrape(cluster: &DevCluster, part: &str) -> Result<String> {
     let running: Value = serde_json::from_str(&running)?;
     let admin = running["admin"].as_str().context("a process has an admin address")?;
     let admin = admin.strip_prefix("http://").context("which speaks HTTP")?;
-    let mut connection = Connection::open(admin)?;
-    connection.send_head("GET", "/metrics", &[("host".to_owned(), admin.to_owned())])?;
-    Ok(connection.response("GET")?.success()?.text())
+    Ok(http::get(admin, "/metrics")?.success()?.text())
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cairn_tests::http::{Connection, Response};
+use cairn_tests::http::{self, Response};
 use cairn_tests::mount::{BUCKET, Store};
 use cairn_tests::process::run;
 use cairn_tests::server::host_of;
@@ -38,14 +38,7 @@ impl Behind {
 
     fn admin(&self, path: &str) -> Result<Response> {
         let told = self.told()?;
-        let address = host_of(told["admin"].as_str().context("an address")?).to_owned();
-        let mut connection = Connection::open(&address)?;
-        let headers = [
-            ("host".to_owned(), address),
-            ("connection".to_owned(), "close".to_owned()),
-        ];
-        connection.send_head("GET", path, &headers)?;
-        connection.response("GET")
+        http::get(host_of(told["admin"].as_str().context("an address")?), path)
     }
 }
 
