@@ -144,12 +144,14 @@ impl Keeper {
         }
         self.restore_own().await?;
         self.drop_lost().await?;
-        self.begin_missing().await?;
+        let begun = self.begin_missing().await;
         for voter in self.list.voters.clone() {
             if self.voters.runs(voter.node()) {
                 self.let_vote(voter.node()).await?;
             }
         }
+        // Those that vote are none the worse for a disk on which none can begin; no other is let go for it.
+        begun?;
         self.drop_doubles().await?;
         self.note_trouble(None);
         self.copy()
@@ -208,10 +210,12 @@ impl Keeper {
                 .map(|place| place.disk.clone()),
         );
         let present = 1 + self.list.voters.len() - doubles;
+        let mut outcome = Ok(());
         for device in disks::choose(&self.places, &taken, present, self.tolerance) {
-            self.begin(device).await?;
+            let begun = self.begin(device).await;
+            outcome = outcome.and(begun);
         }
-        Ok(())
+        outcome
     }
 
     async fn begin(&mut self, device: PathBuf) -> anyhow::Result<()> {

@@ -50,7 +50,10 @@ impl Voters {
             .extract_if(.., |member| member.node == node)
             .collect();
         for member in gone {
-            stop(&member).await;
+            // It is out of the group: what it may not have written nobody needs.
+            if let Err(error) = member.server.stop().await {
+                tracing::warn!(voter = %node, %error, "a metadata voter was not stopped in order");
+            }
         }
     }
 
@@ -129,12 +132,14 @@ impl Voters {
             return Ok(only.server.shutdown().await?);
         }
         // Nobody is left to hand leadership to.
-        let mut stopping: JoinSet<()> = members
-            .into_iter()
-            .map(|member| async move { stop(&member).await })
+        let mut stopping: JoinSet<_> = (members.into_iter())
+            .map(|member| async move { member.server.stop().await })
             .collect();
-        while stopping.join_next().await.is_some() {}
-        Ok(())
+        let mut outcome = Ok(());
+        while let Some(stopped) = stopping.join_next().await {
+            outcome = outcome.and(stopped?.map_err(anyhow::Error::from));
+        }
+        outcome
     }
 
     /// Whichever leads; where nobody does, one that still answers.
@@ -154,12 +159,6 @@ impl Voters {
         let members = self.members.read_recursive();
         let working = members.iter().find(|member| member.server.failed().is_none());
         working.or_else(|| members.first()).map(|member| member.server.clone())
-    }
-}
-
-async fn stop(member: &Member) {
-    if let Err(error) = member.server.stop().await {
-        tracing::warn!(voter = %member.node, %error, "a metadata voter was not stopped in order");
     }
 }
 
