@@ -35,23 +35,37 @@ impl Volume {
             b"inode" => inode.to_string(),
             b"version" => attributes.data_version.to_string(),
             b"chunks" | b"redundancy" if attributes.kind() != FileKind::File => return Err(Errno::ENODATA),
-            b"chunks" => chunks(&self.stored(inode, VALUE_BYTES_MAX / LINE_BYTES_MIN).await?),
-            b"redundancy" => redundancies(&self.stored(inode, usize::MAX).await?, attributes.size),
+            b"chunks" => {
+                let mut stored = Vec::new();
+                let take = |ranges| {
+                    stored.extend(ranges);
+                    stored.len() < VALUE_BYTES_MAX / LINE_BYTES_MIN
+                };
+                self.each_stored(inode, take).await?;
+                chunks(&stored)
+            }
+            b"redundancy" => {
+                let mut distinct = BTreeSet::new();
+                let take = |ranges: Vec<StoredRange>| {
+                    distinct.extend(ranges.iter().map(|at| at.redundancy.to_string()));
+                    true
+                };
+                self.each_stored(inode, take).await?;
+                redundancies(distinct, attributes.size)
+            }
             _ => return Err(Errno::ENODATA),
         };
         Ok(Bytes::from(value))
     }
 
-    /// The ranges of a file that lie in chunks; of those behind the first `enough` perhaps not all.
-    async fn stored(&self, inode: u64, enough: usize) -> Outcome<Vec<StoredRange>> {
+    /// Hands the ranges of a file that lie in chunks over, page by page, as long as more are wanted.
+    async fn each_stored(&self, inode: u64, mut take: impl FnMut(Vec<StoredRange>) -> bool) -> Outcome<()> {
         let map = self.files.cluster_map();
-        let mut stored = Vec::new();
         let mut plan: PlannedFile = self.files.plan(inode, 0, None).await.map_err(errno)?;
         loop {
-            stored.extend(plan.stored(&map));
             let next = plan.end();
-            if next >= plan.attributes.size || stored.len() >= enough {
-                return Ok(stored);
+            if !take(plan.stored(&map)) || next >= plan.attributes.size {
+                return Ok(());
             }
             plan = self.files.plan(inode, next, None).await.map_err(errno)?;
         }
@@ -85,8 +99,7 @@ fn chunks(stored: &[StoredRange]) -> String {
     text
 }
 
-fn redundancies(stored: &[StoredRange], size: u64) -> String {
-    let distinct: BTreeSet<String> = stored.iter().map(|at| at.redundancy.to_string()).collect();
+fn redundancies(distinct: BTreeSet<String>, size: u64) -> String {
     match (distinct.is_empty(), size) {
         (true, 0) => "empty".to_owned(),
         (true, _) => "inline".to_owned(),
@@ -136,8 +149,9 @@ mod tests {
 
     #[test]
     fn redundancies_are_told_once() {
-        assert_eq!(redundancies(&[stored(0, 0), stored(4096, 0)], 8192), "2+1");
-        assert_eq!(redundancies(&[], 100), "inline");
-        assert_eq!(redundancies(&[], 0), "empty");
+        let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(redundancies(of(&["3", "2+1", "3"]), 8192), "2+1,3");
+        assert_eq!(redundancies(of(&[]), 100), "inline");
+        assert_eq!(redundancies(of(&[]), 0), "empty");
     }
 }
