@@ -25,7 +25,7 @@ const CREDENTIAL_VARIABLES: [&str; 2] = ["CAIRN_ROOT_ACCESS_KEY", "CAIRN_ROOT_SE
 const TEST_VARIABLES: &str = "CAIRN_TEST_";
 
 /// Smallest memory budget: a few chunks of the widest scheme.
-pub(crate) const MEMORY_BUDGET_MIB_MIN: usize = 64;
+const MEMORY_BUDGET_MIB_MIN: usize = 64;
 
 /// What openraft reports is for its developers unless it fails; s3s logs every refused request as an error.
 pub(crate) const DEFAULT_LOG: &str = "info,openraft=error,s3s=off";
@@ -162,14 +162,7 @@ fn merge(args: ServerArgs, mut file: File) -> anyhow::Result<ServerConfig> {
         (None, Some(text)) => Some(text.parse()?),
         (None, None) => None,
     };
-    let budget_mib = args
-        .memory_budget_mib
-        .or(file.memory_budget_mib)
-        .unwrap_or(limits::CHUNK_BUDGET_BYTES >> 20);
-    ensure!(
-        budget_mib >= MEMORY_BUDGET_MIB_MIN,
-        "the memory budget is at least {MEMORY_BUDGET_MIB_MIN} MiB"
-    );
+    let memory_budget_bytes = memory_budget_bytes(args.memory_budget_mib.or(file.memory_budget_mib))?;
     let mut domains = if args.virtual_host_domain.is_empty() {
         file.virtual_host_domain
     } else {
@@ -193,7 +186,7 @@ fn merge(args: ServerArgs, mut file: File) -> anyhow::Result<ServerConfig> {
         region: args.region.or(file.region).unwrap_or_else(|| DEFAULT_REGION.to_owned()),
         virtual_host_domains: domains,
         tls: args.tls.or(tls),
-        memory_budget_bytes: budget_mib << 20,
+        memory_budget_bytes,
         device_memory_bytes: device_memory_bytes(args.device_memory_mib.or(file.device_memory_mib))?,
         log_format: args.log_format.or(file.log_format).unwrap_or_default(),
         log: args.log.or(file.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
@@ -230,6 +223,16 @@ pub(crate) fn check_environment(names: impl Iterator<Item = String>) -> anyhow::
         );
     }
     Ok(())
+}
+
+/// Memory for data on its way, where `mib` was given or not.
+pub(crate) fn memory_budget_bytes(mib: Option<usize>) -> anyhow::Result<usize> {
+    let mib = mib.unwrap_or(limits::CHUNK_BUDGET_BYTES >> 20);
+    ensure!(
+        mib >= MEMORY_BUDGET_MIB_MIN,
+        "the memory budget is at least {MEMORY_BUDGET_MIB_MIN} MiB"
+    );
+    Ok(mib << 20)
 }
 
 #[cfg(test)]

@@ -112,13 +112,18 @@ fn read_settings(root: &Path) -> anyhow::Result<Option<(String, StoreIdentity)>>
 
 fn checked_settings(text: &str, path: &Path) -> anyhow::Result<StoreIdentity> {
     let found: StoreIdentity = toml::from_str(text).with_context(|| format!("{}", path.display()))?;
-    ensure!(
-        found.version == STORE_VERSION,
-        "{} has version {}, this program reads version {STORE_VERSION}: use a cairn that knows it",
-        path.display(),
-        found.version
-    );
+    check_version(path, found.version, STORE_VERSION)?;
     Ok(found)
+}
+
+/// Refuses a file of a version that this program does not read.
+pub(crate) fn check_version(path: &Path, found: u32, known: u32) -> anyhow::Result<()> {
+    ensure!(
+        found == known,
+        "{} has version {found}, this program reads version {known}: use a cairn that knows it",
+        path.display()
+    );
+    Ok(())
 }
 
 impl DataDir {

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use cairn_client::Client;
-use cairn_common::{limits, wire::role::Role};
+use cairn_common::wire::role::Role;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics};
 use serde::Serialize;
 
@@ -81,7 +81,12 @@ async fn serve(args: &GatewayArgs, mut serving: Serving) -> anyhow::Result<ExitC
     let datapath_metrics = cairn_datapath::Metrics::default();
     datapath_metrics.register(metrics.registry());
     let client = node
-        .client(&contacts, memory_bytes(args)?, datapath_metrics, false)
+        .client(
+            &contacts,
+            config::memory_budget_bytes(args.memory_budget_mib)?,
+            datapath_metrics,
+            false,
+        )
         .await?;
     let contacts = tokio::spawn(contacts.keep_fresh(node.transport(), node.addresses().clone())).abort_handle();
     let gateway_metrics = GatewayMetrics::new();
@@ -121,16 +126,6 @@ async fn serve(args: &GatewayArgs, mut serving: Serving) -> anyhow::Result<ExitC
         () = serving.interrupted() => {},
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn memory_bytes(args: &GatewayArgs) -> anyhow::Result<usize> {
-    let mib = args.memory_budget_mib.unwrap_or(limits::CHUNK_BUDGET_BYTES >> 20);
-    ensure!(
-        mib >= config::MEMORY_BUDGET_MIB_MIN,
-        "the memory budget is at least {} MiB",
-        config::MEMORY_BUDGET_MIB_MIN
-    );
-    Ok(mib << 20)
 }
 
 fn gateway_config(args: &GatewayArgs, root: &RootCredentials) -> GatewayConfig {

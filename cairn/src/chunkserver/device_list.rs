@@ -11,7 +11,7 @@ use cairn_chunkserver::DeviceConfig;
 use cairn_common::ids::{ClusterId, DeviceId, Incarnation, NodeId};
 use serde::{Deserialize, Serialize};
 
-use crate::data_dir::{DataDir, format_device_at, replace_file};
+use crate::data_dir::{DataDir, check_version, format_device_at, replace_file};
 
 const VERSION: u32 = 1;
 
@@ -125,12 +125,7 @@ impl DeviceList {
                 path.display()
             )
         })?;
-        ensure!(
-            list.version == VERSION,
-            "{} has version {}, this program reads version {VERSION}: use a cairn that knows it",
-            path.display(),
-            list.version
-        );
+        check_version(&path, list.version, VERSION)?;
         ensure!(
             list.cluster_id == cluster.to_string() && list.node == node.value(),
             "{} lists the devices of node {} of cluster {}, and the directory is node {node} of cluster {cluster}: restore the \

@@ -19,7 +19,7 @@ use super::names::{Kind, PartName};
 use crate::{
     cli::RunDevClusterArgs,
     config,
-    data_dir::{default_redundancy, replace_file},
+    data_dir::{check_version, default_redundancy, replace_file},
 };
 
 const VERSION: u32 = 1;
@@ -81,12 +81,7 @@ impl Shape {
         }
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let shape: Self = toml::from_str(&text).with_context(|| format!("{}", path.display()))?;
-        ensure!(
-            shape.version == VERSION,
-            "{} has version {}, this program reads version {VERSION}: use a cairn that knows it",
-            path.display(),
-            shape.version
-        );
+        check_version(&path, shape.version, VERSION)?;
         shape.check_same(root, args)?;
         Ok(shape)
     }

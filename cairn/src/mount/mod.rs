@@ -19,7 +19,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use cairn_client::Client;
-use cairn_common::{limits, wire::role::Role};
+use cairn_common::wire::role::Role;
 use cairn_fuse_client::{Mount, MountSettings};
 
 use self::{observed::Observed, options::MountOptions};
@@ -93,7 +93,7 @@ async fn serve(
         background::detach()?;
     }
     let data = open(&data, &directory)?;
-    let memory_bytes = memory_bytes(args)?;
+    let memory_bytes = config::memory_budget_bytes(args.memory_budget_mib)?;
     let mut metrics = Metrics::new();
     let (node, client) = connect(data.root(), memory_bytes - memory_bytes / DIRTY_PART, &mut metrics).await?;
     let contacts = Contacts::of(&ClusterDir::of(data.root()))?;
@@ -207,16 +207,6 @@ fn running(admin: &Admin) -> Running {
         region: None,
         cluster: None,
     }
-}
-
-fn memory_bytes(args: &MountSettingsArgs) -> anyhow::Result<usize> {
-    let mib = args.memory_budget_mib.unwrap_or(limits::CHUNK_BUDGET_BYTES >> 20);
-    ensure!(
-        mib >= config::MEMORY_BUDGET_MIB_MIN,
-        "the memory budget is at least {} MiB",
-        config::MEMORY_BUDGET_MIB_MIN
-    );
-    Ok(mib << 20)
 }
 
 fn announce(node: &ClusterNode, source: &str, directory: &Path) -> io::Result<()> {

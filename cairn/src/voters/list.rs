@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use cairn_common::ids::NodeId;
 use serde::{Deserialize, Serialize};
 
 use super::copies;
-use crate::data_dir::replace_file;
+use crate::data_dir::{check_version, replace_file};
 
 const VERSION: u32 = 1;
 
@@ -71,12 +71,7 @@ impl VoterList {
                 path.display()
             )
         })?;
-        ensure!(
-            list.version == VERSION,
-            "{} has version {}, this program reads version {VERSION}: use a cairn that knows it",
-            path.display(),
-            list.version
-        );
+        check_version(path, list.version, VERSION)?;
         Ok(list)
     }
 
