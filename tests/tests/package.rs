@@ -57,6 +57,7 @@ fn a_package_holds_the_program_its_units_and_its_pages() -> Result<()> {
     let listed = run(Command::new("dpkg-deb").args(["--contents", package]))?.stdout;
     for file in [
         "./usr/bin/cairn",
+        "./usr/sbin/mount.cairn -> ../bin/cairn",
         "./usr/lib/systemd/system/cairn-metadata.service",
         "./usr/lib/systemd/system/cairn-mount@.service",
         "./usr/lib/sysusers.d/cairn.conf",
