@@ -1,7 +1,7 @@
 //! Where things are: the target folder, the binary under test, scratch folders, the clients' scripts.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -55,10 +55,23 @@ pub fn target_folder() -> Result<PathBuf> {
         .to_owned())
 }
 
+/// The sources of these tests, as the runner says: clones that share a target folder share test binaries too.
+#[must_use]
+pub fn sources() -> PathBuf {
+    let built_from = || env!("CARGO_MANIFEST_DIR").into();
+    env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(built_from).into()
+}
+
+/// The project's top folder.
+#[must_use]
+pub fn project() -> PathBuf {
+    sources().join("..")
+}
+
 /// `tests/clients` in the sources.
 #[must_use]
 pub fn client_scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+    sources().join("clients")
 }
 
 /// `<target>/<profile>`: test binaries run from its `deps`.

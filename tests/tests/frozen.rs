@@ -5,7 +5,7 @@
 //! `CAIRN_TEST_SAMPLE=store-X.Y.Z cargo test -p cairn-tests --test frozen -- --ignored`
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -24,7 +24,7 @@ const OBJECTS: &str = "objects.txt";
 const BACKUP: &str = "backup";
 
 fn samples() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")
+    place::sources().join("samples")
 }
 
 fn names() -> Result<Vec<String>> {

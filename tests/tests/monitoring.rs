@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cairn_tests::dev_cluster::DevCluster;
 use cairn_tests::http;
+use cairn_tests::place;
 use cairn_tests::server::{Options, Server};
 use cairn_tests::wait;
 use serde_json::Value;
@@ -29,7 +29,7 @@ const CLUSTER: [&str; 8] = [
 const PARTS: [&str; 3] = ["metadata-1", "chunkserver-1", "gateway-1"];
 
 fn project(path: &str) -> Result<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let path = place::project().join(path);
     fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cairn_tests::content;
 use cairn_tests::mount::{Mounted, Store};
+use cairn_tests::place;
 use cairn_tests::process::run;
 use cairn_tests::wait;
 
@@ -124,7 +125,7 @@ print(db.execute('pragma integrity_check').fetchone()[0], db.execute('select cou
 fn rsync_and_tar_bring_a_tree_there_and_back() -> Result<()> {
     let (store, mounted) = store_and_mount("mount-tree")?;
     let tree = store.server.folder().join("tree");
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let docs = place::project().join("docs");
     run(Command::new("cp").arg("-r").arg(&docs).arg(&tree))?;
     std::os::unix::fs::symlink("semantics.md", tree.join("link"))?;
     let there = mounted.path("rsync");

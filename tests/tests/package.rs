@@ -1,23 +1,18 @@
 //! What a package installs: manual pages and completions that the program makes, and the package itself where there is dpkg.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
 use cairn_tests::place;
 use cairn_tests::process::run;
 
-fn project() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 #[test]
 fn pages_that_units_refer_to_and_completions_are_made() -> Result<()> {
     let folder = place::scratch("pages")?;
     run(Command::new(place::cairn_binary()?).arg("man").arg(folder.path()))?;
     let mut units = 0;
-    for unit in fs::read_dir(project().join("packaging/systemd"))? {
+    for unit in fs::read_dir(place::project().join("packaging/systemd"))? {
         let text = fs::read_to_string(unit?.path())?;
         let pages = text.lines().filter_map(|line| line.strip_prefix("Documentation=man:"));
         for page in pages {
@@ -48,7 +43,7 @@ fn a_package_holds_the_program_its_units_and_its_pages() -> Result<()> {
         return Ok(());
     }
     let folder = place::scratch("package")?;
-    let made = run(Command::new(project().join("scripts/package"))
+    let made = run(Command::new(place::project().join("scripts/package"))
         .arg(place::cairn_binary()?)
         .arg(folder.path())
         .arg("9.8.7"))?;

@@ -48,7 +48,7 @@ impl fmt::Display for Finding {
 
 impl Tree {
     pub(crate) fn of_workspace() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = cairn_tests::place::project();
         let mut texts = BTreeMap::new();
         walk(&root, "", &mut texts);
         Self::of_texts(texts)
