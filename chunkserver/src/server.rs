@@ -212,13 +212,13 @@ impl ChunkServer {
         let device = self.device(message.device, message.incarnation)?;
         let key = key_of(&message.chunk_id, message.shard_index)?;
         let read = device.store()?.read(key, message.first_block, message.block_count);
-        let shard = device.counted(read.await)?;
+        let (shard, share) = device.counted(read.await)?;
         let header = GetShardReply {
             shard_len: shard.shard_len,
             block_hashes: shard.block_hashes,
             shard_hashes: shard.shard_hashes,
         };
-        Ok(reply(&header, Body::from(shard.payload)))
+        Ok(reply(&header, Body::from(shard.payload).keeping(share)))
     }
 
     async fn handle_delete(&self, request: Request) -> Result<Response, Failure> {

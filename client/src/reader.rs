@@ -27,6 +27,9 @@ use crate::{
     session::ReadInProgress,
 };
 
+/// What holes are read as.
+static ZEROS: [u8; limits::READ_PIECE_BYTES] = [0; limits::READ_PIECE_BYTES];
+
 /// One version of an object, open for reading.
 pub struct ObjectReader {
     client: Client,
@@ -147,7 +150,9 @@ impl Reading {
                 return Ok(Some(piece));
             }
             while self.position < self.end && self.fetching.len() < limits::READ_AHEAD_PIECES {
-                self.fetch_next().await?;
+                if !self.fetch_next().await? {
+                    break;
+                }
             }
             let Some(fetched) = self.fetching.next().await else {
                 return Ok(None);
@@ -158,30 +163,59 @@ impl Reading {
         }
     }
 
-    /// Starts to fetch the next piece: up to the next multiple of the piece size within its chunk.
-    async fn fetch_next(&mut self) -> Result<(), ClientError> {
+    /// Starts to fetch the next piece: up to the next multiple of the piece size within its chunk. `false` where it is not wanted yet
+    /// and there is no memory to read ahead.
+    async fn fetch_next(&mut self) -> Result<bool, ClientError> {
         let extent = match self.planned_at_position().await? {
             Planned::Extent(extent) => extent,
-            Planned::HoleTo(end) => return self.take_zeros(end),
+            Planned::HoleTo(end) => {
+                self.take_zeros(end);
+                return Ok(true);
+            }
         };
         let skipped = self.position - extent.file_offset;
         let Some(chunk) = extent.chunk else {
-            return self.take_inline(&extent.inline, skipped);
+            self.take_inline(&extent.inline, skipped)?;
+            return Ok(true);
         };
         let start = u64::from(extent.chunk_offset) + skipped;
-        let piece = limits::READ_PIECE_BYTES as u64;
-        let stop = (start / piece + 1) * piece;
-        let length = (stop - start)
-            .min(extent.length - skipped)
-            .min(self.end - self.position);
+        let to_multiple_of = |unit: usize| {
+            let stop = (start / unit as u64 + 1) * unit as u64;
+            (stop - start)
+                .min(extent.length - skipped)
+                .min(self.end - self.position)
+        };
+        let mut length = to_multiple_of(limits::READ_PIECE_BYTES);
+        let shared = Arc::clone(&self.client.shared);
+        let is_ahead = !self.fetching.is_empty();
+        let share = match length as usize {
+            bytes if is_ahead => shared.datapath.memory_to_read_ahead(bytes),
+            bytes => shared.datapath.memory_to_read(bytes),
+        };
+        if share.is_none() {
+            if is_ahead {
+                return Ok(false);
+            }
+            length = to_multiple_of(limits::BLOCK_SIZE_BYTES);
+        }
         let narrow = |offset: u64| u32::try_from(offset).map_err(|_| unexpected());
         let range = narrow(start)?..narrow(start + length)?;
-        let shared = Arc::clone(&self.client.shared);
-        let task = tokio::spawn(async move { shared.read_chunk(&chunk, range).await });
+        self.fetch(length, async move {
+            let pieces = shared.read_chunk(&chunk, range).await?;
+            Ok(match share {
+                Some(share) => share.hold(pieces),
+                None => pieces,
+            })
+        });
+        Ok(true)
+    }
+
+    /// Has `piece` fetched, which is the next `length` bytes.
+    fn fetch(&mut self, length: u64, piece: impl Future<Output = Result<Vec<Bytes>, ReadError>> + Send + 'static) {
+        let task = tokio::spawn(piece);
         self.aborts.0.push_back(task.abort_handle());
         self.fetching.push_back(task);
         self.position += length;
-        Ok(())
     }
 
     /// A piece that came with the plan itself.
@@ -199,19 +233,14 @@ impl Reading {
     }
 
     /// A piece of a hole that ends at `end`.
-    fn take_zeros(&mut self, end: u64) -> Result<(), ClientError> {
-        let length = (end.min(self.end) - self.position).min(limits::READ_PIECE_BYTES as u64);
-        let length = usize::try_from(length).map_err(|_| unexpected())?;
-        self.take(Bytes::from(vec![0; length]));
-        Ok(())
+    fn take_zeros(&mut self, end: u64) {
+        let length = (end.min(self.end) - self.position).min(ZEROS.len() as u64);
+        self.take(Bytes::from_static(&ZEROS[..length as usize]));
     }
 
     /// A piece that is at hand; it takes its place among those being fetched.
     fn take(&mut self, piece: Bytes) {
-        self.position += piece.len() as u64;
-        let task = tokio::spawn(std::future::ready(Ok(vec![piece])));
-        self.aborts.0.push_back(task.abort_handle());
-        self.fetching.push_back(task);
+        self.fetch(piece.len() as u64, std::future::ready(Ok(vec![piece])));
     }
 
     /// What the plan says of the next byte; asks for a further page where it is not at hand.

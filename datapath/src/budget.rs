@@ -99,6 +99,11 @@ impl ChunkBudget {
         self.inner.in_use_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the whole budget.
+    pub(crate) fn total_bytes(&self) -> usize {
+        self.inner.pots.iter().map(|pot| pot.size_bytes).sum()
+    }
+
     pub(crate) async fn take(&self, step: Step, len: usize) -> Memory {
         let pot = &self.inner.pots[step as usize];
         let charged_bytes = len.min(pot.size_bytes);

@@ -27,6 +27,7 @@ use crate::{
     budget::ChunkBudget,
     hedges::Hedges,
     metrics::Metrics,
+    read_memory::{ReadMemory, ReadShare},
     read_plan::ChunkView,
     suspects::{Avoided, Suspects, Suspicion},
 };
@@ -36,6 +37,9 @@ pub type MapSource = Arc<dyn Fn() -> Arc<ClusterMap> + Send + Sync>;
 
 /// Damaged shards that are remembered as logged; beyond that the memory starts anew.
 const LOGGED_MAX: usize = 4096;
+
+/// The memory of readers is this part of the budget of chunk buffers, beside it.
+const READ_PART: usize = 2;
 
 /// A read or a write is late once it takes this many times the usual.
 const LATE_FACTOR: u64 = 8;
@@ -50,6 +54,7 @@ struct Inner {
     transport: Arc<dyn Transport>,
     map: MapSource,
     budget: ChunkBudget,
+    read_memory: ReadMemory,
     metrics: Metrics,
     suspects: Suspects,
     codecs: Mutex<HashMap<Redundancy, Arc<Codec>>>,
@@ -79,6 +84,7 @@ impl Datapath {
         let inner = Inner {
             transport,
             map,
+            read_memory: ReadMemory::new(budget.total_bytes() / READ_PART),
             budget,
             metrics,
             suspects: Suspects::default(),
@@ -95,6 +101,18 @@ impl Datapath {
     /// The budget that buffers to be written come from.
     pub fn budget(&self) -> &ChunkBudget {
         &self.inner.budget
+    }
+
+    /// Memory to read `bytes` that are wanted next; where there is none, read a block.
+    pub fn memory_to_read(&self, bytes: usize) -> Option<ReadShare> {
+        let share = self.inner.read_memory.take_to_read(bytes);
+        self.metrics().reads_short_of_memory.inc_by(share.is_none().into());
+        share
+    }
+
+    /// Memory to read `bytes` that will be wanted later; where there is none, leave it until then.
+    pub fn memory_to_read_ahead(&self, bytes: usize) -> Option<ReadShare> {
+        self.inner.read_memory.take_to_read_ahead(bytes)
     }
 
     /// What is counted here.

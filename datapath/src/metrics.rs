@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(crate) hedges_refused: Counter,
     pub(crate) corrupt_shards: Counter,
     pub(crate) missing_shards: Counter,
+    pub(crate) reads_short_of_memory: Counter,
     pub(crate) read_bytes: Counter,
     pub(crate) read_seconds: Histogram,
 }
@@ -48,6 +49,7 @@ impl Default for Metrics {
             hedges_refused: Counter::default(),
             corrupt_shards: Counter::default(),
             missing_shards: Counter::default(),
+            reads_short_of_memory: Counter::default(),
             read_bytes: Counter::default(),
             read_seconds: seconds(),
         }
@@ -95,6 +97,11 @@ impl Metrics {
                 "hedges_refused",
                 "Times that others were not asked although a shard was late, since they had been asked too often",
                 &self.hedges_refused,
+            ),
+            (
+                "reads_short_of_memory",
+                "Times that only a block was read where more was wanted, since the memory for reads was taken",
+                &self.reads_short_of_memory,
             ),
             (
                 "corrupt_shards",

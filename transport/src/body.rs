@@ -1,6 +1,7 @@
 //! Bulk bytes of a request or response: at hand, streamed through a bounded channel, or pulled off a network.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     fmt,
     future::poll_fn,
@@ -43,7 +44,11 @@ pub(crate) trait BodyStream: Send {
 pub struct Body {
     ready: VecDeque<Bytes>,
     rest: Rest,
+    kept: Option<Kept>,
 }
+
+/// What a body keeps until its bytes have changed hands.
+pub(crate) type Kept = Box<dyn Any + Send + Sync>;
 
 /// What follows the pieces at hand.
 #[derive(Default)]
@@ -79,8 +84,11 @@ impl Body {
             receiver,
             finished: Arc::clone(&finished),
         };
-        let ready = VecDeque::new();
-        (BodySender { sender, finished }, Self { ready, rest })
+        let body = Self {
+            rest,
+            ..Self::default()
+        };
+        (BodySender { sender, finished }, body)
     }
 
     /// A body whose `ready` pieces are at hand and whose others come out of `stream`.
@@ -88,7 +96,21 @@ impl Body {
         Self {
             ready,
             rest: Rest::Carried(stream),
+            kept: None,
         }
+    }
+
+    /// Keeps `what` while its bytes are on their way: until a receiver in this process has taken them over, or one on another host has
+    /// them.
+    #[must_use]
+    pub fn keeping(mut self, what: impl Send + Sync + 'static) -> Self {
+        self.kept = Some(Box::new(what));
+        self
+    }
+
+    /// What is to be kept until the bytes have arrived, for a carrier whose way is longer than this value.
+    pub(crate) fn take_kept(&mut self) -> Option<Kept> {
+        self.kept.take()
     }
 
     /// The next piece; `None` at the end.
@@ -161,15 +183,7 @@ impl fmt::Debug for Rest {
 
 impl From<Bytes> for Body {
     fn from(piece: Bytes) -> Self {
-        let ready = if piece.is_empty() {
-            VecDeque::new()
-        } else {
-            VecDeque::from([piece])
-        };
-        Self {
-            ready,
-            rest: Rest::Nothing,
-        }
+        Self::from(vec![piece])
     }
 }
 
@@ -177,7 +191,7 @@ impl From<Vec<Bytes>> for Body {
     fn from(pieces: Vec<Bytes>) -> Self {
         Self {
             ready: pieces.into_iter().filter(|piece| !piece.is_empty()).collect(),
-            rest: Rest::Nothing,
+            ..Self::default()
         }
     }
 }
@@ -228,6 +242,16 @@ mod tests {
             };
             assert_eq!(body.collect(10).await, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_body_keeps_goes_with_it_and_not_with_its_bytes() {
+        let kept = Arc::new(());
+        let body = Body::from(Bytes::from_static(b"some")).keeping(Arc::clone(&kept));
+        assert_eq!(Arc::strong_count(&kept), 2);
+        let pieces = body.collect(4).await;
+        assert_eq!(pieces, Ok(vec![Bytes::from_static(b"some")]));
+        assert_eq!(Arc::strong_count(&kept), 1);
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes are counted in units of this.
@@ -19,12 +18,6 @@ pub(crate) struct Budget {
 /// A part of it, given back when it is dropped.
 pub(crate) struct Share {
     _permit: OwnedSemaphorePermit,
-}
-
-/// Bytes that hold their share for as long as anybody has them.
-struct Held {
-    bytes: Bytes,
-    _share: Share,
 }
 
 impl Budget {
@@ -54,33 +47,16 @@ impl Budget {
     }
 }
 
-impl Share {
-    /// Ties the share to `bytes`.
-    pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _share: self })
-    }
-}
-
-impl AsRef<[u8]> for Held {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_share_comes_back_with_the_last_of_its_bytes() {
+    async fn a_share_comes_back_when_it_is_dropped() {
         let budget = Budget::new(10 * UNIT);
         let share = budget.try_take(6 * UNIT).expect("there is room");
         assert!(budget.try_take(5 * UNIT).is_none());
-        let bytes = share.hold(Bytes::from_static(b"some"));
-        let part = bytes.slice(1..2);
-        drop(bytes);
-        assert!(budget.try_take(5 * UNIT).is_none());
-        drop(part);
+        drop(share);
         assert!(budget.try_take(10 * UNIT).is_some());
     }
 

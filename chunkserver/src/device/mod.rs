@@ -25,7 +25,12 @@ use rustix::{fd::OwnedFd, io::Errno};
 
 pub(crate) use self::put::PutError;
 use self::{
-    budget::Budget, committer::Committer, housekeeping::Housekeeper, key_locks::KeyLocks, room::Room, threads::Threads,
+    budget::{Budget, Share},
+    committer::Committer,
+    housekeeping::Housekeeper,
+    key_locks::KeyLocks,
+    room::Room,
+    threads::Threads,
 };
 use crate::{
     core::{location::Location, record::RecordBody},
@@ -198,13 +203,14 @@ impl DeviceStore {
         put::put(self, shard, body).await
     }
 
-    /// Reads up to `block_count` blocks from `first_block` on; fewer come where the shard ends.
+    /// Reads up to `block_count` blocks from `first_block` on; fewer come where the shard ends. Their share of the memory for reads
+    /// is to be kept until they have changed hands.
     pub(crate) async fn read(
         &self,
         key: ShardKey,
         first_block: u32,
         block_count: u32,
-    ) -> Result<StoredShard, StoreError> {
+    ) -> Result<(StoredShard, Share), StoreError> {
         let started = Instant::now();
         let mut share = None;
         let admit = |len| {
@@ -220,7 +226,7 @@ impl DeviceStore {
                 self.read_budget.take(len).await
             }
         };
-        let mut shard = match cached {
+        let shard = match cached {
             Some(shard) => shard,
             None => {
                 let engine = Arc::clone(&self.engine);
@@ -229,12 +235,11 @@ impl DeviceStore {
                     .await?
             }
         };
-        shard.payload = share.hold(shard.payload);
         let metrics = &self.engine.metrics;
         metrics.read_shards.inc();
         metrics.read_bytes.inc_by(shard.payload.len() as u64);
         metrics.read_seconds.observe(started.elapsed().as_secs_f64());
-        Ok(shard)
+        Ok((shard, share))
     }
 
     /// Notes that the metadata service knows of this opening. Blocks.

@@ -116,7 +116,7 @@ impl Filled {
     fn is_whole(&self) {
         self.run(async |store| {
             for (key, len) in self.keys.iter().zip(SHARD_LENS) {
-                let read = store.read(*key, 0, u32::MAX).await.expect("it is there");
+                let (read, _share) = store.read(*key, 0, u32::MAX).await.expect("it is there");
                 assert!(read.payload == bytes_of(*key, len));
             }
             assert!(store.read(key(99), 0, 1).await.is_err(), "it was deleted");
@@ -335,7 +335,7 @@ fn flipped_bits_in_the_index_are_never_an_answer() {
             let runtime = tokio::runtime::Runtime::new().expect("a runtime");
             for (key, len) in filled.keys.iter().zip(SHARD_LENS) {
                 // An error is an answer too: others have the chunk.
-                if let Ok(read) = runtime.block_on(store.read(*key, 0, u32::MAX)) {
+                if let Ok((read, _share)) = runtime.block_on(store.read(*key, 0, u32::MAX)) {
                     assert!(read.payload == bytes_of(*key, len), "{} at {at}", path.display());
                 }
             }

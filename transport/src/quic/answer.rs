@@ -134,8 +134,12 @@ impl Exchange {
         };
         flight.answered();
         // The place is kept until the answer is on its way: what it holds in memory counts.
+        let mut kept = None;
         match handled {
-            Ok(response) => self.respond(response, deadline, flight).await,
+            Ok(mut response) => {
+                kept = response.body.take_kept();
+                self.respond(response, deadline, flight).await;
+            }
             Err(refusal) => {
                 flight.failed("answered");
                 self.outgoing.refuse(refusal).await;
@@ -145,6 +149,7 @@ impl Exchange {
         // Closing a connection takes back what has not arrived, so the request is under way until then: a server that stops
         // waits for it. Whoever does not say in time has gone.
         let _ = timeout_at(deadline, self.outgoing.stopped()).await;
+        drop(kept);
     }
 
     async fn respond(&mut self, response: Response, deadline: Instant, flight: &Flight) {
