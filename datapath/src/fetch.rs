@@ -29,7 +29,9 @@ pub(crate) enum Fault {
     Missing,
     /// Its bytes are not those that were committed.
     Damaged,
-    /// The device does not answer, or not in time.
+    /// The device does not answer in time.
+    Late,
+    /// The device does not answer.
     Unavailable,
 }
 
@@ -62,7 +64,10 @@ impl Datapath {
             Err(error) => {
                 self.suspect(device.id, &error);
                 tracing::debug!(chunk = %view.id, shard = index, device = %device.id, %error, "a shard cannot be read now");
-                return Err(Fault::Unavailable);
+                return Err(match error {
+                    CallError::DeadlineExceeded => Fault::Late,
+                    _ => Fault::Unavailable,
+                });
             }
         };
         answer

@@ -1,8 +1,8 @@
 //! Gathering enough shards: the same blocks from any `needed` of the candidates, the likeliest first, more when some fail or
 //! are late.
 //!
-//! Invariant: it ends with enough verified shards or after every candidate was asked, so an error means that the chunk
-//! cannot be read now, never that one device was slow.
+//! Invariant: it ends with enough verified shards or after every candidate was asked, those again that did not answer in
+//! time, so an error means that the chunk cannot be read now, never that one device was slow for a moment.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -15,6 +15,10 @@ use crate::{
     read_plan::{Blocks, ChunkView, PlanError},
     verify::Verified,
 };
+
+/// Times that shards which were late are asked for again where the others do not suffice: three deadlines of 10 s are as long as
+/// the kernel waits for a disk.
+const LATE_AGAIN_MAX: usize = 2;
 
 /// Why a range of a chunk could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +82,7 @@ impl Datapath {
         } = gathering;
         let ask = async |index| (index, self.fetch(view, index, blocks).await);
         let (mut running, mut asked) = (FuturesUnordered::new(), Vec::new());
+        let mut again = 0;
         loop {
             while good.len() + running.len() < needed
                 && let Some(index) = candidates.pop_front()
@@ -92,6 +97,11 @@ impl Datapath {
                 next = running.next() => match next {
                     Some((index, Ok(verified))) => good.push((index, verified)),
                     Some((index, Err(fault))) => _ = faults.insert(index, fault),
+                    None if again < LATE_AGAIN_MAX && faults.values().any(|fault| *fault == Fault::Late) => {
+                        let late = faults.extract_if(.., |_, fault| *fault == Fault::Late);
+                        candidates.extend(late.map(|(index, _)| index));
+                        again += 1;
+                    }
                     None => return Err(unreadable(view, needed, &faults)),
                 },
                 () = sleep(self.late_after()), if !candidates.is_empty() => {
@@ -129,5 +139,97 @@ impl From<PlanError> for ReadError {
             PlanError::Malformed(reason) => Self::Malformed(reason),
             PlanError::NoRow => Self::NoRow,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use cairn_common::{
+        checksum::{block_hashes, chunk_hash, shard_hash},
+        cluster_map::{ClusterMap, Device},
+        ids::{DeviceId, Incarnation, NodeId},
+        wire::{object::Chunk, shard::GetShardReply},
+    };
+    use cairn_transport::{Body, CallError, Request, Response, Transport, reply};
+
+    use crate::{ChunkBudget, Datapath, Metrics, ReadError};
+
+    const BYTES: &[u8] = b"what the chunk holds";
+
+    /// A server that does not answer the first so many requests.
+    struct SlowAtFirst {
+        silent: usize,
+        asked: AtomicUsize,
+        answer: GetShardReply,
+    }
+
+    #[async_trait]
+    impl Transport for SlowAtFirst {
+        async fn send(&self, _: NodeId, request: Request) -> Result<Response, CallError> {
+            if self.asked.fetch_add(1, Ordering::Relaxed) < self.silent {
+                tokio::time::sleep_until(request.deadline).await;
+                return Err(CallError::DeadlineExceeded);
+            }
+            Ok(reply(&self.answer, Body::from(Bytes::from_static(BYTES))))
+        }
+    }
+
+    /// What a read brings of a chunk on one device, which leaves so many requests without an answer, and how often it was asked.
+    async fn read_from(silent: usize) -> (Result<Vec<Bytes>, ReadError>, usize) {
+        let blocks = block_hashes(BYTES);
+        let shard = shard_hash(BYTES.len(), &blocks);
+        let device = Device {
+            id: DeviceId::new(1),
+            incarnation: Incarnation::new(1),
+            server: NodeId::new(1),
+            weight_bytes: 1,
+            failure_domain: String::new(),
+            disk: String::new(),
+        };
+        let map = Arc::new(ClusterMap {
+            devices: [(device.id, device)].into(),
+            ..ClusterMap::default()
+        });
+        let chunk = Chunk {
+            id: Bytes::from_static(&[1; 16]),
+            data_shards: 1,
+            parity_shards: 0,
+            length: u32::try_from(BYTES.len()).expect("few"),
+            hash: Bytes::copy_from_slice(chunk_hash(BYTES.len(), &[shard]).as_bytes()),
+            explicit_devices: vec![1],
+            epoch: 1,
+            missing: 0,
+        };
+        let server = Arc::new(SlowAtFirst {
+            silent,
+            asked: AtomicUsize::new(0),
+            answer: GetShardReply {
+                shard_len: chunk.length,
+                block_hashes: blocks.iter().flat_map(|hash| *hash.as_bytes()).collect(),
+                shard_hashes: Bytes::copy_from_slice(shard.as_bytes()),
+            },
+        });
+        let transport = Arc::clone(&server) as Arc<dyn Transport>;
+        let source = Arc::new(move || Arc::clone(&map));
+        let datapath = Datapath::new(transport, source, ChunkBudget::new(1 << 20), Metrics::default());
+        let read = datapath.read_chunk(&chunk, 0..chunk.length).await;
+        (read, server.asked.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_alone_has_it_and_was_late_is_asked_again_and_not_for_ever() {
+        let whole = Ok(vec![Bytes::from_static(BYTES)]);
+        assert_eq!(read_from(0).await, (whole.clone(), 1));
+        assert_eq!(read_from(2).await, (whole, 3));
+        let (read, asked) = read_from(usize::MAX).await;
+        assert_eq!(read, Err(ReadError::TooFewShards { present: 0, needed: 1 }));
+        assert_eq!(asked, 3);
     }
 }
