@@ -284,6 +284,12 @@ impl Server {
         self.output().log()
     }
 
+    /// The end of it, for a message.
+    #[must_use]
+    pub fn log_end(&self) -> String {
+        self.output().log_end()
+    }
+
     fn output(&self) -> Output {
         Output::in_folder(self.folder.path(), "server")
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cairn_tests::content::{self, Sequence};
 use cairn_tests::s3::{Client, Request};
-use cairn_tests::server::Server;
+use cairn_tests::server::{Options, Server};
 use cairn_tests::shards::{self, ALL_DAMAGE, Damage};
 use cairn_tests::{place, wait};
 
@@ -35,7 +35,9 @@ const LARGE: usize = 2 << 20;
 type Objects = BTreeMap<String, String>;
 
 fn filled(name: &str) -> Result<(Server, Objects)> {
-    let server = Server::start(name)?;
+    // Every shard that cannot be read is told.
+    let options = Options::default().environment("CAIRN_LOG", "info,cairn_datapath=debug,cairn_chunkserver=debug");
+    let server = Server::start_with(name, options)?;
     let mut client = server.client()?;
     client.make_bucket(BUCKET)?;
     let mut objects = write(&mut client, "before", COPIES)?;
@@ -66,7 +68,8 @@ fn write(client: &mut Client, prefix: &str, copies: usize) -> Result<Objects> {
 fn assert_readable(server: &Server, objects: &Objects) -> Result<()> {
     let mut client = server.client()?;
     for (key, hash) in objects {
-        let body = client.get(BUCKET, key).with_context(|| format!("reading {key}"))?;
+        let body = client.get(BUCKET, key);
+        let body = body.with_context(|| format!("reading {key}; the server's log ends with\n{}", server.log_end()))?;
         ensure!(content::sha256(&body) == *hash, "{key} differs from what was written");
     }
     // Parts of objects are decoded by another way through the code than whole ones.
