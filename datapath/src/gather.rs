@@ -174,8 +174,8 @@ mod tests {
     impl Transport for SlowAtFirst {
         async fn send(&self, _: NodeId, request: Request) -> Result<Response, CallError> {
             if self.asked.fetch_add(1, Ordering::Relaxed) < self.silent {
-                tokio::time::sleep_until(request.deadline).await;
-                return Err(CallError::DeadlineExceeded);
+                let late = tokio::time::timeout_at(request.deadline, std::future::pending()).await;
+                return late.map_err(|_| CallError::DeadlineExceeded);
             }
             Ok(reply(&self.answer, Body::from(Bytes::from_static(BYTES))))
         }
