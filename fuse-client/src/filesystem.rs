@@ -55,7 +55,12 @@ impl Bridge {
 
 impl Volume {
     fn attr(&self, attributes: &FileAttributes) -> FileAttr {
-        file_attr(attributes, self.number(attributes.inode))
+        let owners = &self.settings.owners;
+        FileAttr {
+            uid: owners.users.shown(attributes.uid),
+            gid: owners.groups.shown(attributes.gid),
+            ..file_attr(attributes, self.number(attributes.inode))
+        }
     }
 
     fn answer_entry(&self, outcome: Outcome<FileAttributes>, reply: ReplyEntry) {

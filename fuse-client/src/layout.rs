@@ -1,6 +1,6 @@
 //! Extended attributes that nobody set: how a file is stored.
 //!
-//! Invariant: they are in no list of names, so that a program which copies a file with its attributes leaves them out.
+//! They are told page by page as the file's plan is. Invariant: no value is longer than Linux takes; one that is cut says so.
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
@@ -14,11 +14,8 @@ use crate::{
     volume::Volume,
 };
 
-/// What their names begin with.
-pub(crate) const SPACE: &[u8] = b"cairn.";
-
 /// Longest value that Linux takes.
-const VALUE_BYTES_MAX: usize = 65_536;
+pub(crate) const VALUE_BYTES_MAX: usize = 65_536;
 
 /// No line of `chunks` is shorter.
 const LINE_BYTES_MIN: usize = 40;

@@ -22,7 +22,9 @@ mod locks;
 mod metrics;
 mod mount;
 mod names;
+mod object;
 mod opened;
+mod owners;
 mod read;
 mod space;
 mod volume;
@@ -32,4 +34,5 @@ mod xattr;
 
 pub use metrics::Metrics;
 pub use mount::{Mount, MountError, MountFigures, MountWatch};
+pub use owners::{NumberMap, NumberRange, NumberRangeError, Owners};
 pub use volume::MountSettings;

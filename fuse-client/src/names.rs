@@ -143,25 +143,37 @@ impl Volume {
 
     async fn new_file(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<CreateFile> {
         let inherited = self.inherited(parent).await?;
+        let (uid, gid) = self.stored_owner(maker, inherited)?;
         Ok(CreateFile {
             parent,
             name,
             mode: maker.mode & 0o7777,
-            uid: maker.uid,
-            gid: inherited.gid.unwrap_or(maker.gid),
+            uid,
+            gid,
             ..CreateFile::default()
         })
+    }
+
+    /// Who owns in the store what `maker` makes.
+    fn stored_owner(&self, maker: Maker, inherited: Inherited) -> Outcome<(u32, u32)> {
+        let owners = &self.settings.owners;
+        let gid = match inherited.gid {
+            Some(gid) => gid,
+            None => owners.groups.stored(maker.gid)?,
+        };
+        Ok((owners.users.stored(maker.uid)?, gid))
     }
 
     pub(crate) async fn make_directory(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<FileAttributes> {
         let inherited = self.inherited(parent).await?;
         let setgid = if inherited.gid.is_some() { libc::S_ISGID } else { 0 };
+        let (uid, gid) = self.stored_owner(maker, inherited)?;
         let make = MakeDirectory {
             parent,
             name,
             mode: maker.mode & 0o7777 | setgid,
-            uid: maker.uid,
-            gid: inherited.gid.unwrap_or(maker.gid),
+            uid,
+            gid,
         };
         self.files.make_directory(make).await.map_err(errno)
     }
@@ -220,7 +232,11 @@ impl Volume {
 
     /// Sets attributes. What was written before is stored before, so that times and modes which
     /// are set stay, and a cut cuts it too.
-    pub(crate) async fn set_attributes(&self, set: SetAttributes) -> Outcome<FileAttributes> {
+    /// Sets attributes; owners are given by their numbers here.
+    pub(crate) async fn set_attributes(&self, mut set: SetAttributes) -> Outcome<FileAttributes> {
+        let owners = &self.settings.owners;
+        set.uid = set.uid.map(|uid| owners.users.stored(uid)).transpose()?;
+        set.gid = set.gid.map(|gid| owners.groups.stored(gid)).transpose()?;
         let opened = self.opened_files.get(set.inode);
         if let Some(opened) = &opened {
             if set.size.is_some() {

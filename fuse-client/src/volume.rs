@@ -22,6 +22,7 @@ use crate::{
     locks::Locks,
     metrics::Metrics,
     opened::OpenedFiles,
+    owners::Owners,
 };
 
 /// How long the mode of a directory is gone by for what new entries inherit.
@@ -47,6 +48,8 @@ pub struct MountSettings {
     pub devices: bool,
     /// Whether programs may be run.
     pub exec: bool,
+    /// Which owners here are which in the store.
+    pub owners: Owners,
     /// What the table of mounts says that is mounted.
     pub source: String,
     /// What is counted.

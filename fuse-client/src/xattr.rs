@@ -6,12 +6,16 @@ use fuser::Errno;
 
 use crate::{
     convert::{Outcome, errno},
-    layout,
+    object,
     volume::Volume,
 };
 
 /// Namespaces that a mount keeps attributes of. Of `system` and `security` the kernel would expect that they take effect.
 const KEPT: [&[u8]; 2] = [b"user.", b"trusted."];
+
+/// What the names of attributes begin with that nobody set and that tell of a file. They are in no list of names, so that a program
+/// which copies a file with its attributes leaves them out.
+const SPACE: &[u8] = b"cairn.";
 
 fn is_kept(name: &[u8]) -> bool {
     KEPT.iter().any(|space| name.starts_with(space))
@@ -19,8 +23,11 @@ fn is_kept(name: &[u8]) -> bool {
 
 impl Volume {
     pub(crate) async fn xattr(&self, inode: u64, name: Bytes) -> Outcome<Bytes> {
-        if let Some(what) = name.strip_prefix(layout::SPACE) {
-            return self.layout(inode, what).await;
+        if let Some(what) = name.strip_prefix(SPACE) {
+            return match object::strip(what) {
+                Some(header) => self.object(inode, header).await,
+                None => self.layout(inode, what).await,
+            };
         }
         if !is_kept(&name) {
             return Err(Errno::EOPNOTSUPP);

@@ -2,7 +2,7 @@
 //! Needs root and /dev/fuse.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,9 +11,11 @@ use anyhow::{Context as _, Result, ensure};
 use cairn_tests::http::{self, Response};
 use cairn_tests::mount::{BUCKET, Store};
 use cairn_tests::process::run;
+use cairn_tests::s3::Request;
 use cairn_tests::server::host_of;
 use cairn_tests::{content, place, wait};
-use rustix::fs::{getxattr, listxattr};
+use rustix::fs::{getxattr, lgetxattr, listxattr};
+use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -153,5 +155,80 @@ fn a_file_tells_how_it_is_stored() -> Result<()> {
         attribute(mounted.directory(), "cairn.chunks").is_err(),
         "of a directory"
     );
+    Ok(())
+}
+
+#[test]
+fn a_file_tells_what_s3_does() -> Result<()> {
+    let store = Store::start("mount-object")?;
+    let mounted = store.mount("mnt", "")?;
+    let put = Request::object("PUT", BUCKET, "page")
+        .body("<p>")
+        .header("content-type", "text/html")
+        .header("cache-control", "max-age=60")
+        .header("x-amz-meta-author", "someone");
+    let etag = store.client()?.send(&put)?.success()?;
+    let etag = etag.header("etag").context("an entity tag")?;
+
+    let page = mounted.path("page");
+    for (name, value) in [
+        ("cairn.s3.etag", etag),
+        ("cairn.s3.content-type", "text/html"),
+        ("cairn.s3.x-amz-meta-author", "someone"),
+    ] {
+        ensure!(attribute(&page, name)? == value, "{name}");
+    }
+    let all = attribute(&page, "cairn.s3")?;
+    for line in ["cache-control: max-age=60", "content-type: text/html"] {
+        ensure!(all.lines().any(|told| told == line), "{line} in {all}");
+    }
+    ensure!(
+        attribute(&page, "cairn.s3.expires").is_err(),
+        "a header that it has not"
+    );
+    symlink("page", mounted.path("link"))?;
+    let of_link = lgetxattr(mounted.path("link"), "cairn.s3", &mut [0; 1 << 10][..]);
+    ensure!(of_link == Err(Errno::NODATA), "a link is no object: {of_link:?}");
+
+    fs::write(&page, "other")?;
+    let told = store
+        .client()?
+        .send(&Request::object("HEAD", BUCKET, "page"))?
+        .success()?;
+    let etag = told.header("etag").context("an entity tag")?;
+    ensure!(
+        attribute(&page, "cairn.s3.etag")? == etag,
+        "after a change by the mount"
+    );
+    Ok(())
+}
+
+#[test]
+fn owners_are_mapped_between_machine_and_store() -> Result<()> {
+    let store = Store::start("mount-owners")?;
+    let plain = store.mount("plain", "")?;
+    let mapped = store.mount("mapped", "map_uid=0:4000,map_uid=1000:5000:10,map_gid=0:4000")?;
+    let owner = |path: PathBuf| fs::symlink_metadata(path).map(|of| (of.uid(), of.gid()));
+
+    fs::write(mapped.path("file"), "by root")?;
+    fs::create_dir(mapped.path("directory"))?;
+    symlink("file", mapped.path("link"))?;
+    for name in ["file", "directory", "link"] {
+        ensure!(owner(mapped.path(name))? == (0, 0), "{name} here");
+        ensure!(owner(plain.path(name))? == (4000, 4000), "{name} in the store");
+    }
+    chown(mapped.path("file"), Some(1003), Some(7))?;
+    ensure!(owner(mapped.path("file"))? == (1003, 7), "after a change, here");
+    ensure!(owner(plain.path("file"))? == (5003, 7), "after a change, in the store");
+    let refused = chown(mapped.path("file"), Some(5003), None);
+    let refused = refused.err().and_then(|error| error.raw_os_error());
+    ensure!(
+        refused == Some(Errno::OVERFLOW.raw_os_error()),
+        "the store's own number: {refused:?}"
+    );
+
+    // Root's files of the plain mount are those of an owner that the mapped one has no number for.
+    fs::write(plain.path("other"), "by another root")?;
+    ensure!(owner(mapped.path("other"))? == (65_534, 65_534), "who stands for two");
     Ok(())
 }

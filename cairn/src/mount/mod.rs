@@ -192,6 +192,7 @@ async fn mount(
         suid: options.suid,
         devices: options.devices,
         exec: options.exec,
+        owners: options.owners.clone(),
         source: what.source.to_owned(),
         metrics,
     };

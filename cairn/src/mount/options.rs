@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use cairn_common::limits;
+use cairn_fuse_client::Owners;
 
 /// How long an operation goes on where the store does not answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +31,7 @@ pub(crate) struct MountOptions {
     pub(crate) exec: bool,
     pub(crate) patience: Duration,
     pub(crate) kernel_cache: Duration,
+    pub(crate) owners: Owners,
 }
 
 impl Default for MountOptions {
@@ -44,6 +46,7 @@ impl Default for MountOptions {
             exec: true,
             patience: PATIENCE,
             kernel_cache: Duration::ZERO,
+            owners: Owners::default(),
         }
     }
 }
@@ -73,6 +76,8 @@ impl MountOptions {
                     );
                 }
                 "cache" => self.kernel_cache = seconds(value)?,
+                "map_uid" => self.owners.users.add(value.parse()?)?,
+                "map_gid" => self.owners.groups.add(value.parse()?)?,
                 _ if name.starts_with("x-") => {}
                 _ => bail!("unknown"),
             }
@@ -121,6 +126,8 @@ mod tests {
         assert_eq!(options.patience, Duration::from_secs(20));
         assert_eq!(options.kernel_cache, Duration::from_millis(500));
         assert_eq!(options.data, Some("/var/lib/cairn".into()));
+        let mapped = parse("map_uid=0:1000,map_uid=1000:5000:100,map_gid=0:1000")?;
+        assert_ne!(mapped.owners, Owners::default());
         for wrong in [
             "writeback",
             "timeout=-1",
@@ -129,6 +136,8 @@ mod tests {
             "cache=86401",
             "timeout=soon",
             "uid=5",
+            "map_uid=5",
+            "map_gid=1:2,map_gid=1:3",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -1,9 +1,12 @@
 //! Attributes and extended attributes.
 
 use bytes::Bytes;
-use cairn_common::wire::file::{
-    AttributesQuery, CreateFile, FileAction, FileAttributes, FileId, FileQuestion, FileReply, RemoveXattr,
-    SetAttributes, SetXattr, XattrNamesQuery, XattrQuery,
+use cairn_common::wire::{
+    file::{
+        AttributesQuery, CreateFile, FileAction, FileAttributes, FileId, FileQuestion, FileReply,
+        ObjectAttributesQuery, RemoveXattr, SetAttributes, SetXattr, XattrNamesQuery, XattrQuery,
+    },
+    object::ObjectAttributes,
 };
 
 use super::{FileError, Files};
@@ -53,6 +56,15 @@ impl Files {
     /// Sets attributes, the size among them.
     pub async fn set_attributes(&self, set: SetAttributes) -> Result<FileAttributes, FileError> {
         Self::attributes_of(self.change(FileAction::SetAttributes(set)).await?)
+    }
+
+    /// What S3 tells of a file or directory beside its size and time.
+    pub async fn object_attributes(&self, inode: u64) -> Result<ObjectAttributes, FileError> {
+        let question = FileQuestion::ObjectAttributes(ObjectAttributesQuery { inode });
+        match self.ask(question).await? {
+            FileReply::ObjectAttributes(attributes) => Ok(attributes),
+            _ => Err(unexpected().into()),
+        }
     }
 
     /// The value of an extended attribute.

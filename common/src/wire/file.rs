@@ -8,7 +8,10 @@
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
-use super::{object::Extent, query::Plan};
+use super::{
+    object::{Extent, ObjectAttributes},
+    query::Plan,
+};
 
 /// A change that a mount makes.
 #[derive(Clone, PartialEq, Message)]
@@ -480,7 +483,7 @@ pub struct FileQuery {
     #[prost(uint64, tag = "1")]
     pub bucket: u64,
     /// What is asked.
-    #[prost(oneof = "FileQuestion", tags = "10, 11, 12, 13, 14, 15, 16")]
+    #[prost(oneof = "FileQuestion", tags = "10, 11, 12, 13, 14, 15, 16, 17")]
     pub question: Option<FileQuestion>,
 }
 
@@ -508,6 +511,9 @@ pub enum FileQuestion {
     /// What the bucket holds and may hold.
     #[prost(message, tag = "16")]
     Space(SpaceQuery),
+    /// What S3 tells of an inode.
+    #[prost(message, tag = "17")]
+    ObjectAttributes(ObjectAttributesQuery),
 }
 
 impl FileQuery {
@@ -517,7 +523,11 @@ impl FileQuery {
             Some(FileQuestion::Directory(_) | FileQuestion::XattrNames(_) | FileQuestion::Plan(_)) => true,
             None
             | Some(
-                FileQuestion::Lookup(_) | FileQuestion::Attributes(_) | FileQuestion::Xattr(_) | FileQuestion::Space(_),
+                FileQuestion::Lookup(_)
+                | FileQuestion::Attributes(_)
+                | FileQuestion::Xattr(_)
+                | FileQuestion::Space(_)
+                | FileQuestion::ObjectAttributes(_),
             ) => false,
         }
     }
@@ -537,6 +547,14 @@ pub struct LookupQuery {
 /// The attributes of an inode, whether or not it still has a name.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributesQuery {
+    /// The inode.
+    #[prost(uint64, tag = "1")]
+    pub inode: u64,
+}
+
+/// The entity tag, headers and metadata that S3 tells of a file or directory.
+#[derive(Clone, PartialEq, Message)]
+pub struct ObjectAttributesQuery {
     /// The inode.
     #[prost(uint64, tag = "1")]
     pub inode: u64,
@@ -600,7 +618,7 @@ pub struct SpaceQuery {}
 #[derive(Clone, PartialEq, Message)]
 pub struct FileAnswer {
     /// The answer, one kind for each kind of question.
-    #[prost(oneof = "FileReply", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "FileReply", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub reply: Option<FileReply>,
 }
 
@@ -625,6 +643,9 @@ pub enum FileReply {
     /// What the bucket holds and may hold.
     #[prost(message, tag = "6")]
     Space(Space),
+    /// What S3 tells of an inode.
+    #[prost(message, tag = "7")]
+    ObjectAttributes(ObjectAttributes),
 }
 
 /// A page of a directory, in the order of its cookies. `.` and `..` are not in it.

@@ -63,17 +63,21 @@ fn part_sizes(
 }
 
 fn info(inode: InodeId, record: InodeRecord, parts: Vec<PartSize>) -> ObjectInfo {
-    let etag = entity_tag(inode, &record);
     let is_directory = record.kind() == InodeKind::Directory;
     ObjectInfo {
         size: if is_directory { 0 } else { record.size },
         modified_ms: record.modified_ms,
-        attributes: Some(ObjectAttributes {
-            etag,
-            ..record.attributes.unwrap_or_default()
-        }),
+        attributes: Some(attributes(inode, record)),
         parts,
         inode: inode.value(),
+    }
+}
+
+/// What S3 tells of an inode beside its size and time.
+pub(crate) fn attributes(inode: InodeId, record: InodeRecord) -> ObjectAttributes {
+    ObjectAttributes {
+        etag: entity_tag(inode, &record),
+        ..record.attributes.unwrap_or_default()
     }
 }
 

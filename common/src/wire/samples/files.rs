@@ -2,13 +2,18 @@
 
 use bytes::Bytes;
 
-use super::{Sample, objects::extent, queries::changed_plan, sample};
+use super::{
+    Sample,
+    objects::{attributes as object_attributes, extent},
+    queries::changed_plan,
+    sample,
+};
 use crate::wire::file::{
     AttributesQuery, ChangeSpace, CloneRange, CreateFile, DirectoryEntry, DirectoryPage, DirectoryQuery, FileAction,
     FileAnswer, FileAttributes, FileCommand, FileId, FileKind, FileOutcome, FilePlan, FilePlanQuery, FileQuery,
-    FileQuestion, FileReply, LinkFile, LookupQuery, MakeDirectory, MergeExtents, OrphansPage, RemoveDirectory,
-    RemoveXattr, Rename, RenameMode, SetAttributes, SetTime, SetXattr, Space, SpaceMode, SpaceQuery, UnlinkFile,
-    WriteFile, XattrMode, XattrNames, XattrNamesQuery, XattrQuery,
+    FileQuestion, FileReply, LinkFile, LookupQuery, MakeDirectory, MergeExtents, ObjectAttributesQuery, OrphansPage,
+    RemoveDirectory, RemoveXattr, Rename, RenameMode, SetAttributes, SetTime, SetXattr, Space, SpaceMode, SpaceQuery,
+    UnlinkFile, WriteFile, XattrMode, XattrNames, XattrNamesQuery, XattrQuery,
 };
 
 pub(super) fn commands() -> Vec<Sample> {
@@ -71,6 +76,7 @@ pub(super) fn queries() -> Vec<Sample> {
     };
     let attributes = || AttributesQuery { inode: 2 };
     let names = || XattrNamesQuery { inode: 2 };
+    let object = || ObjectAttributesQuery { inode: 2 };
     vec![
         sample("LookupQuery", lookup()),
         sample("AttributesQuery", attributes()),
@@ -79,6 +85,7 @@ pub(super) fn queries() -> Vec<Sample> {
         sample("XattrNamesQuery", names()),
         sample("FilePlanQuery", plan_query()),
         sample("SpaceQuery", SpaceQuery {}),
+        sample("ObjectAttributesQuery", object()),
         sample("FileQuery/Lookup", file_query()),
         sample("FileQuery/Attributes", query(FileQuestion::Attributes(attributes()))),
         sample("FileQuery/Directory", query(FileQuestion::Directory(directory_query()))),
@@ -86,6 +93,10 @@ pub(super) fn queries() -> Vec<Sample> {
         sample("FileQuery/XattrNames", query(FileQuestion::XattrNames(names()))),
         sample("FileQuery/Plan", query(FileQuestion::Plan(plan_query()))),
         sample("FileQuery/Space", query(FileQuestion::Space(SpaceQuery {}))),
+        sample(
+            "FileQuery/ObjectAttributes",
+            query(FileQuestion::ObjectAttributes(object())),
+        ),
     ]
 }
 
@@ -108,6 +119,10 @@ pub(super) fn answers() -> Vec<Sample> {
         sample("FileAnswer/XattrNames", answer(FileReply::XattrNames(names()))),
         sample("FileAnswer/Plan", answer(FileReply::Plan(plan()))),
         sample("FileAnswer/Space", answer(FileReply::Space(space()))),
+        sample(
+            "FileAnswer/ObjectAttributes",
+            answer(FileReply::ObjectAttributes(object_attributes())),
+        ),
     ]
 }
 

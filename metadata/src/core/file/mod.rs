@@ -24,7 +24,7 @@ use cairn_common::{
 use super::{
     bucket,
     chunk::malformed,
-    path,
+    path, plan,
     tx::{ApplyError, Tx, refuse},
     view::View,
 };
@@ -68,6 +68,10 @@ pub(crate) fn answer(view: &dyn View, query: &FileQuery) -> Result<FileAnswer, A
         FileQuestion::XattrNames(query) => FileReply::XattrNames(xattr::names(view, bucket, query)?),
         FileQuestion::Plan(query) => FileReply::Plan(data::plan(view, bucket, query)?),
         FileQuestion::Space(_) => FileReply::Space(space::space(view, bucket)?),
+        FileQuestion::ObjectAttributes(query) => {
+            let inode = InodeId::new(query.inode);
+            FileReply::ObjectAttributes(plan::attributes(inode, require_inode(view, bucket, inode)?))
+        }
     };
     Ok(FileAnswer { reply: Some(reply) })
 }
