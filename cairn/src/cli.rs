@@ -133,7 +133,7 @@ pub(crate) struct ServerArgs {
     pub(crate) virtual_host_domain: Vec<String>,
     #[command(flatten)]
     pub(crate) tls: TlsArgs,
-    /// Memory for data on its way to the devices, in MiB [default: 256].
+    /// Memory for data on its way to the devices, in MiB; reads take half as much again [default: 256].
     #[arg(long, env = "CAIRN_MEMORY_BUDGET_MIB", value_name = "MIB")]
     pub(crate) memory_budget_mib: Option<usize>,
     /// Memory of each device, in MiB: half for its index, half for data on its way [default: 64].

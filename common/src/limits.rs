@@ -202,6 +202,10 @@ pub const SHARD_WRITE_DEADLINE_MS: u64 = 30_000;
 /// Deadline of one shard read.
 pub const SHARD_READ_DEADLINE_MS: u64 = 10_000;
 
+/// How long a reader asks again for shards that were late and that no others can stand in for: with the deadline of the last asking
+/// it is the half minute for which the kernel waits for a disk.
+pub const READ_PATIENCE_MS: u64 = 25_000;
+
 /// Shortest time without an answer after which a reader asks other shards too: syncs and a busy processor beside the read
 /// are no reason, and asking costs a decode.
 pub const READ_HEDGE_MS_MIN: u64 = 250;
@@ -235,6 +239,9 @@ pub const UPLOAD_PIPELINE_CHUNKS: usize = 2;
 
 /// Bytes that a reader asks for at a time: whole blocks, and few enough that many readers fit in memory.
 pub const READ_PIECE_BYTES: usize = 1 << 20;
+
+/// What readers keep for their clients is this part of the budget of chunk buffers, beside it; and so is what is being decoded.
+pub const READ_MEMORY_PART: usize = 2;
 
 /// Pieces that one reader fetches ahead: enough to keep several shards busy.
 pub const READ_AHEAD_PIECES: usize = 4;

@@ -15,13 +15,15 @@ use cairn_common::{
     cluster_map::ClusterMap,
     erasure::Codec,
     ids::{ChunkId, DeviceId},
-    limits::{READ_HEDGE_MS_MAX, READ_HEDGE_MS_MIN, WRITE_LATE_MS_MAX, WRITE_LATE_MS_MIN},
+    limits::{
+        BLOCK_SIZE_BYTES, READ_HEDGE_MS_MAX, READ_HEDGE_MS_MIN, READ_MEMORY_PART, WRITE_LATE_MS_MAX, WRITE_LATE_MS_MIN,
+    },
     redundancy::Redundancy,
     wire::failure::FailureCode,
 };
 use cairn_transport::{CallError, Transport};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::SemaphorePermit, time::Instant};
 
 use crate::{
     budget::ChunkBudget,
@@ -37,9 +39,6 @@ pub type MapSource = Arc<dyn Fn() -> Arc<ClusterMap> + Send + Sync>;
 
 /// Damaged shards that are remembered as logged; beyond that the memory starts anew.
 const LOGGED_MAX: usize = 4096;
-
-/// The memory of readers is this part of the budget of chunk buffers, beside it.
-const READ_PART: usize = 2;
 
 /// A read or a write is late once it takes this many times the usual.
 const LATE_FACTOR: u64 = 8;
@@ -84,7 +83,7 @@ impl Datapath {
         let inner = Inner {
             transport,
             map,
-            read_memory: ReadMemory::new(budget.total_bytes() / READ_PART),
+            read_memory: ReadMemory::new(budget.total_bytes() / READ_MEMORY_PART),
             budget,
             metrics,
             suspects: Suspects::default(),
@@ -106,8 +105,13 @@ impl Datapath {
     /// Memory to read `bytes` that are wanted next; where there is none, read a block.
     pub fn memory_to_read(&self, bytes: usize) -> Option<ReadShare> {
         let share = self.inner.read_memory.take_to_read(bytes);
-        self.metrics().reads_short_of_memory.inc_by(share.is_none().into());
+        let is_short = share.is_none() && bytes > BLOCK_SIZE_BYTES;
+        self.metrics().reads_short_of_memory.inc_by(is_short.into());
         share
+    }
+
+    pub(crate) async fn room_to_decode(&self, bytes: usize) -> SemaphorePermit<'_> {
+        self.inner.read_memory.room_to_decode(bytes).await
     }
 
     /// Memory to read `bytes` that will be wanted later; where there is none, leave it until then.

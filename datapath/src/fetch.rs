@@ -22,6 +22,9 @@ use crate::{
     verify::{Verified, verify},
 };
 
+/// Of one shard's read.
+const DEADLINE: Duration = Duration::from_millis(SHARD_READ_DEADLINE_MS);
+
 /// Why a shard could not be had.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
@@ -64,9 +67,11 @@ impl Datapath {
             Err(error) => {
                 self.suspect(device.id, &error);
                 tracing::debug!(chunk = %view.id, shard = index, device = %device.id, %error, "a shard cannot be read now");
-                return Err(match error {
-                    CallError::DeadlineExceeded => Fault::Late,
-                    _ => Fault::Unavailable,
+                // A body that is cut at the deadline says so in other words.
+                return Err(if started.elapsed() >= DEADLINE {
+                    Fault::Late
+                } else {
+                    Fault::Unavailable
                 });
             }
         };
@@ -97,15 +102,14 @@ impl Datapath {
             first_block: narrow(blocks.first),
             block_count: narrow(blocks.count),
         };
-        let timeout = Duration::from_millis(SHARD_READ_DEADLINE_MS);
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + DEADLINE;
         let (reply, body) = call::<GetShardReply>(
             self.transport(),
             device.server,
             RequestKind::GetShard,
             &message,
             Body::empty(),
-            timeout,
+            DEADLINE,
         )
         .await?;
         let collected = timeout_at(deadline, body.collect(blocks.bytes(view.shard_len).len())).await;

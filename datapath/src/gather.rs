@@ -1,13 +1,16 @@
 //! Gathering enough shards: the same blocks from any `needed` of the candidates, the likeliest first, more when some fail or
 //! are late.
 //!
-//! Invariant: it ends with enough verified shards or after every candidate was asked, those again that did not answer in
-//! time, so an error means that the chunk cannot be read now, never that one device was slow for a moment.
+//! Invariant: it ends with enough verified shards or after every candidate was asked, and those that were late again where the
+//! caller has the patience, so an error means that the chunk cannot be read now, never that one device was slow for a moment.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     datapath::Datapath,
@@ -15,10 +18,6 @@ use crate::{
     read_plan::{Blocks, ChunkView, PlanError},
     verify::Verified,
 };
-
-/// Times that shards which were late are asked for again where the others do not suffice: three deadlines of 10 s are as long as
-/// the kernel waits for a disk.
-const LATE_AGAIN_MAX: usize = 2;
 
 /// Why a range of a chunk could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +63,8 @@ pub(crate) struct Gathering {
     pub(crate) candidates: VecDeque<usize>,
     /// Shards that failed already.
     pub(crate) faults: Faults,
+    /// How long shards that were late are asked for again, where the others do not suffice.
+    pub(crate) patience: Duration,
 }
 
 impl Datapath {
@@ -79,10 +80,11 @@ impl Datapath {
             mut good,
             mut candidates,
             mut faults,
+            patience,
         } = gathering;
+        let started = Instant::now();
         let ask = async |index| (index, self.fetch(view, index, blocks).await);
         let (mut running, mut asked) = (FuturesUnordered::new(), Vec::new());
-        let mut again = 0;
         loop {
             while good.len() + running.len() < needed
                 && let Some(index) = candidates.pop_front()
@@ -97,12 +99,14 @@ impl Datapath {
                 next = running.next() => match next {
                     Some((index, Ok(verified))) => good.push((index, verified)),
                     Some((index, Err(fault))) => _ = faults.insert(index, fault),
-                    None if again < LATE_AGAIN_MAX && faults.values().any(|fault| *fault == Fault::Late) => {
+                    None => {
+                        let late = faults.values().filter(|fault| **fault == Fault::Late).count();
+                        if good.len() + late < needed || started.elapsed() >= patience {
+                            return Err(unreadable(view, needed, &faults));
+                        }
                         let late = faults.extract_if(.., |_, fault| *fault == Fault::Late);
-                        candidates.extend(late.map(|(index, _)| index));
-                        again += 1;
+                        running.extend(late.map(|(index, _)| ask(index)));
                     }
-                    None => return Err(unreadable(view, needed, &faults)),
                 },
                 () = sleep(self.late_after()), if !candidates.is_empty() => {
                     let more = (needed - good.len()).min(candidates.len());

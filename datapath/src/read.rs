@@ -7,6 +7,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     ops::Range,
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use cairn_common::{
     checksum::{Hash, block_hashes, shard_hash},
     cluster_map::ClusterMap,
     erasure::Codec,
+    limits::READ_PATIENCE_MS,
     wire::object::Chunk,
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -27,6 +29,9 @@ use crate::{
     suspects::Avoided,
     verify::Verified,
 };
+
+/// What a reader would rather wait for than fail.
+const PATIENCE: Duration = Duration::from_millis(READ_PATIENCE_MS);
 
 /// Shards by index, each with the blocks that were read of it.
 type Shards = BTreeMap<usize, (Blocks, Bytes)>;
@@ -77,6 +82,7 @@ impl Datapath {
             good: Vec::new(),
             candidates: in_order(view, &self.avoided(), |_| true),
             faults: Faults::new(),
+            patience: PATIENCE,
         };
         let (good, faults) = self.gather(view, gathering).await?;
         self.metrics().degraded_reads.inc_by(u64::from(!faults.is_empty()));
@@ -119,6 +125,9 @@ impl Datapath {
         candidates.extend(in_order(view, &avoided, |index| untried(index) && is_lost(index)));
         let good = good.collect();
         let needed = view.redundancy.data_shards();
+        // What is gathered, and what it is copied into to be decoded.
+        let bytes = 2 * view.redundancy.width() * blocks.bytes(view.shard_len).len();
+        let _room = self.room_to_decode(bytes).await;
         let (good, _) = self
             .gather(
                 view,
@@ -128,6 +137,7 @@ impl Datapath {
                     good,
                     candidates,
                     faults: faults.clone(),
+                    patience: PATIENCE,
                 },
             )
             .await?;

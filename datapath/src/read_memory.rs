@@ -1,17 +1,19 @@
 //! Memory for what was read and is not taken yet: one bound for the process.
 //!
-//! A client that stops in the middle of a download keeps what was read for it. Invariant: nobody waits for this memory, so whoever
-//! keeps it holds up nobody: a reader that gets none goes on with a block at a time. Reading ahead gets only half of
-//! it, so that many readers share the other half.
+//! A client that stops in the middle of a download keeps what was read for it. Invariant: nobody waits for what clients keep, so that
+//! one who keeps it holds up nobody: a reader that gets none goes on with a block at a time. Reading ahead gets only half
+//! of it, so that many readers share the other half.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// The process-wide memory of readers.
 pub(crate) struct ReadMemory {
     left: Arc<Semaphore>,
+    /// As much again for what is being decoded. That waits for devices alone, which have deadlines, so it may be waited for.
+    decoding: Semaphore,
     total_bytes: usize,
 }
 
@@ -31,6 +33,7 @@ impl ReadMemory {
         let total_bytes = total_bytes.clamp(1, u32::MAX as usize);
         Self {
             left: Arc::new(Semaphore::new(total_bytes)),
+            decoding: Semaphore::new(total_bytes),
             total_bytes,
         }
     }
@@ -44,6 +47,12 @@ impl ReadMemory {
         }
         let permit = Arc::clone(&self.left).try_acquire_many_owned(wanted).ok()?;
         Some(ReadShare { _permit: permit })
+    }
+
+    /// Waits until there is room for `bytes` that are gathered and decoded; what is larger than all takes all.
+    pub(crate) async fn room_to_decode(&self, bytes: usize) -> SemaphorePermit<'_> {
+        let wanted = u32::try_from(bytes.min(self.total_bytes)).unwrap_or(u32::MAX);
+        self.decoding.acquire_many(wanted).await.expect("it is never closed")
     }
 
     pub(crate) fn take_to_read(&self, bytes: usize) -> Option<ReadShare> {

@@ -2,6 +2,8 @@
 //!
 //! Invariant: what is returned is that shard of that chunk which was committed, whatever the devices sent.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use cairn_common::{
     checksum::{Hash, block_hashes, shard_hash},
@@ -58,6 +60,8 @@ impl Datapath {
             good: Vec::new(),
             candidates: others.into(),
             faults: Faults::from([(index, fault)]),
+            // It is asked for again when its turn comes again, and others wait.
+            patience: Duration::ZERO,
         };
         let (good, _) = self.gather(&view, gathering).await?;
         let codec = self.codec(view.redundancy);

@@ -3,13 +3,11 @@
 //! Invariant: what is not stored is looked at before it is asked where the rest lies, so that bytes which become stored in
 //! between are found in one place at least.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cairn_client::{FileError, Piece, PlannedFile};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     convert::{Outcome, errno},
@@ -39,9 +37,10 @@ impl Volume {
         let mut pause = PAUSE.0;
         let mut changes = 0;
         loop {
-            let error = match self.read_once(opened, offset, size).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => error,
+            let error = match timeout_at(deadline, self.read_once(opened, offset, size)).await {
+                Ok(Ok(bytes)) => return Ok(bytes),
+                Ok(Err(error)) => error,
+                Err(_) => FileError::Unavailable("its bytes did not come in time".to_owned()),
             };
             // Bytes may have been moved or given up since it was told where they lie.
             opened.state.lock().forget_plan();

@@ -57,30 +57,40 @@ impl Threads {
         }
     }
 
-    /// Runs `job` on a thread and waits for its result. It runs to its end also where nobody waits any more.
+    /// Runs `job` on a thread and waits for its result. Where nobody waits any more it does not begin, and once begun it ends.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let died = || StoreError::Down("an operation on the device panicked".to_owned());
-        self.start(job)?.await.unwrap_or_else(|_| Err(died()))
+        let (sender, receiver) = oneshot::channel();
+        self.enter(Box::new(move || {
+            if !sender.is_closed() {
+                _ = sender.send(job());
+            }
+        }))?;
+        receiver.await.unwrap_or_else(|_| Err(died()))
     }
 
-    /// Starts `job` on a thread; the receiver gets its result.
+    /// Starts `job` on a thread, whoever waits for it; the receiver gets its result.
     pub(crate) fn start<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<oneshot::Receiver<T>, StoreError> {
         let (sender, receiver) = oneshot::channel();
-        let job = move || {
+        self.enter(Box::new(move || {
             // Who asked may have gone.
             _ = sender.send(job());
-        };
+        }))?;
+        Ok(receiver)
+    }
+
+    fn enter(&self, job: Job) -> Result<(), StoreError> {
         let mut state = self.inner.state.lock();
         if state.is_closed || state.queue.len() >= self.queue_max {
             return Err(StoreError::Busy);
         }
-        state.queue.push_back(Box::new(job));
+        state.queue.push_back(job);
         self.inner.depth.inc();
         if state.idle < state.queue.len() && state.threads < self.threads_max {
             state.threads += 1;
@@ -90,7 +100,7 @@ impl Threads {
             drop(state);
             self.inner.work.notify_one();
         }
-        Ok(receiver)
+        Ok(())
     }
 
     fn start_thread(&self) -> Result<(), StoreError> {
@@ -181,6 +191,20 @@ mod tests {
         held.wait();
         drop(threads);
         assert_eq!(done.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_does_not_begin() {
+        let threads = Threads::new("test".to_owned(), 1, 3, Gauge::default());
+        let (held, begun) = (Arc::new(Barrier::new(2)), Arc::new(AtomicUsize::new(0)));
+        let first = Arc::clone(&held);
+        threads.start(move || _ = first.wait()).expect("a thread");
+        let counted = Arc::clone(&begun);
+        let given_up = threads.run(move || Ok(counted.fetch_add(1, Ordering::SeqCst)));
+        assert!(futures::FutureExt::now_or_never(given_up).is_none());
+        held.wait();
+        assert_eq!(threads.run(|| Ok(7)).await, Ok(7));
+        assert_eq!(begun.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]
