@@ -230,9 +230,8 @@ impl Volume {
         self.files.rename(rename).await.map(drop).map_err(errno)
     }
 
-    /// Sets attributes. What was written before is stored before, so that times and modes which
-    /// are set stay, and a cut cuts it too.
-    /// Sets attributes; owners are given by their numbers here.
+    /// Sets attributes, owners by their numbers here. What was written before is stored before, so that times and modes which are set
+    /// stay, and a cut cuts it too.
     pub(crate) async fn set_attributes(&self, mut set: SetAttributes) -> Outcome<FileAttributes> {
         let owners = &self.settings.owners;
         set.uid = set.uid.map(|uid| owners.users.stored(uid)).transpose()?;

@@ -1,9 +1,10 @@
 //! Extended attributes that nobody set: what S3 tells of a file or directory.
 //!
-//! They are named as S3 names the headers. Invariant: what is told is what a HEAD of the object would tell at that moment.
+//! They are named as S3 names the headers. Invariant: what is told is the object's entity tag of that moment and what was stored with it,
+//! and nothing that only an answer over HTTP has, such as a type that stands in for none.
 
 use bytes::Bytes;
-use cairn_common::wire::{file::FileKind, object::ObjectAttributes};
+use cairn_common::wire::object::ObjectAttributes;
 use fuser::Errno;
 
 use crate::{
@@ -29,10 +30,6 @@ pub(crate) fn strip(what: &[u8]) -> Option<&[u8]> {
 impl Volume {
     /// The value of one header, or all of them.
     pub(crate) async fn object(&self, inode: u64, header: &[u8]) -> Outcome<Bytes> {
-        let kind = self.files.attributes(inode).await.map_err(errno)?.kind();
-        if !matches!(kind, FileKind::File | FileKind::Directory) {
-            return Err(Errno::ENODATA);
-        }
         let attributes = self.files.object_attributes(inode).await.map_err(errno)?;
         let told = headers(attributes);
         let value = if header.is_empty() {

@@ -89,9 +89,11 @@ impl NumberMap {
                 .iter()
                 .any(|range| within(here, range.stored, 0, range.count).is_some())
         };
+        // Nobody here may be any of several there.
+        let is_nobody = here == NOBODY && !self.0.is_empty();
         match mapped {
             Some(stored) => Ok(stored),
-            None if is_taken() => Err(Errno::EOVERFLOW),
+            None if is_nobody || is_taken() => Err(Errno::EOVERFLOW),
             None => Ok(here),
         }
     }
@@ -152,6 +154,7 @@ mod tests {
         assert_eq!((map.shown(1003), map.stored(5003)), (NOBODY, Err(Errno::EOVERFLOW)));
         assert_eq!((map.shown(0), map.stored(7)), (NOBODY, Err(Errno::EOVERFLOW)));
         assert_eq!((map.shown(1010), map.stored(5010)), (1010, Ok(5010)));
+        assert_eq!((map.shown(NOBODY), map.stored(NOBODY)), (NOBODY, Err(Errno::EOVERFLOW)));
     }
 
     #[test]

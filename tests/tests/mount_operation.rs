@@ -190,6 +190,17 @@ fn a_file_tells_what_s3_does() -> Result<()> {
     let of_link = lgetxattr(mounted.path("link"), "cairn.s3", &mut [0; 1 << 10][..]);
     ensure!(of_link == Err(Errno::NODATA), "a link is no object: {of_link:?}");
 
+    for (key, body) in [("implicit/file", "x"), ("put/", "")] {
+        let put = Request::object("PUT", BUCKET, key).body(body);
+        let put = put.header("content-type", "text/x-of-a-directory");
+        store.client()?.send(&put)?.success()?;
+    }
+    ensure!(
+        attribute(&mounted.path("put"), "cairn.s3.content-type")? == "text/x-of-a-directory",
+        "of its key"
+    );
+    ensure!(attribute(&mounted.path("implicit"), "cairn.s3").is_err(), "no object");
+
     fs::write(&page, "other")?;
     let told = store
         .client()?

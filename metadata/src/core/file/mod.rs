@@ -18,6 +18,7 @@ use cairn_common::{
     wire::{
         command::{ErrorCode, Outcome},
         file::{FileAction, FileAnswer, FileCommand, FileOutcome, FileQuery, FileQuestion, FileReply},
+        object::ObjectAttributes,
     },
 };
 
@@ -28,7 +29,7 @@ use super::{
     tx::{ApplyError, Tx, refuse},
     view::View,
 };
-use crate::record::inode::InodeRecord;
+use crate::record::inode::{InodeKind, InodeRecord};
 
 /// Carries out a command of a mount.
 pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) -> Result<Outcome, ApplyError> {
@@ -69,11 +70,30 @@ pub(crate) fn answer(view: &dyn View, query: &FileQuery) -> Result<FileAnswer, A
         FileQuestion::Plan(query) => FileReply::Plan(data::plan(view, bucket, query)?),
         FileQuestion::Space(_) => FileReply::Space(space::space(view, bucket)?),
         FileQuestion::ObjectAttributes(query) => {
-            let inode = InodeId::new(query.inode);
-            FileReply::ObjectAttributes(plan::attributes(inode, require_inode(view, bucket, inode)?))
+            FileReply::ObjectAttributes(object_attributes(view, bucket, InodeId::new(query.inode))?)
         }
     };
     Ok(FileAnswer { reply: Some(reply) })
+}
+
+/// What S3 tells of a file; of a directory, what it tells of the key `d/` where that is there.
+fn object_attributes(view: &dyn View, bucket: BucketId, inode: InodeId) -> Result<ObjectAttributes, ApplyError> {
+    let record = require_inode(view, bucket, inode)?;
+    let no_object = || refuse(ErrorCode::NoSuchXattr, "it is no object");
+    match record.kind() {
+        InodeKind::File => Ok(plan::attributes(inode, record)),
+        InodeKind::Directory => {
+            let own = path::lookup(view, bucket, inode, b"")?.filter(|entry| entry.is_object(b""));
+            let own = own.ok_or_else(no_object)?.inode;
+            Ok(plan::attributes(own, path::inode_record(view, bucket, own)?))
+        }
+        InodeKind::Unspecified
+        | InodeKind::Symlink
+        | InodeKind::Fifo
+        | InodeKind::Socket
+        | InodeKind::CharacterDevice
+        | InodeKind::BlockDevice => Err(no_object()),
+    }
 }
 
 /// The record of an inode that a mount names; it may have lost its last name.
