@@ -64,7 +64,8 @@ pub fn release_pending(view: &dyn View) -> Result<bool, ViewError> {
         return Ok(false);
     };
     let needs = session::needs(view)?;
-    Ok(next_entry(view, &permit)?.is_some_and(|(key, record)| may_release(&key, &record, needs)))
+    let from = garbage::queue_key(session::store(view)?.release_from, 0);
+    Ok(next_entry(view, &from, &permit)?.is_some_and(|(key, record)| may_release(&key, &record, needs)))
 }
 
 /// Whether no read needs what an entry releases, and every mount has said whether it holds it open.
@@ -84,13 +85,14 @@ fn may_release(key: &[u8], record: &ReleaseRecord, needs: session::Needs) -> boo
     garbage::queued_at(key).is_some_and(|queued_at| queued_at <= needed_from)
 }
 
-fn next_entry(view: &dyn View, _: &DeletionPermit) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewError> {
+/// The first entry of the queue, which holds none before `from`.
+fn next_entry(view: &dyn View, from: &[u8], _: &DeletionPermit) -> Result<Option<(Vec<u8>, ReleaseRecord)>, ViewError> {
     let mut next = None;
     scan_prefix(
         view,
         Family::Garbage,
         &[garbage::QUEUE_PREFIX],
-        &[],
+        from,
         &mut |key, value| {
             next = Some((key.to_vec(), open_record(Family::Garbage, value)?));
             Ok(false)
@@ -106,13 +108,15 @@ pub(crate) fn step(tx: &mut Tx<'_>, step: &ReleaseStep) -> Result<Outcome, Apply
     };
     let needs = session::needs(tx)?;
     let mut left = (step.steps as usize).min(limits::GARBAGE_STEP_MAX);
+    let mut from = garbage::queue_key(session::store(tx)?.release_from, 0);
     while left > 0 {
-        let Some((key, record)) = next_entry(tx, &permit)? else {
+        let Some((key, record)) = next_entry(tx, &from, &permit)? else {
             break;
         };
         if !may_release(&key, &record, needs) {
             break;
         }
+        from.clone_from(&key);
         if release_entry(tx, &key, record, &mut left)? {
             tx.delete(Family::Garbage, key);
             let mut store = session::store(tx)?;
@@ -121,7 +125,14 @@ pub(crate) fn step(tx: &mut Tx<'_>, step: &ReleaseStep) -> Result<Outcome, Apply
         }
         left = left.saturating_sub(1);
     }
-    Ok(Outcome::ReleaseLeft(session::store(tx)?.release_pending))
+    // Entries are queued in the order of log indices, so none comes before this one any more.
+    let mut store = session::store(tx)?;
+    let release_from = garbage::queued_at(&from).unwrap_or_default();
+    if release_from > store.release_from {
+        store.release_from = release_from;
+        session::put_store(tx, &store);
+    }
+    Ok(Outcome::ReleaseLeft(store.release_pending))
 }
 
 /// Takes steps of one entry. `true` once it is done.

@@ -331,6 +331,11 @@ fn settings_and_rows_are_stored_as_version_1_wrote_them() {
         ..system::StoreRecord::default()
     };
     check(&store, "010870ca53480850015809620c0802100a1a02010620012802");
+    let queue = system::StoreRecord {
+        release_from: 300,
+        ..system::StoreRecord::default()
+    };
+    check(&queue, "01ddfe0e1da801ac02");
     let settings = BucketSettings {
         quota_bytes: 1,
         quota_objects: 2,

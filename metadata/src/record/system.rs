@@ -51,6 +51,10 @@ pub(crate) struct StoreRecord {
     /// Entries of the release queue, and inodes that are held open.
     #[prost(uint64, tag = "8")]
     pub(crate) release_pending: u64,
+    /// The release queue holds nothing that became garbage at an earlier log index: what was there is not to be passed over, key by
+    /// key, each time the queue's first entry is looked for.
+    #[prost(uint64, tag = "21")]
+    pub(crate) release_from: u64,
     /// Sessions alive that are mounts'.
     #[prost(uint64, tag = "20")]
     pub(crate) mounts: u64,

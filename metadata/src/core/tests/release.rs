@@ -4,9 +4,12 @@ use bytes::Bytes;
 use cairn_common::wire::command::{Command, ForgetChunks, Outcome, ReleaseStep};
 
 use super::harness::Machine;
-use crate::core::{
-    deletable_chunks, release_pending,
-    view::{Family, View},
+use crate::{
+    core::{
+        deletable_chunks, release_pending, session,
+        view::{Family, View},
+    },
+    record::garbage,
 };
 
 pub(super) fn count(machine: &Machine, family: Family) -> usize {
@@ -40,6 +43,34 @@ pub(super) fn collect(machine: &mut Machine) {
             .collect();
         machine.send(0, 0, 0, Command::ForgetChunks(ForgetChunks { chunk_ids }));
     }
+}
+
+#[test]
+fn what_was_released_is_not_passed_over_again() {
+    let mut machine = Machine::new();
+    for round in 1..=3 {
+        machine.put(b"key", 1).expect("a put");
+        machine.delete(b"key").expect("a delete");
+        machine.heartbeat(0, u64::MAX);
+        let queued = first_queued(&machine).expect("the deleted body");
+        assert!(
+            session::store(&machine.view).expect("a record").release_from < queued,
+            "round {round}"
+        );
+        collect(&mut machine);
+        assert_eq!(session::store(&machine.view).expect("a record").release_from, queued);
+        assert_eq!(first_queued(&machine), None);
+    }
+}
+
+fn first_queued(machine: &Machine) -> Option<u64> {
+    let mut first = None;
+    let scanned = machine.view.scan(Family::Garbage, &[], &mut |key, _| {
+        first = garbage::queued_at(key);
+        false
+    });
+    assert_eq!(scanned, Ok(()));
+    first
 }
 
 #[test]

@@ -74,6 +74,8 @@ pub(super) struct Gathered {
     pub(super) references: Sorter<REFERENCE_LEN>,
     /// Entries of the release queue, and inodes that are held open.
     pub(super) queued: u64,
+    /// The log index of the release queue's first entry.
+    pub(super) first_queued: Option<u64>,
     /// Ended sessions whose locks are queued for release.
     pub(super) ended_sessions: BTreeSet<u64>,
     /// Buckets of which a feed that was ended is queued for release.
@@ -273,6 +275,7 @@ impl Gathered {
             claims: Sorter::new(scratch),
             references: Sorter::new(scratch),
             queued: 0,
+            first_queued: None,
             ended_sessions: BTreeSet::new(),
             ended_feeds: BTreeSet::new(),
             to_repair: 0,

@@ -116,6 +116,12 @@ pub(super) fn totals(check: &mut Check<'_>, gathered: &Gathered) -> Result<(), M
         ("queued releases", store.release_pending, gathered.queued),
         ("chunks that wait for repair", store.repair_pending, gathered.to_repair),
     ];
+    if let Some(first) = gathered.first_queued.filter(|first| *first < store.release_from) {
+        let from = store.release_from;
+        let what =
+            format!("nothing is queued for release before log index {from}, it says, and something is at {first}");
+        check.wrong(Family::System, STORE_KEY, what);
+    }
     for (what, says, are) in counters.into_iter().filter(|(_, says, are)| says != are) {
         check.wrong(
             Family::System,
