@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_common::aligned::{ALIGNMENT, AlignedBytes, is_aligned};
+use cairn_common::aligned::{ALIGNMENT, TransferBytes, is_aligned};
 use rustix::{
     fs::{
         Advice, AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, fadvise, fallocate, fdatasync, fstat, fstatvfs,
@@ -218,7 +218,7 @@ impl SegmentFile for KernelFile {
         if (offset as usize).is_multiple_of(ALIGNMENT)
             && let Some(direct) = self.direct(len)
         {
-            let mut memory = AlignedBytes::zeroed(len);
+            let mut memory = TransferBytes::take(len);
             match read_direct(direct, offset, len, &mut memory) {
                 Err(Errno::INVAL) => _ = self.refused.set(()),
                 taken => return Ok(Bytes::from_owner(memory).slice(..taken?)),

@@ -4,7 +4,7 @@
 //! are the same bytes in the same order, and every stage but the last is whole pages.
 
 use bytes::Bytes;
-use cairn_common::aligned::{ALIGNMENT, AlignedBytes, is_aligned};
+use cairn_common::aligned::{ALIGNMENT, TransferBytes, is_aligned};
 
 /// Bytes that are written at a time: large enough for a disk's full speed, small enough for many writers at once.
 pub(crate) const STAGE_LEN: usize = 1 << 20;
@@ -20,7 +20,7 @@ pub(crate) struct Stage {
 /// Pages that are being filled.
 #[derive(Default)]
 struct Copy {
-    pages: Option<AlignedBytes>,
+    pages: Option<TransferBytes>,
     len: usize,
 }
 
@@ -44,7 +44,7 @@ impl Stage {
             return Bytes::new();
         }
         let taken = piece.len().min(STAGE_LEN.saturating_sub(self.len));
-        let pages = self.copy.pages.get_or_insert_with(|| AlignedBytes::zeroed(STAGE_LEN));
+        let pages = self.copy.pages.get_or_insert_with(|| TransferBytes::take(STAGE_LEN));
         pages[self.copy.len..self.copy.len + taken].copy_from_slice(&piece[..taken]);
         self.copy.len += taken;
         self.len += taken;
@@ -61,17 +61,23 @@ impl Stage {
     fn close_copy(&mut self) {
         let Copy { pages, len } = std::mem::take(&mut self.copy);
         if let Some(pages) = pages {
-            self.pieces
-                .push(Bytes::from_owner(pages).slice(..len.next_multiple_of(ALIGNMENT)));
+            self.pieces.push(filled_up(pages, len));
         }
     }
 }
 
 /// Bytes copied into pages, filled up with zeros.
 pub(crate) fn in_pages(bytes: &[u8]) -> Bytes {
-    let mut pages = AlignedBytes::zeroed(bytes.len());
+    let mut pages = TransferBytes::take(bytes.len());
     pages[..bytes.len()].copy_from_slice(bytes);
-    Bytes::from_owner(pages)
+    filled_up(pages, bytes.len())
+}
+
+/// The first `len` bytes, and zeros up to the end of their last page.
+fn filled_up(mut pages: TransferBytes, len: usize) -> Bytes {
+    let end = len.next_multiple_of(ALIGNMENT);
+    pages[len..end].fill(0);
+    Bytes::from_owner(pages).slice(..end)
 }
 
 #[cfg(test)]
