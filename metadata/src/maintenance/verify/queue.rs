@@ -28,7 +28,7 @@ pub(super) fn pass(check: &mut Check<'_>, gathered: &mut Gathered) -> Result<(),
             continue;
         }
         gathered.queued += 1;
-        gathered.first_queued = gathered.first_queued.or(garbage::queued_at(&key));
+        gathered.first_queued = gathered.first_queued.or_else(|| garbage::queued_at(&key));
         let Some(record) = check.open::<ReleaseRecord>(FAMILY, &key, &value) else {
             continue;
         };
