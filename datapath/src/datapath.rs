@@ -110,13 +110,14 @@ impl Datapath {
         share
     }
 
-    pub(crate) async fn room_to_decode(&self, bytes: usize) -> SemaphorePermit<'_> {
-        self.inner.read_memory.room_to_decode(bytes).await
-    }
-
     /// Memory to read `bytes` that will be wanted later; where there is none, leave it until then.
     pub fn memory_to_read_ahead(&self, bytes: usize) -> Option<ReadShare> {
         self.inner.read_memory.take_to_read_ahead(bytes)
+    }
+
+    /// Waits for memory to gather and decode `bytes`.
+    pub(crate) async fn room_to_decode(&self, bytes: usize) -> SemaphorePermit<'_> {
+        self.inner.read_memory.room_to_decode(bytes).await
     }
 
     /// What is counted here.

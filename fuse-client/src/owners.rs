@@ -66,36 +66,27 @@ impl NumberMap {
 
     /// The number here of one in the store.
     pub(crate) fn shown(&self, stored: u32) -> u32 {
-        let mapped = self
-            .0
-            .iter()
-            .find_map(|range| within(stored, range.stored, range.here, range.count));
-        let is_taken = || {
-            self.0
-                .iter()
-                .any(|range| within(stored, range.here, 0, range.count).is_some())
-        };
-        mapped.unwrap_or_else(|| if is_taken() { NOBODY } else { stored })
+        self.mapped(stored, |range| (range.stored, range.here))
+            .unwrap_or(NOBODY)
     }
 
     /// The number in the store of one here.
     pub(crate) fn stored(&self, here: u32) -> Outcome<u32> {
-        let mapped = self
-            .0
-            .iter()
-            .find_map(|range| within(here, range.here, range.stored, range.count));
-        let is_taken = || {
-            self.0
-                .iter()
-                .any(|range| within(here, range.stored, 0, range.count).is_some())
+        self.mapped(here, |range| (range.here, range.stored))
+            .ok_or(Errno::EOVERFLOW)
+    }
+
+    /// What a number of one side is on the other, where it stands for one owner there; `ends` gives where a range begins on both.
+    fn mapped(&self, number: u32, ends: impl Fn(&NumberRange) -> (u32, u32)) -> Option<u32> {
+        let mapped = self.0.iter().find_map(|range| {
+            let (from, to) = ends(range);
+            within(number, from, to, range.count)
+        });
+        let is_taken = |range: &NumberRange| {
+            let (_, to) = ends(range);
+            number == NOBODY || within(number, to, 0, range.count).is_some()
         };
-        // Nobody here may be any of several there.
-        let is_nobody = here == NOBODY && !self.0.is_empty();
-        match mapped {
-            Some(stored) => Ok(stored),
-            None if is_nobody || is_taken() => Err(Errno::EOVERFLOW),
-            None => Ok(here),
-        }
+        mapped.or_else(|| (!self.0.iter().any(is_taken)).then_some(number))
     }
 }
 

@@ -200,6 +200,11 @@ fn a_file_tells_what_s3_does() -> Result<()> {
         "of its key"
     );
     ensure!(attribute(&mounted.path("implicit"), "cairn.s3").is_err(), "no object");
+    fs::create_dir(mounted.path("made"))?;
+    ensure!(
+        attribute(&mounted.path("made"), "cairn.s3")?.starts_with("etag: "),
+        "made by the mount"
+    );
 
     fs::write(&page, "other")?;
     let told = store

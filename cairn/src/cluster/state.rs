@@ -41,7 +41,8 @@ pub(super) struct ClusterState {
     pub(super) repairs: BTreeMap<Waits, u64>,
     /// How many shards any chunk may still lose, with the devices that are up now and the shards that are known to be missing;
     /// negative where not all can be read. The worse of the two counts, since most shards that are missing lay on the devices that
-    /// are down: a chunk that has lost one and lies on a device that is down besides may bear less. None where nothing is kept that tolerates a loss, or no device is told of.
+    /// are down: a chunk that has lost one and lies on a device that is down besides may bear less. None where nothing is kept that
+    /// tolerates a loss, or no device is told of.
     pub(super) tolerance_left: Option<i64>,
     /// Groups whose row has changed and that may have chunks on a former one.
     pub(super) moving_groups: u64,
