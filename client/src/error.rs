@@ -109,6 +109,7 @@ impl From<Refusal> for ClientError {
             | ErrorCode::Loop
             | ErrorCode::NoSuchXattr
             | ErrorCode::XattrTooLarge
+            | ErrorCode::InvalidXattr
             | ErrorCode::FileTooLarge
             | ErrorCode::NotFile
             | ErrorCode::FeedTrimmed

@@ -3,6 +3,7 @@
 //!
 //! Invariant: this crate is pure. It reads no clock, draws no randomness, and touches no disk, socket or runtime.
 
+pub mod acl;
 pub mod aligned;
 pub mod checksum;
 pub mod cluster_map;

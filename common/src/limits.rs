@@ -115,6 +115,10 @@ pub const XATTR_NAME_LEN_MAX: usize = 255;
 /// and few enough that a list of names is one answer.
 pub const XATTRS_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of a POSIX ACL: what Linux takes from a mount, a page. What a directory hands on, two of them, is then always within the
+/// bound above.
+pub const ACL_BYTES_MAX: usize = 4096;
+
 /// Stored extents that one command on a file may touch: some 0.5 MiB of records. What covers more is done in smaller steps.
 pub const TOUCHED_EXTENTS_MAX: usize = 4096;
 

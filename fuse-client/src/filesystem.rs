@@ -18,6 +18,7 @@ use fuser::{
 use tokio::runtime::Handle as Runtime;
 
 use crate::{
+    acl::Setter,
     convert::{Outcome, file_attr, file_type, set_time},
     lock_flags::lock_kind,
     locks::Wanted,
@@ -56,6 +57,7 @@ impl Bridge {
 impl Volume {
     fn attr(&self, attributes: &FileAttributes) -> FileAttr {
         let owners = &self.settings.owners;
+        self.known_acls.note(attributes);
         FileAttr {
             uid: owners.users.shown(attributes.uid),
             gid: owners.groups.shown(attributes.gid),
@@ -98,16 +100,22 @@ fn bytes_of(name: &OsStr) -> Bytes {
     Bytes::copy_from_slice(name.as_bytes())
 }
 
-fn maker(request: &Request, mode: u32) -> Maker {
+fn maker(request: &Request, mode: u32, umask: u32) -> Maker {
     Maker {
         uid: request.uid(),
         gid: request.gid(),
         mode,
+        umask,
     }
 }
 
 impl Filesystem for Bridge {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // A kernel that checked modes alone would grant what a list denies. All of this century's second decade know lists.
+        let lists = InitFlags::FUSE_POSIX_ACL | InitFlags::FUSE_DONT_MASK;
+        config
+            .add_capabilities(lists)
+            .map_err(|_| std::io::Error::other("this kernel is too old: its FUSE checks no POSIX ACLs"))?;
         let wanted = [
             InitFlags::FUSE_POSIX_LOCKS,
             InitFlags::FUSE_FLOCK_LOCKS,
@@ -209,7 +217,7 @@ impl Filesystem for Bridge {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         device: u32,
         reply: ReplyEntry,
     ) {
@@ -221,15 +229,15 @@ impl Filesystem for Bridge {
             libc::S_IFBLK => FileKind::BlockDevice,
             _ => return reply.error(Errno::EINVAL),
         };
-        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode, umask));
         self.spawn("mknod", |volume| async move {
             let made = volume.make_node(parent, name, maker, kind, device).await;
             volume.answer_entry(made, reply);
         });
     }
 
-    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode, umask));
         self.spawn("mkdir", |volume| async move {
             let made = volume.make_directory(parent, name, maker).await;
             volume.answer_entry(made, reply);
@@ -251,7 +259,7 @@ impl Filesystem for Bridge {
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, 0o777));
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, 0o777, 0));
         let target = bytes_of(target.as_os_str());
         self.spawn("symlink", |volume| async move {
             let made = volume.symlink(parent, name, maker, target).await;
@@ -301,11 +309,11 @@ impl Filesystem for Bridge {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode));
+        let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode, umask));
         self.spawn("create", |volume| async move {
             match volume.create(parent, name, maker, flags).await {
                 Ok((attributes, handle)) => {
@@ -539,7 +547,7 @@ impl Filesystem for Bridge {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -548,8 +556,9 @@ impl Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let (inode, name, value) = (self.inode(number), bytes_of(name), Bytes::copy_from_slice(value));
+        let setter = Setter::of(request);
         self.spawn("setxattr", |volume| async move {
-            answer_empty(volume.set_xattr(inode, name, value, flags).await, reply)
+            answer_empty(volume.set_xattr(inode, name, value, flags, setter).await, reply)
         });
     }
 

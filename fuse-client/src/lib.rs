@@ -4,6 +4,7 @@
 //! the kernel's requests and `cairn-client`. Invariants: a request never holds a thread of the kernel's queue while it waits;
 //! what fsync or close says is durable is; a write reaches the store as just its own bytes.
 
+mod acl;
 mod budget;
 mod convert;
 mod copy;

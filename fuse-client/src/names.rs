@@ -19,8 +19,8 @@ use crate::{
 pub(crate) struct Maker {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Umask applied.
     pub(crate) mode: u32,
+    pub(crate) umask: u32,
 }
 
 impl Volume {
@@ -148,6 +148,7 @@ impl Volume {
             parent,
             name,
             mode: maker.mode & 0o7777,
+            umask: maker.umask,
             uid,
             gid,
             ..CreateFile::default()
@@ -172,6 +173,7 @@ impl Volume {
             parent,
             name,
             mode: maker.mode & 0o7777 | setgid,
+            umask: maker.umask,
             uid,
             gid,
         };

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
+    acl::KnownAcls,
     budget::Budget,
     handles::{Directories, Handles},
     kernel::Kernel,
@@ -67,6 +68,7 @@ pub(crate) struct Volume {
     pub(crate) budget: Budget,
     pub(crate) kernel: Kernel,
     pub(crate) locks: Locks,
+    pub(crate) known_acls: KnownAcls,
     pub(crate) metrics: Metrics,
     inherited: Mutex<HashMap<u64, (Instant, Inherited)>>,
     pub(crate) stopping: AtomicBool,
@@ -95,6 +97,7 @@ impl Volume {
             budget: Budget::new(settings.dirty_bytes_max),
             kernel: Kernel::default(),
             locks: Locks::new(session),
+            known_acls: KnownAcls::default(),
             metrics: settings.metrics.clone(),
             inherited: Mutex::default(),
             stopping: AtomicBool::new(false),

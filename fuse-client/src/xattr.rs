@@ -5,12 +5,13 @@ use cairn_common::wire::file::{SetXattr, XattrMode};
 use fuser::Errno;
 
 use crate::{
+    acl::{Setter, is_acl},
     convert::{Outcome, errno},
     object,
     volume::Volume,
 };
 
-/// Namespaces that a mount keeps attributes of. Of `system` and `security` the kernel would expect that they take effect.
+/// Namespaces that a mount keeps attributes of. Of `system` and `security` the kernel would expect that they take effect, as ACLs do.
 const KEPT: [&[u8]; 2] = [b"user.", b"trusted."];
 
 /// What the names of attributes begin with that nobody set and that tell of a file. They are in no list of names, so that a program
@@ -18,7 +19,7 @@ const KEPT: [&[u8]; 2] = [b"user.", b"trusted."];
 const SPACE: &[u8] = b"cairn.";
 
 fn is_kept(name: &[u8]) -> bool {
-    KEPT.iter().any(|space| name.starts_with(space))
+    is_acl(name) || KEPT.iter().any(|space| name.starts_with(space))
 }
 
 impl Volume {
@@ -32,7 +33,14 @@ impl Volume {
         if !is_kept(&name) {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.files.xattr(inode, name).await.map_err(errno)
+        if !is_acl(&name) {
+            return self.files.xattr(inode, name).await.map_err(errno);
+        }
+        if self.known_acls.is_absent(inode, &name) {
+            return Err(Errno::ENODATA);
+        }
+        let list = self.files.xattr(inode, name).await.map_err(errno)?;
+        self.acl_shown(&list)
     }
 
     /// The names, each with a zero byte behind it.
@@ -46,7 +54,14 @@ impl Volume {
         Ok(list)
     }
 
-    pub(crate) async fn set_xattr(&self, inode: u64, name: Bytes, value: Bytes, flags: i32) -> Outcome<()> {
+    pub(crate) async fn set_xattr(
+        &self,
+        inode: u64,
+        name: Bytes,
+        value: Bytes,
+        flags: i32,
+        setter: Setter,
+    ) -> Outcome<()> {
         if !is_kept(&name) {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -55,13 +70,17 @@ impl Volume {
             libc::XATTR_REPLACE => XattrMode::Replace,
             _ => XattrMode::Set,
         };
+        let is_acl = is_acl(&name);
         let set = SetXattr {
             inode,
-            name,
-            value,
             mode: mode.into(),
+            clear_setgid: is_acl && self.clears_setgid(inode, setter).await?,
+            value: if is_acl { self.acl_stored(&value)? } else { value },
+            name,
         };
-        self.files.set_xattr(set).await.map_err(|error| match errno(error) {
+        let done = self.files.set_xattr(set).await;
+        self.known_acls.forget(inode);
+        done.map_err(|error| match errno(error) {
             // Of all attributes of an inode together.
             Errno::E2BIG => Errno::ENOSPC,
             error => error,
@@ -72,6 +91,10 @@ impl Volume {
         if !is_kept(&name) {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.files.remove_xattr(inode, name).await.map_err(errno)
+        match self.files.remove_xattr(inode, name.clone()).await.map_err(errno) {
+            // As of a local file system: what has no list has lost it.
+            Err(Errno::ENODATA) if is_acl(&name) => Ok(()),
+            done => done,
+        }
     }
 }

@@ -86,7 +86,7 @@ impl From<Refusal> for FileError {
             ErrorCode::IsDirectory => Self::IsDirectory,
             ErrorCode::NotEmpty => Self::NotEmpty,
             ErrorCode::NameTooLong => Self::NameTooLong,
-            ErrorCode::InvalidName | ErrorCode::Loop | ErrorCode::NotFile => Self::Invalid,
+            ErrorCode::InvalidName | ErrorCode::InvalidXattr | ErrorCode::Loop | ErrorCode::NotFile => Self::Invalid,
             ErrorCode::NotUtf8 => Self::NotUtf8,
             ErrorCode::TooManyLinks => Self::TooManyLinks,
             ErrorCode::NoSuchXattr => Self::NoSuchXattr,

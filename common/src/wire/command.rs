@@ -703,4 +703,6 @@ pub enum ErrorCode {
     NoSuchDocument = 45,
     /// No chunk of that id.
     NoSuchChunk = 46,
+    /// A value that an extended attribute of this name, or of this inode, cannot have.
+    InvalidXattr = 47,
 }

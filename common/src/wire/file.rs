@@ -146,6 +146,9 @@ pub struct CreateFile {
     /// Whether a name that is there already is an error; otherwise a regular file under it is the answer, unchanged.
     #[prost(bool, tag = "9")]
     pub exclusive: bool,
+    /// What `mode` loses where the directory has no default ACL.
+    #[prost(uint32, tag = "10")]
+    pub umask: u32,
 }
 
 /// Makes a directory. Answered with its attributes.
@@ -166,6 +169,9 @@ pub struct MakeDirectory {
     /// Group.
     #[prost(uint32, tag = "5")]
     pub gid: u32,
+    /// What `mode` loses where the directory has no default ACL.
+    #[prost(uint32, tag = "6")]
+    pub umask: u32,
 }
 
 /// Gives a file another name; refused for directories and for files without a name. Answered with its attributes.
@@ -285,7 +291,8 @@ pub enum XattrMode {
     Replace = 2,
 }
 
-/// Sets an extended attribute.
+/// Sets an extended attribute. One that holds an ACL ([`crate::acl`]) takes effect: that of access sets the mode, and is not kept
+/// where the mode says all of it.
 #[derive(Clone, PartialEq, Message)]
 pub struct SetXattr {
     /// The inode.
@@ -300,6 +307,9 @@ pub struct SetXattr {
     /// What is expected.
     #[prost(enumeration = "XattrMode", tag = "4")]
     pub mode: i32,
+    /// Whether an ACL of access clears setgid, as chmod by somebody who is not of the group does.
+    #[prost(bool, tag = "5")]
+    pub clear_setgid: bool,
 }
 
 /// Removes an extended attribute.
@@ -474,6 +484,12 @@ pub struct FileAttributes {
     /// The directory that a directory lies in; 0 for the root and for all else.
     #[prost(uint64, tag = "14")]
     pub parent: u64,
+    /// Whether an ACL says more of who may do what than the mode.
+    #[prost(bool, tag = "15")]
+    pub has_access_acl: bool,
+    /// Whether what is made in it begins with an ACL.
+    #[prost(bool, tag = "16")]
+    pub has_default_acl: bool,
 }
 
 /// A question of a mount.

@@ -102,6 +102,12 @@ pub(crate) struct PosixRecord {
     /// Bytes of all extended attributes, names and values.
     #[prost(uint32, tag = "9")]
     pub(crate) xattr_bytes: u32,
+    /// Whether one of them is an ACL of access.
+    #[prost(bool, tag = "10")]
+    pub(crate) has_access_acl: bool,
+    /// Whether one of them is a default ACL.
+    #[prost(bool, tag = "11")]
+    pub(crate) has_default_acl: bool,
 }
 
 /// Changes of a body in place.

@@ -86,6 +86,7 @@ fn changed_file() -> inode::InodeRecord {
         mtime_ns: -6,
         ctime_ns: 7,
         xattr_bytes: 8,
+        ..inode::PosixRecord::default()
     };
     let changes = inode::ChangesRecord {
         version: 9,

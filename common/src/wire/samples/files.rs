@@ -38,6 +38,35 @@ pub(super) fn commands() -> Vec<Sample> {
         sample("MergeExtents", merge()),
         sample("FileOutcome", file_outcome()),
         sample("FileAttributes", attributes()),
+        sample(
+            "CreateFile/umask",
+            CreateFile {
+                umask: 0o022,
+                ..create()
+            },
+        ),
+        sample(
+            "MakeDirectory/umask",
+            MakeDirectory {
+                umask: 0o027,
+                ..make_directory()
+            },
+        ),
+        sample(
+            "SetXattr/acl",
+            SetXattr {
+                clear_setgid: true,
+                ..set_xattr()
+            },
+        ),
+        sample(
+            "FileAttributes/acls",
+            FileAttributes {
+                has_access_acl: true,
+                has_default_acl: true,
+                ..attributes()
+            },
+        ),
         sample("FileCommand/Create", command(FileAction::Create(create()))),
         sample(
             "FileCommand/MakeDirectory",
@@ -182,6 +211,7 @@ fn create() -> CreateFile {
         device: 0x0801,
         target: Bytes::from_static(b"../there"),
         exclusive: true,
+        umask: 0,
     }
 }
 
@@ -192,6 +222,7 @@ fn make_directory() -> MakeDirectory {
         mode: 0o755,
         uid: 1000,
         gid: 1001,
+        umask: 0,
     }
 }
 
@@ -248,6 +279,7 @@ fn set_xattr() -> SetXattr {
         name: Bytes::from_static(b"user.a"),
         value: Bytes::from_static(b"value"),
         mode: XattrMode::Replace.into(),
+        clear_setgid: false,
     }
 }
 
@@ -314,6 +346,8 @@ fn attributes() -> FileAttributes {
         data_version: 5,
         target: Bytes::from_static(b"../there"),
         parent: 1,
+        has_access_acl: false,
+        has_default_acl: false,
     }
 }
 

@@ -10,7 +10,7 @@ use cairn_common::{
     },
 };
 
-use super::{data, lookup::require_directory, outcome, require_inode};
+use super::{acl, data, lookup::require_directory, outcome, require_inode};
 use crate::{
     core::{
         bucket::Bucket,
@@ -24,7 +24,7 @@ use crate::{
 /// Permission bits with setuid, setgid and the sticky bit.
 pub(super) const MODE_MASK: u32 = 0o7777;
 const SETUID: u32 = 0o4000;
-const SETGID: u32 = 0o2000;
+pub(super) const SETGID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o010;
 
 /// An inode as POSIX sees it.
@@ -51,6 +51,8 @@ pub(super) fn of(inode: InodeId, record: &InodeRecord) -> FileAttributes {
             Default::default()
         },
         parent: record.parent,
+        has_access_acl: posix.has_access_acl,
+        has_default_acl: posix.has_default_acl,
     }
 }
 
@@ -80,11 +82,13 @@ pub(super) fn set(tx: &mut Tx<'_>, bucket: &mut Bucket, set: &SetAttributes) -> 
     let now_ns = tx.time_ns();
     let time_ns = |time: SetTime| time.ns.unwrap_or(now_ns);
     let posix = file.record.posix_mut();
-    posix.mode = set.mode.map_or(posix.mode, |mode| mode & MODE_MASK);
     posix.uid = set.uid.unwrap_or(posix.uid);
     posix.gid = set.gid.unwrap_or(posix.gid);
     posix.atime_ns = set.atime.map_or(posix.atime_ns, time_ns);
     posix.mtime_ns = set.mtime.map_or(posix.mtime_ns, time_ns);
+    if let Some(mode) = set.mode {
+        acl::change_mode(tx, bucket.id, inode, &mut file.record, mode & MODE_MASK)?;
+    }
     path::put_inode(tx, bucket.id, inode, &file.record)?;
     references.settle(tx, bucket.id)?;
     Ok(outcome(inode, &file.record))

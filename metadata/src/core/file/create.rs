@@ -12,8 +12,9 @@ use cairn_common::{
 };
 
 use super::{
+    acl,
     attributes::MODE_MASK,
-    lookup::{component_of, find},
+    lookup::{component_of, find_with_directory},
     outcome,
 };
 use crate::{
@@ -30,7 +31,8 @@ use crate::{
 pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) -> Result<FileOutcome, ApplyError> {
     check_kind(create)?;
     let parent = InodeId::new(create.parent);
-    if let Some(found) = find(tx, bucket.id, parent, &create.name)? {
+    let (directory, found) = find_with_directory(tx, bucket.id, parent, &create.name)?;
+    if let Some(found) = found {
         if create.exclusive || create.kind() != FileKind::File {
             return Err(exists());
         }
@@ -57,7 +59,7 @@ pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) 
         | FileKind::Fifo
         | FileKind::Socket => 0,
     };
-    let record = InodeRecord {
+    let mut record = InodeRecord {
         kind: create.kind,
         modified_ms: tx.time_ms,
         size: create.target.len() as u64,
@@ -70,7 +72,9 @@ pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) 
     };
     usage::grow(bucket, record.size)?;
     path::make_explicit(tx, bucket, parent)?;
+    let lists = acl::inherit(tx, bucket.id, (parent, &directory), &mut record, create.umask)?;
     let inode = path::new_inode(tx, bucket, &record);
+    acl::enter(tx, bucket.id, inode, lists);
     let place = Place {
         parent,
         component: &create.name,
@@ -128,15 +132,18 @@ pub(super) fn make_directory(
     make: &MakeDirectory,
 ) -> Result<FileOutcome, ApplyError> {
     let parent = InodeId::new(make.parent);
-    if find(tx, bucket.id, parent, &make.name)?.is_some() {
+    let (directory, found) = find_with_directory(tx, bucket.id, parent, &make.name)?;
+    if found.is_some() {
         return Err(exists());
     }
-    let record = InodeRecord {
+    let mut record = InodeRecord {
         posix: Some(posix(tx, make.mode, make.uid, make.gid)),
         ..InodeRecord::directory(parent, tx.time_ms)
     };
     path::make_explicit(tx, bucket, parent)?;
+    let lists = acl::inherit(tx, bucket.id, (parent, &directory), &mut record, make.umask)?;
     let inode = path::new_inode(tx, bucket, &record);
+    acl::enter(tx, bucket.id, inode, lists);
     let place = Place {
         parent,
         component: &component_of(&make.name, InodeKind::Directory),

@@ -75,9 +75,20 @@ pub(super) fn find(
     parent: InodeId,
     name: &[u8],
 ) -> Result<Option<Found>, ApplyError> {
+    Ok(find_with_directory(view, bucket, parent, name)?.1)
+}
+
+/// The same with the directory's record.
+pub(super) fn find_with_directory(
+    view: &dyn View,
+    bucket: BucketId,
+    parent: InodeId,
+    name: &[u8],
+) -> Result<(InodeRecord, Option<Found>), ApplyError> {
     check_name(name)?;
     let record = require_directory(view, bucket, parent)?;
-    Ok(find_in(view, bucket, parent, &record, name)?)
+    let found = find_in(view, bucket, parent, &record, name)?;
+    Ok((record, found))
 }
 
 fn find_in(

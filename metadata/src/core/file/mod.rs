@@ -3,6 +3,7 @@
 //! Each family of commands has a file here. Invariant: a directory that a mount changes is explicit first; every change of an
 //! inode moves the times that POSIX says, by the entry's own time; what is behind a name is decided by [`lookup::find`] alone.
 
+mod acl;
 mod attributes;
 mod create;
 mod data;

@@ -12,7 +12,7 @@ use cairn_common::{
     },
 };
 
-use super::{lookup::require_directory, outcome, require_inode};
+use super::{acl, lookup::require_directory, outcome, require_inode};
 use crate::{
     core::{
         bucket::Bucket,
@@ -31,18 +31,48 @@ pub(super) fn set(tx: &mut Tx<'_>, bucket: &mut Bucket, set: &SetXattr) -> Resul
     let mode = XattrMode::try_from(set.mode).map_err(|_| malformed("an unknown mode"))?;
     check_name(&set.name)?;
     let inode = InodeId::new(set.inode);
-    let record = require_changeable(tx, bucket, inode)?;
-    let key = xattr::key(bucket.id, inode, &set.name);
-    let old: Option<XattrRecord> = tx.record(Family::Xattr, &key)?;
-    match (mode, &old) {
-        (XattrMode::Create, Some(_)) => {
+    let mut record = require_changeable(tx, bucket, inode)?;
+    let is_there = !matches!(mode, XattrMode::Set) && find(tx, bucket.id, inode, &set.name)?.is_some();
+    match (mode, is_there) {
+        (XattrMode::Create, true) => {
             return Err(refuse(ErrorCode::Exists, "the extended attribute is there already"));
         }
-        (XattrMode::Replace, None) => return Err(no_such()),
-        (XattrMode::Set, _) | (XattrMode::Create, None) | (XattrMode::Replace, Some(_)) => {}
+        (XattrMode::Replace, false) => return Err(no_such()),
+        (XattrMode::Set | XattrMode::Create, false) | (XattrMode::Set | XattrMode::Replace, true) => {}
     }
-    let freed = old.map_or(0, |old| set.name.len() + old.value.len());
-    let bytes = record.xattr_bytes().saturating_sub(freed) + set.name.len() + set.value.len();
+    if acl::is_acl(&set.name) {
+        acl::set(tx, bucket.id, inode, &mut record, set)?;
+    } else {
+        put(tx, bucket.id, inode, &mut record, &set.name, set.value.clone())?;
+    }
+    Ok(changed(tx, bucket, inode, record)?)
+}
+
+pub(super) fn remove(tx: &mut Tx<'_>, bucket: &mut Bucket, remove: &RemoveXattr) -> Result<FileOutcome, ApplyError> {
+    let inode = InodeId::new(remove.inode);
+    let mut record = require_changeable(tx, bucket, inode)?;
+    if !take(tx, bucket.id, inode, &mut record, &remove.name)? {
+        return Err(no_such());
+    }
+    acl::removed(&mut record, &remove.name);
+    Ok(changed(tx, bucket, inode, record)?)
+}
+
+fn find(view: &dyn View, bucket: BucketId, inode: InodeId, name: &[u8]) -> Result<Option<XattrRecord>, ViewError> {
+    read_record(view, Family::Xattr, &xattr::key(bucket, inode, name))
+}
+
+/// Sets a value, and counts its bytes in `record`, which the caller stores.
+pub(super) fn put(
+    tx: &mut Tx<'_>,
+    bucket: BucketId,
+    inode: InodeId,
+    record: &mut InodeRecord,
+    name: &[u8],
+    value: Bytes,
+) -> Result<(), ApplyError> {
+    let freed = find(tx, bucket, inode, name)?.map_or(0, |old| name.len() + old.value.len());
+    let bytes = record.xattr_bytes().saturating_sub(freed) + name.len() + value.len();
     if bytes > limits::XATTRS_BYTES_MAX {
         let detail = format!(
             "extended attributes of an inode have at most {} bytes",
@@ -50,20 +80,30 @@ pub(super) fn set(tx: &mut Tx<'_>, bucket: &mut Bucket, set: &SetXattr) -> Resul
         );
         return Err(refuse(ErrorCode::XattrTooLarge, detail));
     }
-    let value = set.value.clone();
-    tx.put(Family::Xattr, key, &XattrRecord { value });
-    Ok(changed(tx, bucket, inode, record, bytes)?)
+    count(record, bytes);
+    tx.put(Family::Xattr, xattr::key(bucket, inode, name), &XattrRecord { value });
+    Ok(())
 }
 
-pub(super) fn remove(tx: &mut Tx<'_>, bucket: &mut Bucket, remove: &RemoveXattr) -> Result<FileOutcome, ApplyError> {
-    let inode = InodeId::new(remove.inode);
-    let record = require_changeable(tx, bucket, inode)?;
-    let key = xattr::key(bucket.id, inode, &remove.name);
-    let old: XattrRecord = tx.record(Family::Xattr, &key)?.ok_or_else(no_such)?;
-    tx.delete(Family::Xattr, key);
-    let freed = remove.name.len() + old.value.len();
-    let bytes = record.xattr_bytes().saturating_sub(freed);
-    Ok(changed(tx, bucket, inode, record, bytes)?)
+/// Removes a value where there is one, which it says, and takes its bytes from `record`, which the caller stores.
+pub(super) fn take(
+    tx: &mut Tx<'_>,
+    bucket: BucketId,
+    inode: InodeId,
+    record: &mut InodeRecord,
+    name: &[u8],
+) -> Result<bool, ViewError> {
+    let Some(old) = find(tx, bucket, inode, name)? else {
+        return Ok(false);
+    };
+    tx.delete(Family::Xattr, xattr::key(bucket, inode, name));
+    let bytes = record.xattr_bytes().saturating_sub(name.len() + old.value.len());
+    count(record, bytes);
+    Ok(true)
+}
+
+fn count(record: &mut InodeRecord, bytes: usize) {
+    record.posix_mut().xattr_bytes = u32::try_from(bytes).expect("at most 64 KiB");
 }
 
 /// The record of an inode whose attributes may change; a directory is explicit then.
@@ -82,10 +122,8 @@ fn changed(
     bucket: &Bucket,
     inode: InodeId,
     mut record: InodeRecord,
-    bytes: usize,
 ) -> Result<FileOutcome, ViewError> {
     record.touch(tx.time_ms);
-    record.posix_mut().xattr_bytes = u32::try_from(bytes).expect("at most 64 KiB");
     path::put_inode(tx, bucket.id, inode, &record)?;
     Ok(outcome(inode, &record))
 }
@@ -109,8 +147,7 @@ fn no_such() -> ApplyError {
 pub(super) fn value(view: &dyn View, bucket: BucketId, query: &XattrQuery) -> Result<Bytes, ApplyError> {
     let inode = InodeId::new(query.inode);
     require_inode(view, bucket, inode)?;
-    let record: Option<XattrRecord> = read_record(view, Family::Xattr, &xattr::key(bucket, inode, &query.name))?;
-    Ok(record.ok_or_else(no_such)?.value)
+    Ok(find(view, bucket, inode, &query.name)?.ok_or_else(no_such)?.value)
 }
 
 /// All names; the bound on their bytes bounds their number.

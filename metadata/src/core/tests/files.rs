@@ -62,6 +62,7 @@ impl Machine {
             device: 0x801,
             target: name(target),
             exclusive: true,
+            umask: 0,
         }))
     }
 
@@ -76,6 +77,7 @@ impl Machine {
             mode: 0o750,
             uid: 7,
             gid: 8,
+            umask: 0,
         }))
     }
 

@@ -93,6 +93,7 @@ fn xattr(scene: &mut Scene) -> Result<(), ErrorCode> {
         name: name("user.a"),
         value: name("v"),
         mode: XattrMode::Set.into(),
+        clear_setgid: false,
     };
     scene.machine.file(FileAction::SetXattr(set)).map(drop)
 }
@@ -432,6 +433,7 @@ fn extended_attributes_are_set_replaced_listed_and_released() {
             name: super::files::name(name),
             value: Bytes::from(vec![b'v'; value]),
             mode: mode.into(),
+            clear_setgid: false,
         })
     };
     let machine = &mut scene.machine;

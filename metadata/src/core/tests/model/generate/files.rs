@@ -1,11 +1,15 @@
 //! Commands of mounts: names, data, attributes.
 
 use bytes::Bytes;
-use cairn_common::wire::{
-    command::Command,
-    file::{
-        ChangeSpace, CloneRange, CreateFile, FileAction, FileCommand, FileKind, LinkFile, MakeDirectory, MergeExtents,
-        RemoveDirectory, RemoveXattr, Rename, SetAttributes, SetTime, SetXattr, UnlinkFile, WriteFile,
+use cairn_common::{
+    acl,
+    wire::{
+        command::Command,
+        file::{
+            ChangeSpace, CloneRange, CreateFile, FileAction, FileCommand, FileKind, LinkFile, MakeDirectory,
+            MergeExtents, RemoveDirectory, RemoveXattr, Rename, SetAttributes, SetTime, SetXattr, UnlinkFile,
+            WriteFile,
+        },
     },
 };
 
@@ -104,6 +108,7 @@ impl Generator<'_> {
                 mode: self.mode(),
                 uid: self.rng.below(3) as u32,
                 gid: self.rng.below(3) as u32,
+                umask: self.umask(),
             }),
             40..50 => {
                 let kinds = [FileKind::File, FileKind::File, FileKind::Symlink, FileKind::Fifo];
@@ -173,7 +178,12 @@ impl Generator<'_> {
             device: self.rng.below(3),
             target,
             exclusive: self.rng.percent(40),
+            umask: self.umask(),
         }
+    }
+
+    fn umask(&mut self) -> u32 {
+        *self.rng.pick(&[0, 0o022, 0o077, 0o7777])
     }
 
     fn offset(&mut self) -> u64 {
@@ -297,7 +307,8 @@ impl Generator<'_> {
                 .pick::<&[u8]>(&[b"user.a".as_slice(), b"user.b", b"trusted.c", b""]),
         );
         let action = match self.rng.below(100) {
-            0..50 => FileAction::SetAttributes(self.set_attributes(inode)),
+            0..40 => FileAction::SetAttributes(self.set_attributes(inode)),
+            40..50 => self.set_acl(inode),
             50..82 => FileAction::SetXattr(SetXattr {
                 inode,
                 name: if self.rng.percent(2) {
@@ -311,10 +322,45 @@ impl Generator<'_> {
                     _ => self.bytes(6),
                 },
                 mode: *self.rng.pick(&[0, 0, 0, 1, 2, 3]),
+                clear_setgid: false,
+            }),
+            95.. => FileAction::RemoveXattr(RemoveXattr {
+                inode,
+                name: self.acl_name(),
             }),
             _ => FileAction::RemoveXattr(RemoveXattr { inode, name: xattr }),
         };
         file_command(bucket, action)
+    }
+
+    fn acl_name(&mut self) -> Bytes {
+        Bytes::from_static(self.rng.pick::<&[u8]>(&[acl::ACCESS, acl::DEFAULT]))
+    }
+
+    /// Lists that name nobody, some, and more than they may; and some that are none.
+    fn set_acl(&mut self, inode: u64) -> FileAction {
+        let named = *self.rng.pick(&[0_u32, 0, 1, 3, 600]);
+        let mut entry = |tag: u16, id: u32| {
+            let permissions = self.rng.below(8) as u16;
+            [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let mut list = vec![2_u32.to_le_bytes().to_vec(), entry(0x01, u32::MAX)];
+        list.extend((0..named).map(|id| entry(0x02, id)));
+        list.push(entry(0x04, u32::MAX));
+        if named > 0 {
+            list.push(entry(0x10, u32::MAX));
+        }
+        list.push(entry(0x20, u32::MAX));
+        if self.rng.percent(5) {
+            list.pop();
+        }
+        FileAction::SetXattr(SetXattr {
+            inode,
+            name: self.acl_name(),
+            value: Bytes::from(list.concat()),
+            mode: *self.rng.pick(&[0, 0, 0, 0, 1, 2]),
+            clear_setgid: self.rng.percent(50),
+        })
     }
 
     fn set_attributes(&mut self, inode: u64) -> SetAttributes {

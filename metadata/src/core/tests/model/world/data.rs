@@ -1,6 +1,7 @@
 //! Attributes and data of files, as a mount changes them.
 
 use cairn_common::{
+    acl::{self, Acl},
     limits,
     wire::{
         command::ErrorCode,
@@ -42,7 +43,15 @@ impl Bucket {
             None => present,
         };
         let posix = inode.posix_mut();
-        posix.mode = set.mode.map_or(posix.mode, |mode| mode & 0o7777);
+        if let Some(mode) = set.mode {
+            posix.mode = mode & 0o7777;
+            if let Some(list) = posix.xattrs.get_mut(acl::ACCESS) {
+                *list = Acl::decode(list)
+                    .expect("checked when it was set")
+                    .with_mode(mode)
+                    .encode();
+            }
+        }
         posix.uid = set.uid.unwrap_or(posix.uid);
         posix.gid = set.gid.unwrap_or(posix.gid);
         posix.atime_ns = time(set.atime, posix.atime_ns);
@@ -92,7 +101,9 @@ impl Bucket {
         }
         let others = xattrs.iter().filter(|(name, _)| **name != set.name);
         let bytes: usize = others.map(|(name, value)| name.len() + value.len()).sum();
-        if bytes + set.name.len() + set.value.len() > limits::XATTRS_BYTES_MAX {
+        let list = self.acl_of(set, &mut codes);
+        let is_mode = set.name == acl::ACCESS && list.as_ref().is_some_and(|list| list.entries().len() == 3);
+        if !is_mode && bytes + set.name.len() + set.value.len() > limits::XATTRS_BYTES_MAX {
             codes.push(ErrorCode::XattrTooLarge);
         }
         if !codes.is_empty() {
@@ -101,7 +112,39 @@ impl Bucket {
         self.change_xattrs(now, set.inode, |xattrs| {
             xattrs.insert(set.name.clone(), set.value.clone());
         });
+        if let Some(list) = list.filter(|_| set.name == acl::ACCESS) {
+            let posix = self.inode_mut(set.inode).posix_mut();
+            let setgid = if set.clear_setgid { 0o2000 } else { 0 };
+            posix.mode = (posix.mode & !0o777 & !setgid) | list.mode();
+            if is_mode {
+                posix.xattrs.remove(acl::ACCESS);
+            }
+        }
         Ok(self.outcome(set.inode))
+    }
+
+    /// The list that a command sets, where it sets one.
+    fn acl_of(&self, set: &SetXattr, codes: &mut Vec<ErrorCode>) -> Option<Acl> {
+        if set.name != acl::ACCESS && set.name != acl::DEFAULT {
+            return None;
+        }
+        let kind = self.inodes[&set.inode].kind;
+        let wrong_kind = if set.name == acl::DEFAULT {
+            kind != FileKind::Directory
+        } else {
+            kind == FileKind::Symlink
+        };
+        if wrong_kind {
+            codes.push(ErrorCode::InvalidXattr);
+        }
+        if set.value.len() > limits::ACL_BYTES_MAX {
+            codes.push(ErrorCode::XattrTooLarge);
+        }
+        let list = Acl::decode(&set.value);
+        if list.is_err() {
+            codes.push(ErrorCode::InvalidXattr);
+        }
+        list.ok()
     }
 
     fn change_xattrs(

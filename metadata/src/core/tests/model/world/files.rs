@@ -1,6 +1,8 @@
 //! Files and directories as a mount changes them: names.
 
+use bytes::Bytes;
 use cairn_common::{
+    acl::{self, Acl},
     limits,
     wire::{
         command::{ErrorCode, Heartbeat, Outcome},
@@ -198,7 +200,13 @@ impl Bucket {
         let posix = Posix {
             target: create.target.clone(),
             device: if is_device { create.device } else { 0 },
-            ..posix(now, create.mode, create.uid, create.gid)
+            ..self.new_posix(
+                now,
+                create.parent,
+                kind,
+                (create.mode, create.umask),
+                (create.uid, create.gid),
+            )
         };
         self.make_explicit(create.parent);
         let mut inode = Inode {
@@ -222,12 +230,14 @@ impl Bucket {
             return no(ErrorCode::Exists);
         }
         self.make_explicit(make.parent);
+        let kind = FileKind::Directory;
+        let posix = self.new_posix(now, make.parent, kind, (make.mode, make.umask), (make.uid, make.gid));
         let number = self.new_inode(Inode {
             tag: now.tag,
-            kind: FileKind::Directory,
+            kind,
             modified_ms: now.time_ms,
             parent: make.parent,
-            posix: Some(posix(now, make.mode, make.uid, make.gid)),
+            posix: Some(posix),
             ..Inode::default()
         });
         self.enter(make.parent, [&make.name, b"/".as_slice()].concat(), number, now.time_ms);
@@ -236,6 +246,42 @@ impl Bucket {
             created: true,
             ..self.outcome(number)
         })
+    }
+
+    /// What POSIX sees of something new in `parent`.
+    fn new_posix(
+        &self,
+        now: Now,
+        parent: u64,
+        kind: FileKind,
+        (mode, umask): (u32, u32),
+        (uid, gid): (u32, u32),
+    ) -> Posix {
+        let mut posix = Posix {
+            mode: mode & 0o7777,
+            uid,
+            gid,
+            links: 1,
+            atime_ns: now.time_ns,
+            mtime_ns: now.time_ns,
+            ctime_ns: now.time_ns,
+            ..Posix::default()
+        };
+        if kind == FileKind::Symlink {
+            return posix;
+        }
+        let Some(default) = self.inodes[&parent].posix().xattrs.remove(acl::DEFAULT) else {
+            posix.mode &= !(umask & 0o777);
+            return posix;
+        };
+        let list = Acl::decode(&default).expect("checked when it was set");
+        let inherited = list.inherited(posix.mode);
+        posix.mode = inherited.mode;
+        let access = inherited.access.map(|list| (acl::ACCESS, list.encode()));
+        let default = (kind == FileKind::Directory).then_some((acl::DEFAULT, default));
+        let lists = access.into_iter().chain(default);
+        posix.xattrs = lists.map(|(name, list)| (Bytes::from_static(name), list)).collect();
+        posix
     }
 
     fn link(&mut self, now: Now, link: &LinkFile) -> Verdict<FileOutcome> {
@@ -434,17 +480,4 @@ fn name_codes(name: &[u8]) -> Vec<ErrorCode> {
         (std::str::from_utf8(name).is_err(), ErrorCode::NotUtf8),
     ]);
     refused.err().unwrap_or_default()
-}
-
-fn posix(now: Now, mode: u32, uid: u32, gid: u32) -> Posix {
-    Posix {
-        mode: mode & 0o7777,
-        uid,
-        gid,
-        links: 1,
-        atime_ns: now.time_ns,
-        mtime_ns: now.time_ns,
-        ctime_ns: now.time_ns,
-        ..Posix::default()
-    }
 }

@@ -1,6 +1,9 @@
 //! Inodes: their times and links as names come and go.
 
-use cairn_common::wire::file::{FileAttributes, FileKind};
+use cairn_common::{
+    acl,
+    wire::file::{FileAttributes, FileKind},
+};
 
 use super::{Bucket, Inode, Posix, names};
 
@@ -136,6 +139,8 @@ impl Bucket {
             data_version: inode.data_version,
             target: posix.target,
             parent: inode.parent,
+            has_access_acl: posix.xattrs.contains_key(acl::ACCESS),
+            has_default_acl: posix.xattrs.contains_key(acl::DEFAULT),
         }
     }
 }
