@@ -15,6 +15,7 @@ mod filesystem;
 mod flush;
 mod handles;
 mod kernel;
+mod known_acls;
 mod layout;
 mod listing;
 mod lock_flags;

@@ -16,10 +16,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    acl::KnownAcls,
     budget::Budget,
     handles::{Directories, Handles},
     kernel::Kernel,
+    known_acls::KnownAcls,
     locks::Locks,
     metrics::Metrics,
     opened::OpenedFiles,

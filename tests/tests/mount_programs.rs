@@ -348,7 +348,9 @@ print(oct(os.stat(sys.argv[1]).st_mode & 0o7777))
 fn a_set_user_id_bit_is_cleared_by_what_is_written_after_it() -> Result<()> {
     let store = Store::start("mount-suid")?;
     let mounted = store.mount("mnt", "allow_other")?;
-    let printed = run(&mut python(SET_USER_ID, &[&mounted.path("file")]))?.stdout;
+    // From within, since another user may have no way to the path of the mount.
+    let mut program = python(SET_USER_ID, &[Path::new("file")]);
+    let printed = run(program.current_dir(mounted.path(".")))?.stdout;
     ensure!(printed == "0o4755\n0o755\n", "{printed}");
     Ok(())
 }

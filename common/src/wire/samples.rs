@@ -84,6 +84,7 @@ fn samples() -> Vec<Sample> {
         commands::replies(),
         groups::samples(),
         files::commands(),
+        files::acls(),
         files::queries(),
         files::answers(),
         families::buckets(),

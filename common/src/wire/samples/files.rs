@@ -38,6 +38,40 @@ pub(super) fn commands() -> Vec<Sample> {
         sample("MergeExtents", merge()),
         sample("FileOutcome", file_outcome()),
         sample("FileAttributes", attributes()),
+        sample("FileCommand/Create", command(FileAction::Create(create()))),
+        sample(
+            "FileCommand/MakeDirectory",
+            command(FileAction::MakeDirectory(make_directory())),
+        ),
+        sample("FileCommand/Link", command(FileAction::Link(link()))),
+        sample("FileCommand/Unlink", command(FileAction::Unlink(unlink()))),
+        sample(
+            "FileCommand/RemoveDirectory",
+            command(FileAction::RemoveDirectory(remove_directory())),
+        ),
+        sample("FileCommand/Rename", command(FileAction::Rename(rename()))),
+        sample(
+            "FileCommand/SetAttributes",
+            command(FileAction::SetAttributes(set_attributes())),
+        ),
+        sample("FileCommand/SetXattr", command(FileAction::SetXattr(set_xattr()))),
+        sample(
+            "FileCommand/RemoveXattr",
+            command(FileAction::RemoveXattr(remove_xattr())),
+        ),
+        sample("FileCommand/Write", file_command()),
+        sample(
+            "FileCommand/ChangeSpace",
+            command(FileAction::ChangeSpace(change_space())),
+        ),
+        sample("FileCommand/CloneRange", command(FileAction::CloneRange(clone_range()))),
+        sample("FileCommand/Merge", command(FileAction::Merge(merge()))),
+    ]
+}
+
+/// What came with ACLs.
+pub(super) fn acls() -> Vec<Sample> {
+    vec![
         sample(
             "CreateFile/umask",
             CreateFile {
@@ -67,34 +101,6 @@ pub(super) fn commands() -> Vec<Sample> {
                 ..attributes()
             },
         ),
-        sample("FileCommand/Create", command(FileAction::Create(create()))),
-        sample(
-            "FileCommand/MakeDirectory",
-            command(FileAction::MakeDirectory(make_directory())),
-        ),
-        sample("FileCommand/Link", command(FileAction::Link(link()))),
-        sample("FileCommand/Unlink", command(FileAction::Unlink(unlink()))),
-        sample(
-            "FileCommand/RemoveDirectory",
-            command(FileAction::RemoveDirectory(remove_directory())),
-        ),
-        sample("FileCommand/Rename", command(FileAction::Rename(rename()))),
-        sample(
-            "FileCommand/SetAttributes",
-            command(FileAction::SetAttributes(set_attributes())),
-        ),
-        sample("FileCommand/SetXattr", command(FileAction::SetXattr(set_xattr()))),
-        sample(
-            "FileCommand/RemoveXattr",
-            command(FileAction::RemoveXattr(remove_xattr())),
-        ),
-        sample("FileCommand/Write", file_command()),
-        sample(
-            "FileCommand/ChangeSpace",
-            command(FileAction::ChangeSpace(change_space())),
-        ),
-        sample("FileCommand/CloneRange", command(FileAction::CloneRange(clone_range()))),
-        sample("FileCommand/Merge", command(FileAction::Merge(merge()))),
     ]
 }
 
