@@ -52,6 +52,11 @@ pub(super) struct Dialed {
     pub(super) hello: Option<HelloReply>,
 }
 
+/// Sockets that connections for bulk bytes are made from, each node's from another as far as they go. A node sends as much as one
+/// socket's buffer holds; what several sent at once to the same would be lost, and lost large datagrams look like a path that
+/// does not carry them. One that nobody uses costs a file descriptor.
+const BULK_SOCKETS: usize = 8;
+
 /// How long a node may take to answer a greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -74,7 +79,7 @@ impl Dialer {
                 None => bind(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| bind(Ipv4Addr::UNSPECIFIED.into())),
             }
         };
-        let bulk = (0..settings.bulk_connections.max(1)).map(|_| bind(TrafficClass::Bulk));
+        let bulk = (0..settings.bulk_connections.max(BULK_SOCKETS)).map(|_| bind(TrafficClass::Bulk));
         Ok(Self {
             bulk: bulk.collect::<Result<_, _>>()?,
             control: bind(TrafficClass::Control)?,
@@ -85,10 +90,10 @@ impl Dialer {
 
     /// Connections to each peer for bulk bytes.
     pub(super) fn bulk_connections(&self) -> usize {
-        self.bulk.len()
+        self.settings.bulk_connections.max(1)
     }
 
-    /// Connects to `node` at `address`; for bulk bytes from the socket of that `index`. An error says why not, for a person.
+    /// Connects to `node` at `address`; for bulk bytes it is the connection of that `index`. An error says why not, for a person.
     pub(super) async fn dial(
         &self,
         node: NodeId,
@@ -98,7 +103,7 @@ impl Dialer {
     ) -> Result<Dialed, String> {
         let from = match class {
             TrafficClass::Control => &self.control,
-            TrafficClass::Bulk => &self.bulk[index % self.bulk.len()],
+            TrafficClass::Bulk => &self.bulk[(node.value() as usize).wrapping_add(index) % self.bulk.len()],
         };
         let dialing = async {
             match self.connect(from, node, address).await {
