@@ -34,7 +34,7 @@ impl Setter {
     }
 
     /// Whether the program is one of the group's, by its supplementary groups too; where the kernel does not tell those, it is not.
-    fn is_in(self, group: u32) -> bool {
+    fn is_in(&self, group: u32) -> bool {
         let status = || std::fs::read_to_string(format!("/proc/{}/status", self.process)).unwrap_or_default();
         self.gid == group || groups(&status()).any(|other| other == group)
     }
@@ -75,15 +75,15 @@ impl Volume {
         stored.map(|list| list.encode())
     }
 
-    /// Whether a list that `setter` sets clears setgid, as chmod by somebody who is not of the file's group does. The kernel, which
-    /// knows, has no way to say it here.
-    pub(crate) async fn clears_setgid(&self, inode: u64, setter: Setter) -> Outcome<bool> {
+    /// Whether a list that `setter` sets clears setgid, as chmod by somebody who is not of the file's group does. The kernel would say
+    /// so (`FUSE_SETXATTR_EXT`), but fuser 0.18 does not read what it says.
+    pub(crate) async fn clears_setgid(&self, inode: u64, setter: &Setter) -> Outcome<bool> {
         if setter.uid == 0 {
             return Ok(false);
         }
         let attributes = self.files.attributes(inode).await.map_err(errno)?;
         let group = self.settings.owners.groups.shown(attributes.gid);
-        Ok(attributes.mode & libc::S_ISGID != 0 && !setter.is_in(group))
+        Ok(!setter.is_in(group))
     }
 }
 

@@ -57,7 +57,6 @@ impl Bridge {
 impl Volume {
     fn attr(&self, attributes: &FileAttributes) -> FileAttr {
         let owners = &self.settings.owners;
-        self.known_acls.note(attributes);
         FileAttr {
             uid: owners.users.shown(attributes.uid),
             gid: owners.groups.shown(attributes.gid),

@@ -1,5 +1,7 @@
 //! Names and attributes: looked up, made, moved, removed, set.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use cairn_client::FileError;
 use cairn_common::wire::file::{
@@ -25,7 +27,9 @@ pub(crate) struct Maker {
 
 impl Volume {
     pub(crate) async fn lookup(&self, parent: u64, name: Bytes) -> Outcome<FileAttributes> {
+        let asked = Instant::now();
         let attributes = self.files.lookup(parent, name).await.map_err(errno)?;
+        self.known_acls.note(asked, &attributes);
         Ok(self.told(attributes).await)
     }
 
@@ -35,7 +39,9 @@ impl Volume {
         if for_program {
             self.flush_inode(inode).await;
         }
+        let asked = Instant::now();
         let attributes = self.files.attributes(inode).await.map_err(errno)?;
+        self.known_acls.note(asked, &attributes);
         Ok(self.told(attributes).await)
     }
 

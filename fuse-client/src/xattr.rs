@@ -74,12 +74,13 @@ impl Volume {
         let set = SetXattr {
             inode,
             mode: mode.into(),
-            clear_setgid: is_acl && self.clears_setgid(inode, setter).await?,
+            clear_setgid: is_acl && self.clears_setgid(inode, &setter).await?,
             value: if is_acl { self.acl_stored(&value)? } else { value },
             name,
         };
+        self.known_acls.changed(inode);
         let done = self.files.set_xattr(set).await;
-        self.known_acls.forget(inode);
+        self.known_acls.changed(inode);
         done.map_err(|error| match errno(error) {
             // Of all attributes of an inode together.
             Errno::E2BIG => Errno::ENOSPC,

@@ -52,7 +52,7 @@ pub(super) struct Dialed {
     pub(super) hello: Option<HelloReply>,
 }
 
-/// Sockets that connections for bulk bytes are made from, each node's from another as far as they go. A node sends as much as one
+/// Sockets that connections for bulk bytes are made from, as few from the same as can be. A node sends as much as one
 /// socket's buffer holds; what several sent at once to the same would be lost, and lost large datagrams look like a path that
 /// does not carry them. One that nobody uses costs a file descriptor.
 const BULK_SOCKETS: usize = 8;
@@ -93,17 +93,11 @@ impl Dialer {
         self.settings.bulk_connections.max(1)
     }
 
-    /// Connects to `node` at `address`; for bulk bytes it is the connection of that `index`. An error says why not, for a person.
-    pub(super) async fn dial(
-        &self,
-        node: NodeId,
-        address: SocketAddr,
-        class: TrafficClass,
-        index: usize,
-    ) -> Result<Dialed, String> {
+    /// Connects to `node` at `address`. An error says why not, for a person.
+    pub(super) async fn dial(&self, node: NodeId, address: SocketAddr, class: TrafficClass) -> Result<Dialed, String> {
         let from = match class {
             TrafficClass::Control => &self.control,
-            TrafficClass::Bulk => &self.bulk[(node.value() as usize).wrapping_add(index) % self.bulk.len()],
+            TrafficClass::Bulk => self.least_used(),
         };
         let dialing = async {
             match self.connect(from, node, address).await {
@@ -131,6 +125,12 @@ impl Dialer {
             // What is not told in time, the other end's idle timeout tells.
             let _ = tokio::time::timeout(within, bound.endpoint.wait_idle()).await;
         }
+    }
+
+    /// The socket for bulk bytes with the fewest connections.
+    fn least_used(&self) -> &Bound {
+        let connections = |bound: &&Bound| bound.endpoint.open_connections();
+        self.bulk.iter().min_by_key(connections).expect("there is one at least")
     }
 
     async fn connect(&self, from: &Bound, node: NodeId, address: SocketAddr) -> Result<Dialed, Refusal> {

@@ -260,7 +260,7 @@ impl Pool {
                 address.set_port(ports[attempt.index % ports.len()]);
             }
         }
-        let dialed = self.dialer.dial(node, address, attempt.class, attempt.index).await?;
+        let dialed = self.dialer.dial(node, address, attempt.class).await?;
         let pooled = Arc::new(Pooled::new(dialed, attempt, made_at));
         let path: Weak<Pooled> = Arc::downgrade(&pooled);
         self.metrics.add_path(path);

@@ -49,7 +49,7 @@ pub(super) fn pass(
         }
         let leading = links_to(check, gathered, &mut links, Some(at))?;
         let children = names_in(check, &mut names, Some(at));
-        let xattr_bytes = xattrs::bytes_of(check, &mut xattrs, Some(at));
+        let attributes = xattrs::of(check, &mut xattrs, Some(at));
         bodies::without_inode(check, gathered, &mut extents, Some(at))?;
         last_of = Some(at);
         let Some(record) = check.open::<InodeRecord>(FAMILY, &key, &value) else {
@@ -57,12 +57,7 @@ pub(super) fn pass(
             continue;
         };
         number(check, gathered, &key, at, &record);
-        // What is released loses its attributes first.
-        let says = record.xattr_bytes() as u64;
-        if xattr_bytes > says || (xattr_bytes < says && record.unlinked_at == 0) {
-            let what = format!("it counts {says} bytes of extended attributes, there are {xattr_bytes}");
-            check.wrong(FAMILY, &key, what);
-        }
+        xattrs::compare(check, &key, &record, &attributes);
         match record.kind() {
             InodeKind::Directory => {
                 directories.list.push((at.1, record.parent));
@@ -88,7 +83,7 @@ pub(super) fn pass(
     directories.check(check);
     links_to(check, gathered, &mut links, None)?;
     names_in(check, &mut names, None);
-    xattrs::bytes_of(check, &mut xattrs, None);
+    xattrs::of(check, &mut xattrs, None);
     bodies::without_inode(check, gathered, &mut extents, None)?;
     roots(check, gathered, last_of.is_some());
     Ok(())
