@@ -4,6 +4,7 @@ use bytes::Bytes;
 use cairn_common::{
     limits,
     wire::{
+        chunk::ChunkChange,
         command::{
             Command, CreateBucket, EntryBatch, ForgetChunks, Heartbeat, HoldDeletion, InstallMap, OpenSession, Outcome,
             RaiseFeatureLevel, ReleaseStep, WriteReply, WriteRequest,
@@ -142,8 +143,7 @@ impl Run {
             self.world.tag = Rng::new(step.id).next();
             let request = Generator::new(&self.world, self.profile, *step, &deletable, &self.sent).request();
             expected.push(self.world.apply(&request));
-            // What could be forgotten once may not be yet when it is said again.
-            if !matches!(request.command, Some(Command::ForgetChunks(_))) {
+            if is_the_same_later(&request) {
                 self.sent.push((self.world.tag, request.clone()));
             }
             requests.push(request);
@@ -307,6 +307,18 @@ impl Run {
 
 fn view_error(error: &crate::core::view::ViewError) -> (String, String) {
     ("unreadable state".to_owned(), error.to_string())
+}
+
+/// Whether it means the same when it is sent again. What could be forgotten may not be yet; and shards may be those of a chunk that
+/// nobody needs any more by then, of which the model does not know whether its record is still there.
+fn is_the_same_later(request: &WriteRequest) -> bool {
+    match &request.command {
+        Some(Command::ForgetChunks(_)) => false,
+        Some(Command::Chunk(command)) => {
+            !matches!(command.change, Some(ChunkChange::Report(_) | ChunkChange::Repaired(_)))
+        }
+        _ => true,
+    }
 }
 
 /// A request for a person.
