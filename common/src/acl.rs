@@ -14,14 +14,19 @@ pub const ACCESS: &[u8] = b"system.posix_acl_access";
 /// Name of the one that says what is made in a directory begins with.
 pub const DEFAULT: &[u8] = b"system.posix_acl_default";
 
-/// Permission bits of owner, group and others.
-const PERMISSIONS: u32 = 0o777;
+/// Permission bits of owner, group and others: what of a mode a list says.
+pub const PERMISSIONS: u32 = 0o777;
 
 const VERSION: u32 = 2;
 const HEAD_LEN: usize = 4;
 const ENTRY_LEN: usize = 8;
 /// The id of an entry that needs none.
 const NO_ID: u32 = u32::MAX;
+
+/// Whether an extended attribute of this name is a list.
+pub fn is_acl(name: &[u8]) -> bool {
+    name == ACCESS || name == DEFAULT
+}
 
 /// Whom an entry is about, in the order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,17 +4,13 @@
 //! by the numbers of this machine here, and by those of the store there.
 
 use bytes::Bytes;
-use cairn_common::acl::{ACCESS, Acl, DEFAULT, Tag};
+use cairn_common::acl::{Acl, Tag};
 use fuser::{Errno, Request};
 
 use crate::{
     convert::{Outcome, errno},
     volume::Volume,
 };
-
-pub(crate) fn is_acl(name: &[u8]) -> bool {
-    name == ACCESS || name == DEFAULT
-}
 
 /// Who sets a list.
 #[derive(Clone, Copy, Debug)]

@@ -110,7 +110,7 @@ fn maker(request: &Request, mode: u32, umask: u32) -> Maker {
 
 impl Filesystem for Bridge {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // A kernel that checked modes alone would grant what a list denies. All of this century's second decade know lists.
+        // A kernel that checked modes alone would grant what a list denies. Those since Linux 4.9 know lists.
         let lists = InitFlags::FUSE_POSIX_ACL | InitFlags::FUSE_DONT_MASK;
         config
             .add_capabilities(lists)

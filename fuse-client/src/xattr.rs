@@ -1,11 +1,14 @@
 //! Extended attributes.
 
 use bytes::Bytes;
-use cairn_common::wire::file::{SetXattr, XattrMode};
+use cairn_common::{
+    acl::is_acl,
+    wire::file::{SetXattr, XattrMode},
+};
 use fuser::Errno;
 
 use crate::{
-    acl::{Setter, is_acl},
+    acl::Setter,
     convert::{Outcome, errno},
     object,
     volume::Volume,
@@ -78,9 +81,14 @@ impl Volume {
             value: if is_acl { self.acl_stored(&value)? } else { value },
             name,
         };
-        self.known_acls.changed(inode);
-        let done = self.files.set_xattr(set).await;
-        self.known_acls.changed(inode);
+        let done = if is_acl {
+            self.known_acls.changed(inode);
+            let done = self.files.set_xattr(set).await;
+            self.known_acls.changed(inode);
+            done
+        } else {
+            self.files.set_xattr(set).await
+        };
         done.map_err(|error| match errno(error) {
             // Of all attributes of an inode together.
             Errno::E2BIG => Errno::ENOSPC,

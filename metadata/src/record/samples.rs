@@ -192,6 +192,17 @@ fn inodes_and_extents_are_stored_as_version_1_wrote_them() {
         ..directory
     };
     check(&shown, "01da244c880802480250017003");
+    let with_acls = inode::InodeRecord {
+        kind: inode::InodeKind::Directory.into(),
+        posix: Some(inode::PosixRecord {
+            mode: 0o755,
+            has_access_acl: true,
+            has_default_acl: true,
+            ..inode::PosixRecord::default()
+        }),
+        ..inode::InodeRecord::default()
+    };
+    check(&with_acls, "0146fa16ca08025a0708ed0350015801");
     check(
         &extent::ExtentRecord {
             generation: 7,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use cairn_common::{
-    acl::{ACCESS, Acl, DEFAULT},
+    acl::{ACCESS, Acl, DEFAULT, PERMISSIONS},
     ids::{BucketId, InodeId},
     limits::ACL_BYTES_MAX,
     wire::{command::ErrorCode, file::SetXattr},
@@ -26,18 +26,11 @@ use crate::{
     },
 };
 
-/// Bits of a mode that a list says.
-const PERMISSIONS: u32 = 0o777;
-
 /// The lists that something is made with.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     access: Option<Bytes>,
     default: Option<Bytes>,
-}
-
-pub(super) fn is_acl(name: &[u8]) -> bool {
-    name == ACCESS || name == DEFAULT
 }
 
 /// Sets a list, and what follows of it; the caller stores `record`.

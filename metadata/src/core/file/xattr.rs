@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use cairn_common::{
+    acl::is_acl,
     ids::{BucketId, InodeId},
     limits,
     wire::{
@@ -40,7 +41,7 @@ pub(super) fn set(tx: &mut Tx<'_>, bucket: &mut Bucket, set: &SetXattr) -> Resul
         (XattrMode::Replace, false) => return Err(no_such()),
         (XattrMode::Set | XattrMode::Create, false) | (XattrMode::Set | XattrMode::Replace, true) => {}
     }
-    if acl::is_acl(&set.name) {
+    if is_acl(&set.name) {
         acl::set(tx, bucket.id, inode, &mut record, set)?;
     } else {
         put(tx, bucket.id, inode, &mut record, &set.name, set.value.clone())?;

@@ -1,7 +1,7 @@
 //! Extended attributes beside the inodes that they are of.
 
 use bytes::Bytes;
-use cairn_common::acl::{ACCESS, Acl, DEFAULT};
+use cairn_common::acl::{ACCESS, Acl, DEFAULT, PERMISSIONS};
 
 use super::check::{Check, Cursor, pair_of};
 use crate::{
@@ -68,7 +68,7 @@ pub(super) fn compare(check: &mut Check<'_>, key: &[u8], record: &InodeRecord, f
         );
     }
     if let Some(list) = access
-        && !list.is_ok_and(|list| !list.is_mode() && list.mode() == posix.mode & 0o777)
+        && !list.is_ok_and(|list| !list.is_mode() && list.mode() == posix.mode & PERMISSIONS)
     {
         check.wrong(
             Family::Inode,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use cairn_common::{
-    limits,
+    acl, limits,
     wire::{
         account::{AccountChange, AccountCommand, CreateKey, CreateUser, Grant, Rights},
         chunk::{ChunkChange, ChunkCommand, ReportShards, ShardPlace},
@@ -71,6 +71,32 @@ impl Rig {
             ..SetXattr::default()
         };
         self.file(FileAction::SetXattr(set)).await;
+    }
+
+    /// Both ACLs, of `rwx` for the owner and for user 7, and nothing for anybody else.
+    async fn set_acls(&self, inode: u64) {
+        let entry = |tag: u16, permissions: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let no_id = u32::MAX;
+        let list = [
+            2_u32.to_le_bytes().to_vec(),
+            entry(0x01, 7, no_id),
+            entry(0x02, 7, 7),
+            entry(0x04, 0, no_id),
+            entry(0x10, 7, no_id),
+            entry(0x20, 0, no_id),
+        ];
+        let value = Bytes::from(list.concat());
+        for name in [acl::ACCESS, acl::DEFAULT] {
+            let set = SetXattr {
+                inode,
+                name: Bytes::from_static(name),
+                value: value.clone(),
+                ..SetXattr::default()
+            };
+            self.file(FileAction::SetXattr(set)).await;
+        }
     }
 
     /// Leaves records of every kind.
@@ -162,6 +188,7 @@ impl Rig {
             };
             let directory = self.file(FileAction::MakeDirectory(make)).await;
             self.set_xattr(directory).await;
+            self.set_acls(directory).await;
         }
         let name = Bytes::from_static(b"removed");
         self.file(FileAction::RemoveDirectory(RemoveDirectory { parent: ROOT, name }))
