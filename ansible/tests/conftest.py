@@ -112,7 +112,7 @@ class Cluster:
         }
         each = {name: {"ansible_host": self.hosts[name].address} for name in named}
         each["host2"]["cairn_devices"] = [{"name": "disk1", "block_device": self.disk}]
-        each["host6"]["cairn_mounts"] = [{"source": "photos", "path": "/mnt/photos"}]
+        each["host6"]["cairn_mounts"] = [{"source": "photos", "path": "/mnt/photos", "admin_port": 9031}]
 
         def group(names):
             return {"hosts": {name: {} for name in names}}

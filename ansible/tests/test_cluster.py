@@ -129,6 +129,9 @@ def test_s3_and_a_mount_work_from_the_client(cluster):
     check_all(cluster, "first")
     client = cluster.client
     assert client.ssh("ls /mnt/photos/first | wc -l").stdout.strip() == str(OBJECTS)
+    assert "role: mount, host: host6" in client.ssh("cat /etc/prometheus/cairn/targets.yml").stdout
+    look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9031/metrics').read().decode())"
+    assert "cairn_mount_" in client.ssh(f'python3 -c "{look}"').stdout
     client.ssh("cd /mnt/photos && head -c 3000000 /dev/urandom > random && sha256sum random > sum && sync random sum")
     client.ssh("systemctl kill --signal=KILL cairn-mount@mnt-photos")
     until("the mount is back", 60, lambda: client.ssh("cd /mnt/photos && sha256sum --check sum", check=False).returncode == 0)
@@ -203,6 +206,7 @@ def test_rolling_upgrade_under_load(cluster):
     assert all(before[number] != after[number] for number in before), (before, after)
     assert not any(earlier_programs(cluster, number) for number in before)
     check_all(cluster, "first", "second")
+
 
 def test_certificates_are_rotated_without_a_restart(cluster):
     def ends(number, directory):
