@@ -146,6 +146,12 @@ bench-transport: deps ## the QUIC carrier beside bare quinn, TCP and TLS, on loo
 
 # Built as what users run, since etcd is; the first time that takes a quarter of an hour, RocksDB's. Root or sudo installs
 # etcd and protoc; etcd's driver is a workspace of its own, because its client needs protoc.
+.PHONY: bench-mounts
+MOUNT_ROUNDS ?= 3
+bench-mounts: build ## a mount beside one of JuiceFS over Redis and the local file system, MOUNT_ROUNDS=3; as root
+	@scripts/deps mounts
+	@scripts/bench-mounts "$(TARGET_DIR)/debug/cairn" "$(abspath $(TARGET_DIR))/mounts" $(MOUNT_ROUNDS)
+
 .PHONY: bench-metadata
 bench-metadata: deps ## the metadata service alone, beside a 3-member etcd, and with CAIRN_BENCH_OBJECTS=1000000 objects
 	@scripts/deps bench

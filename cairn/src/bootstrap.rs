@@ -96,7 +96,7 @@ fn renew_devices(map: &mut ClusterMap, devices: &[DeviceConfig]) -> bool {
 pub(crate) async fn ensure_feature_level(service: &Bootstrap<'_>) -> anyhow::Result<()> {
     let query = ReadRequest {
         query: Some(Query::Summary(SummaryQuery {})),
-        group: 0,
+        ..ReadRequest::default()
     };
     let reply: ReadReply = request(service, RequestKind::MetadataRead, &query).await?;
     let Some(Answer::Summary(summary)) = reply.answer else {
@@ -134,7 +134,7 @@ fn describe(server: NodeId, devices: &[DeviceConfig]) -> anyhow::Result<BTreeMap
 async fn current_map(service: &Bootstrap<'_>) -> anyhow::Result<ClusterMap> {
     let query = ReadRequest {
         query: Some(Query::Map(MapQuery::default())),
-        group: 0,
+        ..ReadRequest::default()
     };
     let reply: ReadReply = request(service, RequestKind::MetadataRead, &query).await?;
     match reply.answer {

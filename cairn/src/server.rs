@@ -14,10 +14,10 @@ use std::{
 use anyhow::Context as _;
 use cairn_chunkserver::{ChunkServer, ChunkServerConfig, DeviceConfig};
 use cairn_client::{Client, ClientConfig};
-use cairn_common::{cluster_map::ClusterMap, ids::NodeId, redundancy::Redundancy};
+use cairn_common::{cluster_map::ClusterMap, ids::NodeId, limits, redundancy::Redundancy};
 use cairn_datapath::ChunkBudget;
 use cairn_gateway::{Credentials, Gateway, GatewayConfig, GatewayLimits, GatewayMetrics, ServerCertificate};
-use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS};
+use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, LEASE_KINDS};
 use cairn_transport::{Addresses, InProcess, LocalServer, NoAddresses, Services, Transport};
 use prometheus_client::registry::Registry;
 use tokio::task::AbortHandle;
@@ -296,6 +296,7 @@ fn outer_services(chunkserver: &Arc<ChunkServer>, metadata: &Arc<Voters>) -> Ser
     Services::new()
         .with(ChunkServer::KINDS, chunkserver.clone(), SHARD_REQUESTS_MAX)
         .with(CLIENT_KINDS, metadata.clone(), METADATA_REQUESTS_MAX)
+        .with(LEASE_KINDS, metadata.clone(), limits::MOUNTS_MAX)
         .with(GROUP_KINDS, metadata.clone(), GROUP_REQUESTS_MAX)
 }
 

@@ -42,6 +42,8 @@ impl Shared {
 
     /// Compares files that lost their last name with those that are open. Says whether the service should be told at once.
     pub(crate) fn compare_orphans(&self, page: &OrphansPage) -> bool {
+        // What is opened from now on is asked for, where it may have been told of before it lost its name.
+        self.leases.forget(&page.orphans);
         self.open_files.as_ref().is_some_and(|files| files.compare(page))
     }
 

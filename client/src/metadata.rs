@@ -32,6 +32,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{ClientError, unexpected},
+    leases::Leases,
     open_files::OpenFiles,
     router::{Router, SendFailed},
     session::Session,
@@ -68,7 +69,8 @@ pub struct Client {
 }
 
 pub(crate) struct Shared {
-    router: Router,
+    pub(crate) router: Router,
+    pub(crate) leases: Leases,
     addresses: Option<Arc<dyn Addresses>>,
     session: RwLock<Arc<Session>>,
     /// Sessions that another took the place of while uploads or reads still hold them: they are kept alive to their end.
@@ -94,6 +96,7 @@ impl Client {
         let datapath = Datapath::new(Arc::clone(&config.transport), source, config.budget, config.metrics);
         let shared = Arc::new(Shared {
             router: Router::new(config.transport, config.addresses.clone(), config.metadata),
+            leases: Leases::new(),
             addresses: config.addresses,
             session: RwLock::new(Arc::new(Session::new(SessionId::default(), 0))),
             replaced: Mutex::default(),
@@ -155,10 +158,16 @@ impl Shared {
 
     /// Asks; what is refused is told apart from what failed.
     pub(crate) async fn ask(&self, query: Query) -> Result<ReadReply, ClientError> {
+        self.ask_under(query, 0).await
+    }
+
+    /// The same, for a session that wants leases of what is answered; of none where that is 0.
+    pub(crate) async fn ask_under(&self, query: Query, lease_session: u64) -> Result<ReadReply, ClientError> {
         let bucket = self.bucket_of(query.bucket());
         let mut request = ReadRequest {
             query: Some(query),
             group: 0,
+            lease_session,
         };
         let reply: ReadReply = self
             .router
@@ -180,6 +189,7 @@ impl Shared {
         command: Command,
         patience: Instant,
     ) -> Result<Result<Outcome, Refusal>, ClientError> {
+        let own = self.leases.begin_command();
         let number = session.next_command();
         let mut request = WriteRequest {
             sequence: number.sequence,
@@ -199,11 +209,16 @@ impl Shared {
                 }
                 Err(failed) => {
                     number.answered();
+                    own.not_carried_out();
                     return Err(failed.error);
                 }
             }
         };
         number.answered();
+        // The answer to one that was sent again does not say what it changed the first time.
+        if let Some(command) = request.command.as_ref().filter(|_| !request.resent) {
+            own.answered(command, &reply);
+        }
         session.observe(reply.log_index);
         match reply.outcome {
             Some(Outcome::Refused(refusal)) => {
@@ -243,6 +258,8 @@ impl Shared {
                 let opened = Arc::new(Session::new(SessionId::new(id), reply.log_index));
                 let old = std::mem::replace(&mut *self.session.write(), opened);
                 self.replaced.lock().push(Arc::downgrade(&old));
+                // What is opened while open files are looked for must not be known from before.
+                self.leases.forget_all();
                 self.take_over_open_files(reply.log_index).await;
                 Ok(())
             }

@@ -18,6 +18,7 @@ use cairn_common::{
         failure::FailureCode,
         group::{GroupTable, GroupTableQuery},
         kind::RequestKind,
+        lease::LeasePoll,
         query::{Answer, Query, ReadReply, ReadRequest},
     },
 };
@@ -125,6 +126,7 @@ impl Router {
         let mut request = ReadRequest {
             query,
             group: group.value(),
+            ..ReadRequest::default()
         };
         let reply: ReadReply = self.send(group, RequestKind::MetadataRead, &mut request).await?;
         match reply.answer {
@@ -247,6 +249,27 @@ impl Router {
             }
             patience = (patience * 2).min(PATIENCE.1);
         }
+    }
+
+    /// Asks whom the first group is asked by first, once, and learns from a failure whom to ask next time.
+    pub(crate) async fn send_once<Reply: Message + Default>(
+        &self,
+        kind: RequestKind,
+        message: &mut impl Grouped,
+        within: Duration,
+    ) -> Result<Reply, ClientError> {
+        let group = self.group_of(None);
+        message.set_group(group);
+        let Some(server) = self.asked_but(group, None) else {
+            let detail = format!("no server of metadata group {group} is known");
+            return Err(ClientError::Unavailable(detail));
+        };
+        let failed = match self.ask(server, kind, &*message, within).await {
+            Ok(reply) => return Ok(reply),
+            Err(failed) => failed,
+        };
+        self.turn(group, server, None, next_step(&failed, self.has_others(group)));
+        Err(failed.into())
     }
 
     async fn ask<Reply: Message + Default>(
@@ -428,6 +451,15 @@ impl Grouped for ReadRequest {
     }
 
     // A query changes nothing, however often it is sent.
+    fn set_resent(&mut self) {}
+}
+
+impl Grouped for LeasePoll {
+    fn set_group(&mut self, group: GroupId) {
+        self.group = group.value();
+    }
+
+    // What was recalled is told until it is let go of.
     fn set_resent(&mut self) {}
 }
 

@@ -154,6 +154,22 @@ pub const CHECKPOINT_PIN_MS: u64 = 120_000;
 /// How long a session lives without a heartbeat, counted on the leader's monotonic clock.
 pub const SESSION_LEASE_MS: u64 = 30_000;
 
+/// Lease of what a mount was told of files: how long a change may have to wait for a mount that is gone. Several polls long, so that a
+/// lost one costs nothing.
+pub const FILE_LEASE_MS: u64 = 5000;
+
+/// How long a metadata server keeps a mount's poll for recalled leases before it answers that there are none.
+pub const LEASE_POLL_MS: u64 = 1000;
+
+/// Mounts that may have leases at a time: each has a question for recalls under way.
+pub const MOUNTS_MAX: usize = 4096;
+
+/// Inodes that one mount has leases of; a mount gives all up before it has so many.
+pub const FILE_LEASES_MAX: usize = 1 << 17;
+
+/// Recalls in one answer to a mount's poll.
+pub const LEASE_RECALLS_MAX: usize = 4096;
+
 /// Time between a session's heartbeats: six chances within a lease.
 pub const SESSION_HEARTBEAT_MS: u64 = 5_000;
 
@@ -364,6 +380,7 @@ const _: () = assert!(READ_PIECE_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
 const _: () = assert!(INLINE_SIZE_BYTES <= SMALL_CHUNK_SIZE_BYTES);
 const _: () = assert!(SMALL_CHUNK_SIZE_BYTES <= CHUNK_SIZE_BYTES);
 const _: () = assert!(SESSION_HEARTBEAT_MS * 3 <= SESSION_LEASE_MS);
+const _: () = assert!(LEASE_POLL_MS * 3 <= FILE_LEASE_MS && FILE_LEASE_MS * 2 <= METADATA_DEADLINE_MS);
 const _: () = assert!(SERVER_REPORT_MS * 3 <= SERVER_SILENT_MS);
 const _: () = assert!(COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);
 const _: () = assert!(PLAN_INLINE_BYTES_MAX + INLINE_SIZE_BYTES + COMMAND_EXTENTS_MAX * 128 <= HEADER_BYTES_MAX);

@@ -1,6 +1,7 @@
 //! The kernel's requests, each handed to a task that answers it.
 //!
-//! Invariant: a thread of the kernel's queue never waits here. What a request means is decided in the other modules.
+//! Invariant: a thread of the kernel's queue never waits here. Names have to be asked for each time, and attributes that came with a name are
+//! not gone by: the kernel could not be told of a change before it has entered them. What a request means is decided in the other modules.
 
 use std::{ffi::OsStr, future::Future, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc, time::SystemTime};
 
@@ -13,8 +14,9 @@ use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
     InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLock, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, Version, WriteFlags,
 };
+use futures::FutureExt as _;
 use tokio::runtime::Handle as Runtime;
 
 use crate::{
@@ -34,6 +36,9 @@ const REQUEST_BYTES_MAX: u32 = 1 << 20;
 /// Requests that the kernel sends ahead of programs, such as reads.
 const BACKGROUND_MAX: u16 = 64;
 
+/// The protocol of Linux 5.16: of an answer and a notice that cross, the notice counts.
+const RELIABLE_ABI: Version = Version(7, 35);
+
 /// Inode numbers are never used again.
 const GENERATION: Generation = Generation(0);
 
@@ -47,6 +52,16 @@ impl Bridge {
     fn spawn<F: Future<Output = ()> + Send + 'static>(&self, op: &'static str, answer: impl FnOnce(Arc<Volume>) -> F) {
         self.volume.metrics.count(op);
         self.runtime.spawn(answer(Arc::clone(&self.volume)));
+    }
+
+    /// The same for what is mostly answered from what is known: then it is on the spot.
+    fn answer<F: Future<Output = ()> + Send + 'static>(&self, op: &'static str, answer: impl FnOnce(Arc<Volume>) -> F) {
+        self.volume.metrics.count(op);
+        let mut answer = Box::pin(answer(Arc::clone(&self.volume)));
+        let _runtime = self.runtime.enter();
+        if answer.as_mut().now_or_never().is_none() {
+            self.runtime.spawn(answer);
+        }
     }
 
     fn inode(&self, number: INodeNo) -> u64 {
@@ -115,6 +130,8 @@ impl Filesystem for Bridge {
         config
             .add_capabilities(lists)
             .map_err(|_| std::io::Error::other("this kernel is too old: its FUSE checks no POSIX ACLs"))?;
+        // Older ones let an answer that is on its way undo what they are told of a change.
+        self.volume.kernel.set_reliable(config.kernel_abi() >= RELIABLE_ABI);
         let wanted = [
             InitFlags::FUSE_POSIX_LOCKS,
             InitFlags::FUSE_FLOCK_LOCKS,
@@ -147,7 +164,7 @@ impl Filesystem for Bridge {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (parent, name) = (self.inode(parent), bytes_of(name));
-        self.spawn("lookup", |volume| async move {
+        self.answer("lookup", |volume| async move {
             let found = volume.lookup(parent, name).await;
             volume.answer_entry(found, reply);
         });
@@ -159,9 +176,13 @@ impl Filesystem for Bridge {
 
     fn getattr(&self, _request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
         let inode = self.inode(number);
-        self.spawn("getattr", |volume| async move {
-            let attributes = volume.attributes(inode, handle.is_none()).await;
-            volume.answer_attributes(attributes, reply);
+        self.answer("getattr", |volume| async move {
+            // Before they are looked for, so that what changes meanwhile is told to the kernel.
+            volume.kernel.will_trust(number);
+            match volume.attributes(inode, handle.is_none()).await {
+                Ok((attributes, trusted)) => reply.attr(&trusted, &volume.attr(&attributes)),
+                Err(error) => reply.error(error),
+            }
         });
     }
 
@@ -203,7 +224,7 @@ impl Filesystem for Bridge {
         let inode = self.inode(number);
         self.spawn("readlink", |volume| async move {
             match volume.attributes(inode, false).await {
-                Ok(attributes) if attributes.kind() == FileKind::Symlink => reply.data(&attributes.target),
+                Ok((attributes, _)) if attributes.kind() == FileKind::Symlink => reply.data(&attributes.target),
                 Ok(_) => reply.error(Errno::EINVAL),
                 Err(error) => reply.error(error),
             }
@@ -293,7 +314,7 @@ impl Filesystem for Bridge {
 
     fn open(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let inode = self.inode(number);
-        self.spawn("open", |volume| async move {
+        self.answer("open", |volume| async move {
             match volume.open(inode).await {
                 Ok((_, handle, true)) => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
                 Ok((_, handle, false)) => reply.opened(handle, FopenFlags::empty()),
@@ -460,7 +481,7 @@ impl Filesystem for Bridge {
                 Err(error) => return reply.error(error),
             };
             let listed = volume
-                .list(&reading, offset, false, |entry| {
+                .list(&reading, offset, volume.files.has_leases(), |entry| {
                     let number = volume.number(entry.inode);
                     let name = OsStr::from_bytes(&entry.name);
                     reply.add(number, entry.behind, file_type(entry.kind), name)
@@ -563,7 +584,7 @@ impl Filesystem for Bridge {
 
     fn getxattr(&self, _request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         let (inode, name) = (self.inode(number), bytes_of(name));
-        self.spawn("getxattr", |volume| async move {
+        self.answer("getxattr", |volume| async move {
             answer_xattr(volume.xattr(inode, name).await, size, reply)
         });
     }

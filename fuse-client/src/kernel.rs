@@ -1,22 +1,49 @@
-//! What the kernel is told besides answers: that pages it keeps of a file are no longer right.
+//! What the kernel is told besides answers: that pages or attributes it keeps of a file are no longer right.
 //!
-//! Invariant: nobody who holds up a write waits for this: the kernel locks the pages of a write until that is answered. So one
-//! thread, which may be held up, tells it; what is asked for several times of one file meanwhile is told once.
+//! Invariant: nobody who holds up a write waits for the one: the kernel locks the pages of a write until that is answered. So one
+//! thread, which may be held up, tells it; what is asked for several times of one file meanwhile is told once. Attributes are told of by
+//! another, which waits for no write.
 
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
 };
 
+use cairn_common::limits::FILE_LEASE_MS;
 use fuser::{INodeNo, Notifier};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
+
+/// How long the kernel may go by attributes at most, the time counted that an answer is on its way to it.
+pub(crate) const TRUSTED_AT_MOST: Duration = Duration::from_millis(2 * FILE_LEASE_MS);
+
+/// Inodes beyond which those are looked for that the kernel trusts no more.
+const TRUSTED_MANY: usize = 1 << 16;
+
+/// Stands for where the pages begin that are no longer right: no pages are.
+const ATTRIBUTES_ALONE: i64 = -1;
 
 /// The way to tell it, once the mount stands.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
     queue: OnceLock<Arc<Queue>>,
+    attributes: OnceLock<mpsc::Sender<Stale>>,
+    /// Inodes whose attributes the kernel may go by, and until when at most.
+    trusted: Mutex<HashMap<u64, Instant>>,
+    /// Whether it can be told of changes while answers are on their way to it.
+    is_reliable: AtomicBool,
+}
+
+/// Inodes whose attributes are no longer right.
+struct Stale {
+    numbers: Vec<u64>,
+    told: Option<oneshot::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -41,21 +68,89 @@ struct Pages {
 }
 
 impl Kernel {
-    pub(crate) fn connect(&self, notifier: Notifier) -> io::Result<()> {
+    pub(crate) fn connect(&self, notifier: &Notifier) -> io::Result<()> {
+        let (stale, waiting) = mpsc::channel::<Stale>();
+        let attributes = notifier.clone();
+        let tell = move || {
+            for stale in waiting {
+                for number in stale.numbers {
+                    invalidate(&attributes, INodeNo(number), ATTRIBUTES_ALONE);
+                }
+                if let Some(told) = stale.told {
+                    // One that has given up waiting does not listen.
+                    let _ = told.send(());
+                }
+            }
+        };
+        spawn("attributes", tell)?;
+        // It is connected once.
+        let _ = self.attributes.set(stale);
+        let notifier = notifier.clone();
         let queue = Arc::clone(self.queue.get_or_init(Arc::default));
         let tell = move || {
             while let Some((number, pages)) = queue.next() {
-                invalidate(&notifier, INodeNo(number), pages.from);
+                invalidate(
+                    &notifier,
+                    INodeNo(number),
+                    i64::try_from(pages.from).unwrap_or(i64::MAX),
+                );
                 for told in pages.told {
                     // One that has given up waiting does not listen.
                     let _ = told.send(());
                 }
             }
         };
-        std::thread::Builder::new()
-            .name("invalidate".to_owned())
-            .spawn(tell)
-            .map(drop)
+        spawn("invalidate", tell)
+    }
+
+    pub(crate) fn set_reliable(&self, is_reliable: bool) {
+        self.is_reliable.store(is_reliable, Ordering::Release);
+    }
+
+    /// Whether the kernel can be told of changes while answers are on their way to it.
+    pub(crate) fn is_reliable(&self) -> bool {
+        self.is_reliable.load(Ordering::Acquire)
+    }
+
+    /// The kernel is about to be told attributes of an inode that it may go by for a while: for `TRUSTED_AT_MOST`.
+    pub(crate) fn will_trust(&self, number: INodeNo) {
+        let now = Instant::now();
+        let mut trusted = self.trusted.lock();
+        if trusted.len() >= TRUSTED_MANY {
+            trusted.retain(|_, until| *until > now);
+        }
+        trusted.insert(number.0, now + TRUSTED_AT_MOST);
+    }
+
+    /// Lets the kernel forget the attributes of inodes, or of all, some time soon.
+    pub(crate) fn forget_attributes(&self, numbers: Option<&[u64]>) {
+        self.tell_stale(numbers, None);
+    }
+
+    /// The same, done when this returns.
+    pub(crate) async fn attributes_forgotten(&self, numbers: Option<&[u64]>) {
+        let (tell, told) = oneshot::channel();
+        if self.tell_stale(numbers, Some(tell)) && told.await.is_err() {
+            tracing::debug!("the mount ends before the kernel was told of a change");
+        }
+    }
+
+    /// Whether there is anything to be told.
+    fn tell_stale(&self, numbers: Option<&[u64]>, told: Option<oneshot::Sender<()>>) -> bool {
+        // They stay noted: an answer that is on its way may let the kernel trust one again.
+        let numbers: Vec<u64> = {
+            let trusted = self.trusted.lock();
+            match numbers {
+                Some(numbers) => numbers
+                    .iter()
+                    .copied()
+                    .filter(|number| trusted.contains_key(number))
+                    .collect(),
+                None => trusted.keys().copied().collect(),
+            }
+        };
+        let queue = self.attributes.get().filter(|_| !numbers.is_empty());
+        queue.is_some_and(|queue| queue.send(Stale { numbers, told }).is_ok())
     }
 
     /// Lets the kernel forget the pages of a file from `offset` on, some time soon.
@@ -115,8 +210,11 @@ impl Queue {
     }
 }
 
-fn invalidate(notifier: &Notifier, number: INodeNo, offset: u64) {
-    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+fn spawn(name: &str, tell: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(tell).map(drop)
+}
+
+fn invalidate(notifier: &Notifier, number: INodeNo, offset: i64) {
     match notifier.inval_inode(number, offset, 0) {
         Ok(()) => {}
         // The kernel does not know the inode any more.

@@ -53,6 +53,14 @@ impl KnownAcls {
         self.room().insert(inode, known);
     }
 
+    /// Knows nothing of inodes any more, or of any.
+    pub(crate) fn forget(&self, inodes: Option<&[u64]>) {
+        match inodes {
+            Some(inodes) => inodes.iter().for_each(|inode| self.changed(*inode)),
+            None => self.0.lock().clear(),
+        }
+    }
+
     /// Whether an inode is known not to have the list of this name.
     pub(crate) fn is_absent(&self, inode: u64, name: &[u8]) -> bool {
         let known = self.0.lock().get(&inode).copied();

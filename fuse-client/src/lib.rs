@@ -17,6 +17,7 @@ mod handles;
 mod kernel;
 mod known_acls;
 mod layout;
+mod leases;
 mod listing;
 mod lock_flags;
 mod locking;

@@ -15,6 +15,7 @@ pub struct Metrics {
     pub(crate) read_bytes: Counter,
     pub(crate) written_bytes: Counter,
     pub(crate) failed_stores: Counter,
+    pub(crate) leases_recalled: Counter,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +34,8 @@ impl Metrics {
         registry.register("cairn_mount_written_bytes", written, self.written_bytes.clone());
         let failed = "Times that bytes which programs wrote could not be stored and were given up";
         registry.register("cairn_mount_failed_stores", failed, self.failed_stores.clone());
+        let recalled = "Times that leases of files were recalled, or lost";
+        registry.register("cairn_mount_leases_recalled", recalled, self.leases_recalled.clone());
     }
 
     /// Counts a request.

@@ -16,6 +16,7 @@ use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
 use crate::{
     filesystem::Bridge,
+    leases::Holder,
     volume::{MountSettings, Volume},
 };
 
@@ -92,7 +93,8 @@ impl Mount {
         // It talks to the kernel, and may run a helper.
         let session = tokio::task::spawn_blocking(move || Session::new(bridge, place, &config)).await;
         let session = session.map_err(io::Error::other).flatten().map_err(system)?;
-        volume.kernel.connect(session.notifier()).map_err(system)?;
+        volume.kernel.connect(&session.notifier()).map_err(system)?;
+        volume.files.hold_leases(Arc::new(Holder::of(&volume)));
         let (tell, ended) = oneshot::channel();
         let queue = move || {
             // Where nobody waits for it any more the mount is being given up.
@@ -166,7 +168,7 @@ impl MountWatch {
 
     /// Whether the store answers; why not.
     pub async fn answers(&self) -> Result<(), FileError> {
-        self.volume.files.attributes(InodeId::ROOT.value()).await.map(|_| ())
+        self.volume.files.space().await.map(|_| ())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Names and attributes: looked up, made, moved, removed, set.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_client::FileError;
@@ -33,16 +33,28 @@ impl Volume {
         Ok(self.told(attributes).await)
     }
 
-    /// The attributes of an inode. For a program that asks for them what it wrote is stored before, so that the times it is
-    /// told stay; the kernel, which asks on its own behalf, is told what they will be.
-    pub(crate) async fn attributes(&self, inode: u64, for_program: bool) -> Outcome<FileAttributes> {
+    /// The attributes of an inode, and for how long they may be gone by. For a program that asks for them what it wrote is stored before, so
+    /// that the times it is told stay; the kernel, which asks on its own behalf, is told what they will be.
+    pub(crate) async fn attributes(&self, inode: u64, for_program: bool) -> Outcome<(FileAttributes, Duration)> {
         if for_program {
             self.flush_inode(inode).await;
         }
         let asked = Instant::now();
         let attributes = self.files.attributes(inode).await.map_err(errno)?;
         self.known_acls.note(asked, &attributes);
-        Ok(self.told(attributes).await)
+        // What is not stored yet moves the times once it is.
+        let is_stored = self
+            .opened_files
+            .get(inode)
+            .is_none_or(|opened| opened.state.lock().is_stored());
+        let answer = attributes.clone();
+        let told = self.told(attributes).await;
+        // Of this very answer: another may have come meanwhile.
+        let mut trusted = self.settings.kernel_cache;
+        if is_stored && self.kernel.is_reliable() {
+            trusted = trusted.max(self.files.lease_left(&answer));
+        }
+        Ok((told, trusted))
     }
 
     /// What an answer of the store comes to, once the kernel has let go of pages that it makes wrong.

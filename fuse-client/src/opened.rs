@@ -180,6 +180,11 @@ impl State {
             .max(flying.unwrap_or(0))
     }
 
+    /// Whether nothing waits to be stored.
+    pub(crate) const fn is_stored(&self) -> bool {
+        self.dirty_since.is_none() && self.in_flight.is_empty()
+    }
+
     /// Whether bytes up to `end` would lie over some whose place is not certain yet.
     pub(crate) fn reaches_appended(&self, end: u64) -> bool {
         let first = [self.appended_from, self.flying_appended_from]

@@ -158,6 +158,15 @@ impl Volume {
         inherited
     }
 
+    /// Forgets what directories hand on, or what all do.
+    pub(crate) fn forget_directories(&self, inodes: Option<&[u64]>) {
+        let mut known = self.inherited.lock();
+        match inodes {
+            Some(inodes) => known.retain(|inode, _| !inodes.contains(inode)),
+            None => known.clear(),
+        }
+    }
+
     /// What a directory handed on a moment ago.
     pub(crate) fn known_directory(&self, inode: u64) -> Option<Inherited> {
         let known = self.inherited.lock();

@@ -9,7 +9,7 @@ mod store;
 
 pub use raft::{RaftTiming, Start};
 pub use server::{
-    CLIENT_KINDS, Clock, GROUP_KINDS, InventorySchedule, MetadataConfig, MetadataServer, Metrics, StartError,
-    Surroundings, SystemClock,
+    CLIENT_KINDS, Clock, GROUP_KINDS, InventorySchedule, LEASE_KINDS, MetadataConfig, MetadataServer, Metrics,
+    StartError, Surroundings, SystemClock,
 };
 pub use store::{FetchError, Progress, StoreError};

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use cairn_common::{
-    ids::{GroupId, NodeId},
+    ids::NodeId,
     wire::{
         group::{GroupMembers, GroupTableQuery},
         kind::RequestKind,
@@ -156,7 +156,7 @@ impl Contacts {
 async fn ask(transport: &dyn Transport, node: NodeId) -> Option<GroupMembers> {
     let request = ReadRequest {
         query: Some(Query::Groups(GroupTableQuery {})),
-        group: GroupId::default().value(),
+        ..ReadRequest::default()
     };
     let kind = RequestKind::MetadataRead;
     let asked = call(transport, node, kind, &request, Body::empty(), ASK_TIMEOUT).await;

@@ -210,7 +210,7 @@ impl Way {
     pub(crate) async fn query(&mut self, query: Query) -> anyhow::Result<Answer> {
         let request = ReadRequest {
             query: Some(query),
-            group: 0,
+            ..ReadRequest::default()
         };
         let reply: ReadReply = self.ask_leader(RequestKind::MetadataRead, &request).await?;
         match reply.answer {

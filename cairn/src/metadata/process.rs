@@ -14,7 +14,9 @@ use std::{
 use anyhow::{Context as _, ensure};
 use async_trait::async_trait;
 use cairn_common::{ids::NodeId, limits, wire::role::Role};
-use cairn_metadata::{CLIENT_KINDS, GROUP_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock};
+use cairn_metadata::{
+    CLIENT_KINDS, GROUP_KINDS, LEASE_KINDS, MetadataConfig, MetadataServer, Start, Surroundings, SystemClock,
+};
 use cairn_transport::{InProcess, LocalServer, NoAddresses, Services};
 
 use super::GroupMetrics;
@@ -110,6 +112,7 @@ async fn serve(settings: Settings, mut serving: Serving) -> anyhow::Result<ExitC
     let looks = ClusterMetrics::start(metrics.registry(), Arc::new(server.clone()));
     let services = Services::new()
         .with(CLIENT_KINDS, Arc::new(server.clone()), CLIENT_REQUESTS_MAX)
+        .with(LEASE_KINDS, Arc::new(server.clone()), limits::MOUNTS_MAX)
         .with(GROUP_KINDS, Arc::new(server.clone()), GROUP_REQUESTS_MAX);
     let operators = LocalServer::start(data.root(), node.peer().node, services.clone())
         .with_context(|| format!("listening for the operator in {}", data.root().display()))?;

@@ -15,10 +15,19 @@ use crate::{error::unexpected, open_files::OpenFile};
 impl Files {
     /// The attributes of an inode.
     pub async fn attributes(&self, inode: u64) -> Result<FileAttributes, FileError> {
-        match self.ask(FileQuestion::Attributes(AttributesQuery { inode })).await? {
-            FileReply::Attributes(attributes) => Ok(attributes),
-            _ => Err(unexpected().into()),
+        let leases = &self.client.shared.leases;
+        if let Some(known) = leases.attributes(self.file(inode)) {
+            return Ok(known);
         }
+        let question = FileQuestion::Attributes(AttributesQuery { inode });
+        let (reply, asked) = self.ask_under_lease(question).await?;
+        let FileReply::Attributes(attributes) = reply? else {
+            return Err(unexpected().into());
+        };
+        if let Some(asked) = asked {
+            leases.keep(asked, self.file(inode), &attributes, None);
+        }
+        Ok(attributes)
     }
 
     /// Opens a file: while what is given lives, the file stays even without a name. One that has none already is gone, unless

@@ -31,7 +31,7 @@ impl Files {
             inode,
             question: Some(LockQuestion::Test(test)),
         });
-        match self.ask_patiently(query).await? {
+        match self.ask_patiently(query, false).await?.0? {
             Answer::Lock(answer) => Ok(answer.locks.into_iter().next()),
             _ => Err(unexpected().into()),
         }

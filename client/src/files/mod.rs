@@ -16,7 +16,9 @@ use std::{sync::Arc, time::Duration};
 
 use cairn_common::wire::{
     command::{Command, ErrorCode, Outcome, Refusal},
-    file::{FileAction, FileAnswer, FileAttributes, FileCommand, FileOutcome, FileQuery, FileQuestion, FileReply},
+    file::{
+        FileAction, FileAnswer, FileAttributes, FileCommand, FileId, FileOutcome, FileQuery, FileQuestion, FileReply,
+    },
     query::{Answer, Query, ReadReply},
 };
 use tokio::time::Instant;
@@ -28,6 +30,7 @@ pub use self::{
 };
 use crate::{
     error::{ClientError, unexpected},
+    leases::{Asked, LeaseHolder},
     metadata::{Client, is_passing},
     session::Session,
 };
@@ -78,32 +81,73 @@ impl Files {
         Instant::now() + self.patience
     }
 
-    /// Asks; goes on asking for as long as the mount is patient.
-    async fn ask(&self, question: FileQuestion) -> Result<FileReply, FileError> {
-        let query = Query::File(FileQuery {
-            bucket: self.bucket,
-            question: Some(question),
-        });
-        match self.ask_patiently(query).await? {
-            Answer::File(FileAnswer { reply: Some(reply) }) => Ok(reply),
-            _ => Err(unexpected().into()),
-        }
+    /// Goes by leases from now on; `holder` lets go of them, too.
+    pub fn hold_leases(&self, holder: Arc<dyn LeaseHolder>) {
+        self.client.shared.hold_leases(holder);
     }
 
-    async fn ask_patiently(&self, query: Query) -> Result<Answer, FileError> {
+    /// Whether what is asked for now comes with leases.
+    pub fn has_leases(&self) -> bool {
+        self.client.shared.leases.ask().is_some()
+    }
+
+    /// How long attributes that were told may still be gone by; not at all where there is no lease of them.
+    pub fn lease_left(&self, attributes: &FileAttributes) -> Duration {
+        self.client.shared.leases.left(self.file(attributes.inode), attributes)
+    }
+
+    const fn file(&self, inode: u64) -> FileId {
+        let bucket = self.bucket;
+        FileId { bucket, inode }
+    }
+
+    /// Asks; goes on asking for as long as the mount is patient.
+    async fn ask(&self, question: FileQuestion) -> Result<FileReply, FileError> {
+        let (answer, _) = self.ask_patiently(self.query(question), false).await?;
+        file_reply(answer)
+    }
+
+    /// The same, under a lease of what is answered where one can be had: then it says when it was asked for.
+    async fn ask_under_lease(
+        &self,
+        question: FileQuestion,
+    ) -> Result<(Result<FileReply, FileError>, Option<Asked>), FileError> {
+        let (answer, asked) = self.ask_patiently(self.query(question), true).await?;
+        Ok((file_reply(answer), asked))
+    }
+
+    const fn query(&self, question: FileQuestion) -> Query {
+        Query::File(FileQuery {
+            bucket: self.bucket,
+            question: Some(question),
+        })
+    }
+
+    /// The answer, or why there is none; and when it was asked for, where there is a lease of what it tells.
+    async fn ask_patiently(
+        &self,
+        query: Query,
+        wants_lease: bool,
+    ) -> Result<(Result<Answer, Refusal>, Option<Asked>), FileError> {
+        let shared = &self.client.shared;
         let deadline = self.deadline();
         let mut pause = PAUSE.0;
         loop {
-            let error = match self.client.shared.ask(query.clone()).await {
+            let asked = shared.leases.ask().filter(|_| wants_lease);
+            let session = if asked.is_some() { self.session() } else { 0 };
+            let error = match shared.ask_under(query.clone(), session).await {
                 Ok(ReadReply {
                     answer: Some(Answer::Refused(refusal)),
                     ..
                 }) if is_put_off(&refusal) => ClientError::from(refusal),
-                Ok(ReadReply {
-                    answer: Some(Answer::Refused(refusal)),
-                    ..
-                }) => return Err(refusal.into()),
-                Ok(reply) => return Ok(reply.answer.ok_or_else(unexpected)?),
+                Ok(reply) => {
+                    let asked = asked.filter(|asked| asked.is_of(reply.lease_term));
+                    return match reply.answer {
+                        Some(Answer::Refused(refusal)) => Ok((Err(refusal), asked)),
+                        Some(answer) => Ok((Ok(answer), asked)),
+                        None => Err(unexpected().into()),
+                    };
+                }
                 Err(error) => error,
             };
             if !is_passing(&error) || Instant::now() >= deadline {
@@ -171,6 +215,13 @@ impl Files {
     /// Attributes that an outcome has.
     fn attributes_of(outcome: FileOutcome) -> Result<FileAttributes, FileError> {
         Ok(outcome.attributes.ok_or_else(unexpected)?)
+    }
+}
+
+fn file_reply(answer: Result<Answer, Refusal>) -> Result<FileReply, FileError> {
+    match answer? {
+        Answer::File(FileAnswer { reply: Some(reply) }) => Ok(reply),
+        _ => Err(unexpected().into()),
     }
 }
 

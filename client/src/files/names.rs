@@ -12,9 +12,29 @@ use crate::error::unexpected;
 impl Files {
     /// What `name` stands for.
     pub async fn lookup(&self, parent: u64, name: Bytes) -> Result<FileAttributes, FileError> {
-        match self.ask(FileQuestion::Lookup(LookupQuery { parent, name })).await? {
-            FileReply::Attributes(attributes) => Ok(attributes),
-            _ => Err(unexpected().into()),
+        let leases = &self.client.shared.leases;
+        if let Some(known) = leases.name(self.file(parent), &name) {
+            return known.ok_or(FileError::NoSuchEntry);
+        }
+        let question = FileQuestion::Lookup(LookupQuery {
+            parent,
+            name: name.clone(),
+        });
+        let (reply, asked) = self.ask_under_lease(question).await?;
+        match reply {
+            Ok(FileReply::Attributes(attributes)) => {
+                if let Some(asked) = asked {
+                    leases.keep(asked, self.file(attributes.inode), &attributes, Some((parent, &name)));
+                }
+                Ok(attributes)
+            }
+            Ok(_) => Err(unexpected().into()),
+            Err(error) => {
+                if let (FileError::NoSuchEntry, Some(asked)) = (&error, asked) {
+                    leases.keep_absent(asked, self.file(parent), &name);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -66,9 +86,19 @@ impl Files {
             limit,
             with_attributes,
         };
-        match self.ask(FileQuestion::Directory(query)).await? {
-            FileReply::Directory(page) => Ok(page),
-            _ => Err(unexpected().into()),
+        let (reply, asked) = self.ask_under_lease(FileQuestion::Directory(query)).await?;
+        let FileReply::Directory(page) = reply? else {
+            return Err(unexpected().into());
+        };
+        for entry in &page.entries {
+            if let (Some(asked), Some(attributes)) = (asked, &entry.attributes) {
+                let found = Some((inode, &entry.name));
+                self.client
+                    .shared
+                    .leases
+                    .keep(asked, self.file(entry.inode), attributes, found);
+            }
         }
+        Ok(page)
     }
 }

@@ -84,6 +84,7 @@ impl Transport for Script {
                 let answer = ReadReply {
                     log_index: 0,
                     answer: Some(Answer::Groups(table)),
+                    ..ReadReply::default()
                 };
                 Ok(Response {
                     header: Bytes::from(answer.encode_to_vec()),

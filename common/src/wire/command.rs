@@ -11,6 +11,7 @@ use super::{
     authority::KeepAuthority,
     chunk::{ChunkCommand, ChunkOutcome},
     file::{FileCommand, FileId, FileOutcome, OrphansPage},
+    lease::OwnChange,
     lock::{LockCommand, LockOutcome},
     map::MapMessage,
     object::{Body, ObjectAttributes, ObjectChecksum, PartSize},
@@ -532,6 +533,13 @@ pub struct WriteReply {
     /// The outcome.
     #[prost(oneof = "Outcome", tags = "2, 3, 4, 5, 6, 7, 8, 9, 60, 61, 63, 70")]
     pub outcome: Option<Outcome>,
+    /// Where the sender's session has leases, the term in which it was given one of the inode in the outcome; else 0. Never
+    /// part of the state.
+    #[prost(uint64, tag = "100")]
+    pub lease_term: u64,
+    /// What of the session's leases the command has changed. Never part of the state.
+    #[prost(message, repeated, tag = "101")]
+    pub changed: Vec<OwnChange>,
 }
 
 impl Record for WriteReply {

@@ -738,7 +738,7 @@ pub struct Space {
 }
 
 /// A file by bucket and inode.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Message)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Message)]
 pub struct FileId {
     /// The bucket's number.
     #[prost(uint64, tag = "1")]

@@ -14,6 +14,8 @@ pub enum RequestKind {
     MetadataWrites = 3,
     /// A chunkserver tells that it lives ([`super::server::ServerReport`]).
     ServerReport = 4,
+    /// A mount asks which of its leases are recalled ([`super::lease::LeasePoll`]).
+    LeasePoll = 5,
     /// Stores a shard durably ([`super::shard::PutShard`], the shard's bytes behind it).
     PutShard = 16,
     /// Reads blocks of a shard ([`super::shard::GetShard`]).
@@ -65,11 +67,12 @@ pub enum TrafficClass {
 
 impl RequestKind {
     /// Every kind.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::MetadataWrite,
         Self::MetadataRead,
         Self::MetadataWrites,
         Self::ServerReport,
+        Self::LeasePoll,
         Self::PutShard,
         Self::GetShard,
         Self::DeleteShard,
@@ -108,6 +111,7 @@ impl RequestKind {
             Self::MetadataRead => "metadata_read",
             Self::MetadataWrites => "metadata_writes",
             Self::ServerReport => "server_report",
+            Self::LeasePoll => "lease_poll",
             Self::PutShard => "put_shard",
             Self::GetShard => "get_shard",
             Self::DeleteShard => "delete_shard",
@@ -135,6 +139,7 @@ impl RequestKind {
         match self {
             Self::MetadataWrite | Self::MetadataRead | Self::MetadataWrites => Roles::MEMBER,
             Self::ServerReport => Roles::of(&[Role::Chunkserver]),
+            Self::LeasePoll => Roles::of(&[Role::Client]),
             Self::PutShard => Roles::of(&[Role::Client, Role::Chunkserver]),
             // The metadata service asks whether a shard is there before it has a stray deleted.
             Self::GetShard => Roles::of(&[Role::Client, Role::Chunkserver, Role::Metadata]),
@@ -157,6 +162,7 @@ impl RequestKind {
             | Self::MetadataRead
             | Self::MetadataWrites
             | Self::ServerReport
+            | Self::LeasePoll
             | Self::DeleteShard
             | Self::ListShards
             | Self::DeviceStatus
@@ -177,10 +183,15 @@ impl RequestKind {
     }
 
     /// Which of a connection's streams is sent first: the highest. A sign of life never waits behind work, and reads, which
-    /// someone waits for, go before background work. A Raft group whose votes or appends wait loses its leader.
+    /// someone waits for, go before background work. Others wait for a mount that lets go of a lease. A Raft group whose votes or appends wait loses its leader.
     pub const fn priority(self) -> i32 {
         match self {
-            Self::Hello | Self::ServerReport | Self::RaftAppend | Self::RaftVote | Self::ReadIndex => 2,
+            Self::Hello
+            | Self::ServerReport
+            | Self::LeasePoll
+            | Self::RaftAppend
+            | Self::RaftVote
+            | Self::ReadIndex => 2,
             Self::MetadataWrite
             | Self::MetadataRead
             | Self::MetadataWrites

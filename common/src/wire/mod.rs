@@ -17,6 +17,7 @@ pub mod group;
 pub mod head;
 pub mod inventory;
 pub mod kind;
+pub mod lease;
 pub mod lock;
 pub mod map;
 pub mod node;

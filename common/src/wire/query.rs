@@ -31,6 +31,10 @@ pub struct ReadRequest {
     /// The Raft group that the sender takes for the bucket's, by the group table.
     #[prost(uint32, tag = "100")]
     pub group: u32,
+    /// The session of a mount that wants a lease of the inodes in the answer, and of the directory that a name is looked up in;
+    /// 0 for none.
+    #[prost(uint64, tag = "101")]
+    pub lease_session: u64,
 }
 
 /// What is asked.
@@ -245,6 +249,9 @@ pub struct ReadReply {
         tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 60, 61, 62, 63, 64, 65, 66, 70"
     )]
     pub answer: Option<Answer>,
+    /// The term in which the leases that were asked for are given; 0 where they are not.
+    #[prost(uint64, tag = "100")]
+    pub lease_term: u64,
 }
 
 /// An answer, one kind for each kind of query.

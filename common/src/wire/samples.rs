@@ -15,6 +15,7 @@ mod families;
 mod files;
 mod groups;
 mod inventories;
+mod leases;
 mod nodes;
 mod objects;
 mod queries;
@@ -44,6 +45,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("head", include_str!("head.rs")),
     ("inventory", include_str!("inventory.rs")),
     ("kind", include_str!("kind.rs")),
+    ("lease", include_str!("lease.rs")),
     ("lock", include_str!("lock.rs")),
     ("map", include_str!("map.rs")),
     ("node", include_str!("node.rs")),
@@ -101,6 +103,7 @@ fn samples() -> Vec<Sample> {
         families::chunk_answers(),
         families::feeds(),
         inventories::samples(),
+        leases::samples(),
         nodes::samples(),
         objects::samples(),
         queries::samples(),

@@ -115,8 +115,8 @@ impl Metadata {
 
     pub(crate) async fn ask(&self, query: Query) -> Result<Answer> {
         let request = ReadRequest {
-            group: 0,
             query: Some(query),
+            ..ReadRequest::default()
         };
         let reply: ReadReply = self.send(RequestKind::MetadataRead, &request).await?;
         match reply.answer.context("a reply without an answer")? {

@@ -3,10 +3,14 @@
 //! Invariant: the reply to a command of a session is stored with its effects; the same (session, sequence) applied again
 //! gives that reply and changes nothing.
 
+use bytes::Bytes;
 use cairn_common::{
     ids::SessionId,
     limits,
-    wire::command::{Command, Done, EntryBatch, ErrorCode, Outcome, WriteReply, WriteRequest},
+    wire::{
+        command::{Command, Done, EntryBatch, ErrorCode, Outcome, WriteReply, WriteRequest},
+        file::FileId,
+    },
 };
 
 use super::{
@@ -16,7 +20,7 @@ use super::{
     upload,
     view::{Family, View, ViewError, Write},
 };
-use crate::record::{session::SessionRecord, system};
+use crate::record::{dentry, key::u64_at, session::SessionRecord, system};
 
 /// What applying an entry came to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -25,6 +29,38 @@ pub struct Applied {
     pub writes: Vec<Write>,
     /// One reply for each command of the entry, in order.
     pub replies: Vec<WriteReply>,
+    /// What of files and names the commands have changed, in their order.
+    pub touched: Vec<Touched>,
+}
+
+/// A record of a file, or of a name, that a command has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// Which of the entry's commands.
+    pub command: usize,
+    family: Family,
+    key: Vec<u8>,
+}
+
+impl Touched {
+    /// The inode; of a name, the directory that it is in.
+    pub fn file(&self) -> Option<FileId> {
+        Some(FileId {
+            bucket: u64_at(&self.key, 0)?,
+            inode: u64_at(&self.key, 8)?,
+        })
+    }
+
+    /// The name, where it is the record of one, as a mount shows it.
+    pub fn name(&self) -> Option<Bytes> {
+        let component = self
+            .key
+            .get(dentry::PREFIX_LEN..)
+            .filter(|_| self.family == Family::Dentry)?;
+        Some(Bytes::copy_from_slice(
+            component.strip_suffix(b"/").unwrap_or(component),
+        ))
+    }
 }
 
 /// Applies an entry to the state. An error means that the state cannot be read; nothing may be written then.
@@ -41,13 +77,17 @@ pub fn apply(view: &dyn View, log_index: u64, batch: &EntryBatch) -> Result<Appl
     );
     tx.accept();
     let mut replies = Vec::with_capacity(batch.requests.len());
-    for request in &batch.requests {
+    let mut touched = Vec::new();
+    for (command, request) in batch.requests.iter().enumerate() {
         replies.push(apply_request(&mut tx, request)?);
+        let of_command = tx.take_touched().map(|(family, key)| Touched { command, family, key });
+        touched.extend(of_command);
     }
     replies::store(&mut tx);
     Ok(Applied {
         writes: tx.into_writes(),
         replies,
+        touched,
     })
 }
 
@@ -68,6 +108,7 @@ fn apply_request(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<WriteReply, 
     let reply = WriteReply {
         log_index,
         outcome: Some(outcome),
+        ..WriteReply::default()
     };
     remember(tx, request, &reply)?;
     Ok(reply)

@@ -42,7 +42,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Applied, apply};
+pub use apply::{Applied, Touched, apply};
 pub(crate) use extents::live as live_extent;
 pub use feature::{feature_level, refused_at, required_level};
 pub use inventory::{Expected, ShardId, Verdict, expected, judge};
@@ -51,6 +51,6 @@ pub use query::answer;
 pub use release::{DeletableChunk, deletable_chunks, release_pending};
 pub(crate) use repair::priority as repair_priority;
 pub use server::refused_devices;
-pub use session::live_sessions;
 pub(crate) use session::{GENERATION_MAX, parts_of as session_parts};
+pub use session::{live_sessions, mount_sessions};
 pub use upload::buckets_to_expire;

@@ -22,6 +22,7 @@ pub fn answer(view: &dyn View, log_index: u64, query: &Query) -> Result<ReadRepl
     Ok(ReadReply {
         log_index,
         answer: Some(answer),
+        ..ReadReply::default()
     })
 }
 

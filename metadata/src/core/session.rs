@@ -131,6 +131,17 @@ pub fn live_sessions(view: &dyn View) -> Result<Vec<SessionId>, ViewError> {
     Ok(sessions)
 }
 
+/// Those of them that are mounts'.
+pub fn mount_sessions(view: &dyn View) -> Result<Vec<SessionId>, ViewError> {
+    let mut sessions = Vec::new();
+    scan_prefix(view, Family::Session, &[], &[], &mut |key, value| {
+        let record: SessionRecord = open_record(Family::Session, value)?;
+        sessions.extend(u64_at(key, 0).map(SessionId::new).filter(|_| record.mounts));
+        Ok(true)
+    })?;
+    Ok(sessions)
+}
+
 /// What sessions still need of what was given up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Needs {

@@ -80,6 +80,7 @@ pub(crate) struct Tx<'a> {
     view: &'a dyn View,
     written: ByFamily<Written>,
     undo: Vec<Undo>,
+    touched: Vec<(Family, Vec<u8>)>,
     open: OpenRecords,
     /// Log index of the entry.
     pub(crate) log_index: u64,
@@ -101,6 +102,7 @@ impl<'a> Tx<'a> {
             view,
             written: ByFamily::default(),
             undo: Vec::new(),
+            touched: Vec::new(),
             open: OpenRecords::default(),
             log_index,
             time_ms,
@@ -118,8 +120,15 @@ impl<'a> Tx<'a> {
 
     /// Keeps the writes of the command at hand.
     pub(crate) fn accept(&mut self) {
-        self.undo.clear();
+        let kept = self.undo.drain(..).map(|undo| (undo.family, undo.key));
+        self.touched
+            .extend(kept.filter(|(family, _)| matches!(family, Family::Dentry | Family::Inode | Family::Xattr)));
         self.key = Bytes::new();
+    }
+
+    /// The keys of names, inodes and extended attributes that were written since this was last asked.
+    pub(crate) fn take_touched(&mut self) -> impl Iterator<Item = (Family, Vec<u8>)> {
+        self.touched.drain(..)
     }
 
     /// Drops the writes of the command at hand.

@@ -15,7 +15,11 @@ use std::{
 use cairn_common::{
     checksum::Hash,
     envelope,
-    wire::command::{EntryBatch, WriteReply},
+    wire::{
+        command::EntryBatch,
+        file::{AttributesQuery, FileAnswer, FileAttributes, FileId, FileQuery, FileQuestion, FileReply},
+        query::{Answer, Query},
+    },
 };
 use futures::{Stream, StreamExt};
 use openraft::{
@@ -29,6 +33,7 @@ use tokio::sync::{Notify, watch};
 use super::{
     log_storage::blocking,
     machine::Machine,
+    observer::{AppliedEntry, HeldReply, Observer},
     types::{Entry, LogId, Members, TypeConfig, log_id_of, members_of, membership_record, position_of},
 };
 use crate::{
@@ -128,17 +133,24 @@ impl ApplyProgress {
 pub(crate) struct Applier {
     store: Arc<StateStore>,
     machine: Arc<dyn Machine>,
+    observer: Arc<dyn Observer>,
     progress: Arc<ApplyProgress>,
 }
 
 type Work = (Entry, Option<ApplyResponder<TypeConfig>>);
 
 impl Applier {
-    /// Applies to `store` what `machine` decides.
-    pub(crate) fn new(store: Arc<StateStore>, machine: Arc<dyn Machine>, progress: Arc<ApplyProgress>) -> Self {
+    /// Applies to `store` what `machine` decides, and tells `observer` of it.
+    pub(crate) fn new(
+        store: Arc<StateStore>,
+        machine: Arc<dyn Machine>,
+        observer: Arc<dyn Observer>,
+        progress: Arc<ApplyProgress>,
+    ) -> Self {
         Self {
             store,
             machine,
+            observer,
             progress,
         }
     }
@@ -153,7 +165,7 @@ impl Applier {
 
     fn apply_all(&self, work: Vec<Work>) -> Result<(), StoreError> {
         for (entry, responder) in work {
-            let replies = self.apply_entry(&entry)?;
+            let replies = self.apply_entry(&entry, responder.is_some())?;
             if let Some(responder) = responder {
                 responder.send(replies);
             }
@@ -161,7 +173,7 @@ impl Applier {
         Ok(())
     }
 
-    fn apply_entry(&self, entry: &Entry) -> Result<Vec<WriteReply>, StoreError> {
+    fn apply_entry(&self, entry: &Entry, is_awaited: bool) -> Result<Vec<HeldReply>, StoreError> {
         let position = position_of(entry.log_id);
         match &entry.payload {
             EntryPayload::Blank => self.store.commit(position, 0, Vec::new(), None)?,
@@ -185,12 +197,38 @@ impl Applier {
                 self.note_chain(position.index)?;
                 self.progress
                     .advance(position.index, bytes.0.len(), batch.requests.len());
-                return Ok(applied.replies);
+                let entry = AppliedEntry {
+                    term: position.term,
+                    log_index: position.index,
+                    batch: &batch,
+                    touched: &applied.touched,
+                    is_awaited,
+                    attributes: &|file| self.attributes(position.index, file),
+                };
+                return Ok(self.observer.applied(&entry, applied.replies));
             }
         }
         self.note_chain(position.index)?;
         self.progress.advance(position.index, 0, 0);
         Ok(Vec::new())
+    }
+
+    /// An inode as it is after entry `index`.
+    fn attributes(&self, index: u64, file: FileId) -> Option<FileAttributes> {
+        let FileId { bucket, inode } = file;
+        let question = Some(FileQuestion::Attributes(AttributesQuery { inode }));
+        let query = Query::File(FileQuery { bucket, question });
+        let answered = self.store.read_newest(|view| {
+            self.machine
+                .answer(view, index, &query)
+                .map_err(|error| apply_error(&error))
+        });
+        match answered.ok()?.answer? {
+            Answer::File(FileAnswer {
+                reply: Some(FileReply::Attributes(attributes)),
+            }) => Some(attributes),
+            _ => None,
+        }
     }
 
     fn note_chain(&self, index: u64) -> Result<(), StoreError> {

@@ -51,6 +51,10 @@ impl Machine for CoreMachine {
         core::live_sessions(view)
     }
 
+    fn mount_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError> {
+        core::mount_sessions(view)
+    }
+
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {
         core::release_pending(view)
     }

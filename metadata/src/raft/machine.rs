@@ -43,6 +43,9 @@ pub(crate) trait Machine: Send + Sync + 'static {
     /// Sessions that have not ended.
     fn live_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError>;
 
+    /// Those of them that are mounts'.
+    fn mount_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError>;
+
     /// Whether a release step has something to do.
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError>;
 

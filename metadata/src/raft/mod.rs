@@ -11,6 +11,7 @@ mod log_storage;
 mod machine;
 mod network;
 mod node;
+mod observer;
 mod serve;
 mod types;
 mod wire;
@@ -21,6 +22,7 @@ pub(crate) use machine::Machine;
 pub(crate) use network::Links;
 pub(crate) use node::{Pending, ProposeError, RaftNode, RaftSettings, SnapshotPolicy};
 pub use node::{RaftTiming, Start, StartError};
+pub(crate) use observer::{AppliedEntry, Doing, HeldReply, Hold, Observer};
 pub(crate) use wire::{GROUP, Identity};
 
 #[cfg(test)]

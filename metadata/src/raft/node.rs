@@ -15,7 +15,7 @@ use cairn_common::{
     envelope::seal,
     ids::NodeId,
     wire::{
-        command::{EntryBatch, WriteReply},
+        command::EntryBatch,
         failure::FailureCode,
         kind::RequestKind,
         raft::{ReadIndex, ReadIndexReply},
@@ -39,6 +39,7 @@ use super::{
     applier::{Applier, ApplyProgress},
     machine::Machine,
     network::{Links, Network},
+    observer::{HeldReply, Observer},
     types::{BatchBytes, Member, TypeConfig},
 };
 use crate::store::{LogStore, SharedCache, StateStore, StoreError, SyncObserver};
@@ -182,6 +183,7 @@ impl RaftNode {
     pub(crate) async fn start(
         settings: RaftSettings,
         machine: Arc<dyn Machine>,
+        observer: Arc<dyn Observer>,
         links: Links,
         observe_sync: SyncObserver,
     ) -> Result<Self, StartError> {
@@ -194,7 +196,7 @@ impl RaftNode {
         let applied = state.applied().position.map(|position| position.index);
         let policy = settings.policy;
         let progress = Arc::new(ApplyProgress::new(applied, policy.bytes_max, policy.commands_max));
-        let applier = Applier::new(Arc::clone(&state), machine, Arc::clone(&progress));
+        let applier = Applier::new(Arc::clone(&state), machine, observer, Arc::clone(&progress));
         let network = Network { links: links.clone() };
         let config = Arc::new(raft_config(settings.timing)?);
         let raft = Raft::new(server.value(), config, network, log.clone(), applier).await;
@@ -440,7 +442,7 @@ impl Ending {
 
 impl Pending {
     /// The replies, one for each command of the batch.
-    pub(crate) async fn replies(self) -> Result<Vec<WriteReply>, ProposeError> {
+    pub(crate) async fn replies(self) -> Result<Vec<HeldReply>, ProposeError> {
         match self.ending.or(self.wait).await? {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => Err(ProposeError::NotLeader),

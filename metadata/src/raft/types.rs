@@ -8,9 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use cairn_common::wire::command::WriteReply;
 use openraft::{EntryPayload, Membership, StoredMembership};
 
+use super::observer::HeldReply;
 use crate::store::{
     BlankRecord, EntryKind, EntryRecord, LogPosition, MemberRecord, MembershipRecord, StoreError, VoteRecord, VoterSet,
 };
@@ -19,7 +19,7 @@ openraft::declare_raft_types!(
     /// Server numbers as node ids, sealed batches of commands as entries, one reply for each command.
     pub(crate) TypeConfig:
         D = BatchBytes,
-        R = Vec<WriteReply>,
+        R = Vec<HeldReply>,
         NodeId = u64,
         Node = Member,
 );

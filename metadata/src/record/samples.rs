@@ -294,6 +294,7 @@ fn sessions_and_garbage_are_stored_as_version_1_wrote_them() {
     let reply = WriteReply {
         log_index: 2,
         outcome: Some(Outcome::CommittedMs(3)),
+        ..WriteReply::default()
     };
     let kept = reply::KeptReply { sequence: 1, reply };
     check(

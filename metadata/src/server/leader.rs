@@ -12,8 +12,8 @@ use tokio::{
 };
 
 use super::{
-    config::MetadataConfig, garbage::GarbageWorker, inventory::InventoryWorker, keeper::KeeperWorker, probe,
-    recodes::RecodeWorker, repairs::RepairWorker, service::Inner, uploads::UploadsWorker,
+    config::MetadataConfig, file_leases, garbage::GarbageWorker, inventory::InventoryWorker, keeper::KeeperWorker,
+    probe, recodes::RecodeWorker, repairs::RepairWorker, service::Inner, uploads::UploadsWorker,
 };
 
 /// Time between looks at whether this member may answer, while it may, and while it may not.
@@ -29,6 +29,7 @@ pub(super) async fn run(inner: Arc<Inner>, config: MetadataConfig, transport: Ar
         tracing::info!(term, "this metadata server leads");
         inner.metrics.elections_won.inc();
         let mut work = JoinSet::new();
+        work.spawn(file_leases::run(Arc::clone(&inner), term));
         start(&mut work, &inner, &config, &transport);
         work.spawn(tell_own_address(Arc::clone(&inner), config.address.clone()));
         inner.node.until_deposed(term).await;

@@ -41,6 +41,7 @@ impl Inner {
                 code: ErrorCode::NotSupportedYet.into(),
                 detail,
             })),
+            ..WriteReply::default()
         }))
     }
 

@@ -39,6 +39,12 @@ pub struct Metrics {
     pub sessions: Gauge<i64, AtomicI64>,
     /// Sessions ended because their lease ran out.
     pub sessions_expired: Counter<u64, AtomicU64>,
+    /// Leases of files that mounts have, where this member leads.
+    pub file_leases: Gauge<i64, AtomicI64>,
+    /// Leases of files that were recalled because another changed them.
+    pub file_leases_recalled: Counter<u64, AtomicU64>,
+    /// Mounts that lost their leases because they did not renew them.
+    pub file_leases_expired: Counter<u64, AtomicU64>,
     /// Chunks found garbage at the last look and not yet forgotten.
     pub garbage_pending: Gauge<i64, AtomicI64>,
     /// Chunks whose shards were all deleted.
@@ -76,6 +82,9 @@ impl Default for Metrics {
             refused_busy: Counter::default(),
             sessions: Gauge::default(),
             sessions_expired: Counter::default(),
+            file_leases: Gauge::default(),
+            file_leases_recalled: Counter::default(),
+            file_leases_expired: Counter::default(),
             garbage_pending: Gauge::default(),
             chunks_deleted: Counter::default(),
             inventory_shards: Counter::default(),
@@ -134,6 +143,21 @@ impl Metrics {
             "sessions_expired",
             "Sessions whose lease ran out",
             self.sessions_expired.clone(),
+        );
+        registry.register(
+            "file_leases",
+            "Leases of files that mounts have, told by the leader",
+            self.file_leases.clone(),
+        );
+        registry.register(
+            "file_leases_recalled",
+            "Leases of files recalled because another changed them",
+            self.file_leases_recalled.clone(),
+        );
+        registry.register(
+            "file_leases_expired",
+            "Mounts that lost their leases of files because they did not renew them",
+            self.file_leases_expired.clone(),
         );
         registry.register(
             "garbage_pending",

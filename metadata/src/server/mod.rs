@@ -16,6 +16,7 @@ mod clock;
 mod compare;
 mod config;
 mod deletion;
+mod file_leases;
 mod garbage;
 mod health;
 mod inventory;
@@ -46,7 +47,7 @@ mod uploads;
 pub use clock::{Clock, SystemClock};
 pub use config::{InventorySchedule, MetadataConfig, Surroundings};
 pub use metrics::Metrics;
-pub use service::{CLIENT_KINDS, GROUP_KINDS, MetadataServer, StartError};
+pub use service::{CLIENT_KINDS, GROUP_KINDS, LEASE_KINDS, MetadataServer, StartError};
 
 #[cfg(test)]
 mod tests;

@@ -13,14 +13,14 @@ use cairn_common::{
 use prost::Message;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
     clock::Clock,
     metrics::{Metrics, gauge_value},
 };
-use crate::raft::{GROUP, Pending, ProposeError, RaftNode};
+use crate::raft::{GROUP, HeldReply, Pending, ProposeError, RaftNode};
 
 /// Entries on their way at once: one is synced while the one before is applied and answered. More would share less: each
 /// costs every member a message, a sync, and rounds of a dozen tasks.
@@ -29,6 +29,9 @@ const ENTRIES_IN_FLIGHT: usize = 2;
 /// How long an entry waits for as many commands as the last ones had: those who were answered together mostly come back
 /// together, a moment later. Who is alone never waits.
 const GATHER_WAIT: Duration = Duration::from_millis(1);
+
+/// How long a reply waits for others to let go of what was before, which takes a mount that is alive a round trip.
+const HELD_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Bytes that a batch adds to each command: its tag, its length and a share of the envelope.
 const ENTRY_OVERHEAD_BYTES: usize = 16;
@@ -45,6 +48,9 @@ pub(super) enum SubmitError {
     /// Too many wait: try again later.
     #[error("too many commands wait: try again later")]
     Busy,
+    /// It was carried out, and its reply waits for others to let go of what was before it: ask again for the reply.
+    #[error("mounts are letting go of what this has changed: ask again under the same sequence")]
+    Held,
     /// It can never be carried out.
     #[error("a command of {0} bytes does not fit a Raft entry")]
     TooLarge(usize),
@@ -214,19 +220,41 @@ async fn deliver(pending: Pending, replies: Replies, permit: OwnedSemaphorePermi
     match pending.replies().await {
         Ok(outcomes) => {
             if let Some(newest) = outcomes.last() {
-                metrics
-                    .applied_index
-                    .set(i64::try_from(newest.log_index).unwrap_or(i64::MAX));
+                let index = newest.reply.log_index;
+                metrics.applied_index.set(i64::try_from(index).unwrap_or(i64::MAX));
             }
             debug_assert_eq!(outcomes.len(), replies.len());
             for (outcome, reply) in outcomes.into_iter().zip(replies) {
-                // A sender that has gone will ask again under the same sequence.
-                let _ = reply.send(Ok(outcome));
+                if outcome.waits_for.is_empty() {
+                    // A sender that has gone will ask again under the same sequence.
+                    let _ = reply.send(Ok(outcome.reply));
+                } else {
+                    tokio::spawn(answer_held(outcome, reply));
+                }
             }
         }
         Err(error) => answer_all(replies, &error),
     }
     drop(permit);
+}
+
+/// Answers once nobody goes by what was before the command. Where that takes longer the sender is to ask again, since others that it has
+/// sent along are answered together with it.
+async fn answer_held(held: HeldReply, reply: oneshot::Sender<Result<WriteReply, SubmitError>>) {
+    let all_over = async {
+        for hold in held.waits_for {
+            if !hold.wait().await {
+                return false;
+            }
+        }
+        true
+    };
+    let answer = match timeout(HELD_PATIENCE, all_over).await {
+        Ok(true) => Ok(held.reply),
+        Ok(false) => Err(ProposeError::Unknown.into()),
+        Err(_) => Err(SubmitError::Held),
+    };
+    let _ = reply.send(answer);
 }
 
 fn answer_all(replies: Replies, error: &ProposeError) {

@@ -22,6 +22,7 @@ use cairn_common::{
         failure::{Failure, FailureCode},
         group::{GroupChange, GroupStatus, GroupStatusRequest},
         kind::RequestKind,
+        lease::LeasePoll,
         query::{Answer, Query, ReadReply, ReadRequest},
         role::Roles,
         server::ServerReport,
@@ -41,6 +42,7 @@ use super::{
     checkpoints::Checkpoints,
     clock::Clock,
     config::{MetadataConfig, Surroundings},
+    file_leases::FileLeases,
     health::Health,
     leader,
     members::Members,
@@ -79,11 +81,17 @@ pub const GROUP_KINDS: &[RequestKind] = &[
     RequestKind::ServerReport,
 ];
 
+/// What each mount asks a metadata server all the time: under a bound of its own, since others wait for what mounts say by it.
+pub const LEASE_KINDS: &[RequestKind] = &[RequestKind::LeasePoll];
+
 /// How long a server that shuts down waits for another to take leadership up.
 const HAND_OVER_DEADLINE: Duration = Duration::from_secs(3);
 
 /// When to ask again where nobody leads, or commands are refused for now, in milliseconds.
 const NO_LEADER_RETRY_MS: u32 = 100;
+
+/// When to ask again for the reply to a command that waits for mounts to let go of what they know, in milliseconds.
+const HELD_RETRY_MS: u32 = 20;
 
 /// How long what a member said of its disk counts.
 const SPACE_REPORT_AGE: Duration = Duration::from_secs(30);
@@ -102,6 +110,7 @@ pub(super) struct Inner {
     pub(super) proposer: Proposer,
     pub(super) barrier: Barrier,
     pub(super) sessions: Sessions,
+    pub(super) file_leases: Arc<FileLeases>,
     pub(super) members: Members,
     pub(super) servers: Servers,
     /// The cluster map as it was last read; of epoch 0 before.
@@ -208,7 +217,9 @@ impl MetadataServer {
             transport: Arc::clone(&surroundings.transport),
             addresses: surroundings.addresses,
         };
-        let node = RaftNode::start(raft_settings(&config), Arc::clone(&machine), links, observe_sync).await?;
+        let file_leases = Arc::new(FileLeases::new(metrics.clone()));
+        let (observed, observer) = (Arc::clone(&machine), Arc::clone(&file_leases));
+        let node = RaftNode::start(raft_settings(&config), observed, observer, links, observe_sync).await?;
         let clock = surroundings.clock;
         let (proposer, proposer_task) = Proposer::new(node.clone(), Arc::clone(&clock), metrics.clone());
         let (barrier, barrier_task) = Barrier::new(node.clone(), metrics.clone());
@@ -218,6 +229,7 @@ impl MetadataServer {
             proposer,
             barrier,
             sessions: Sessions::new(config.session_lease),
+            file_leases,
             members: Members::default(),
             servers: Servers::default(),
             map: Mutex::default(),
@@ -311,6 +323,12 @@ impl MetadataServer {
                 let taken = timeout_at(request.deadline, self.inner.take_report(from, message)).await;
                 Ok(reply(&taken.map_err(|_| too_late())??, Body::empty()))
             }
+            RequestKind::LeasePoll => {
+                self.inner.health.check()?;
+                let polled = self.inner.poll_leases(decode::<LeasePoll>(request.header)?);
+                let news = timeout_at(request.deadline, polled).await;
+                Ok(reply(&news.map_err(|_| too_late())??, Body::empty()))
+            }
             RequestKind::BackUp => {
                 self.inner.health.check()?;
                 self.inner.back_up(decode::<BackUp>(request.header)?).await
@@ -399,6 +417,10 @@ impl Inner {
         self.barrier.pass().await.map_err(|error| self.submit_failure(&error))?;
         let (node, machine) = (self.node.clone(), Arc::clone(&self.machine));
         let may_be_long = may_be_long(&query);
+        let leased = match &query {
+            Query::File(query) if request.lease_session != 0 => Some(query.clone()),
+            _ => None,
+        };
         let answer = move || {
             node.state()
                 .read(|view, applied| machine.answer(view, applied.index(), &query))
@@ -417,13 +439,22 @@ impl Inner {
         {
             self.servers.complete(page);
         }
-        answered.map_err(|error| self.read_failure(&error))
+        let mut reply = answered.map_err(|error| self.read_failure(&error))?;
+        if let Some(query) = leased {
+            let session = SessionId::new(request.lease_session);
+            self.lease(session, &query, &mut reply).await?;
+        }
+        Ok(reply)
     }
 
     pub(super) fn submit_failure(&self, error: &SubmitError) -> Failure {
         match error {
             SubmitError::Busy | SubmitError::Propose(ProposeError::Late) => Failure {
                 retry_after_ms: self.proposer.retry_after_ms(),
+                ..failure(FailureCode::Busy, error.to_string())
+            },
+            SubmitError::Held => Failure {
+                retry_after_ms: HELD_RETRY_MS,
                 ..failure(FailureCode::Busy, error.to_string())
             },
             SubmitError::TooLarge(_) => failure(FailureCode::Malformed, error.to_string()),
@@ -576,7 +607,7 @@ fn too_late() -> Failure {
     )
 }
 
-fn for_now(reason: String) -> Failure {
+pub(super) fn for_now(reason: String) -> Failure {
     Failure {
         retry_after_ms: NO_LEADER_RETRY_MS,
         ..failure(FailureCode::Busy, reason)

@@ -65,6 +65,7 @@ impl Inner {
         ReadReply {
             log_index: self.node.state().applied().index(),
             answer: Some(Answer::Groups(table)),
+            ..ReadReply::default()
         }
     }
 

@@ -126,7 +126,7 @@ impl GroupWay {
         });
         let request = ReadRequest {
             query: Some(query),
-            group: 0,
+            ..ReadRequest::default()
         };
         let asked = self.ask(member, RequestKind::MetadataRead, &request).await;
         // A query changes nothing: whatever went wrong, it was not done.

@@ -34,7 +34,7 @@ pub(super) fn samples() -> Vec<Sample> {
             "ReadRequest/Authority",
             ReadRequest {
                 query: Some(Query::Authority(AuthorityQuery {})),
-                group: 0,
+                ..ReadRequest::default()
             },
         ),
         sample("AuthorityAnswer", answer.clone()),
@@ -43,6 +43,7 @@ pub(super) fn samples() -> Vec<Sample> {
             ReadReply {
                 log_index: 7,
                 answer: Some(Answer::Authority(answer)),
+                ..ReadReply::default()
             },
         ),
     ]

@@ -127,6 +127,7 @@ fn reply(outcome: Outcome) -> WriteReply {
     WriteReply {
         log_index: 70_000,
         outcome: Some(outcome),
+        ..WriteReply::default()
     }
 }
 

@@ -56,19 +56,33 @@ fn question(name: &'static str, query: Query) -> Sample {
         name,
         ReadRequest {
             query: Some(query),
-            group: 0,
+            ..ReadRequest::default()
         },
     )
 }
 
 fn answered(name: &'static str, answer: Answer) -> Sample {
     let answer = Some(answer);
-    sample(name, ReadReply { log_index: 7, answer })
+    sample(
+        name,
+        ReadReply {
+            log_index: 7,
+            answer,
+            ..ReadReply::default()
+        },
+    )
 }
 
 fn outcome(name: &'static str, outcome: Outcome) -> Sample {
     let outcome = Some(outcome);
-    sample(name, WriteReply { log_index: 7, outcome })
+    sample(
+        name,
+        WriteReply {
+            log_index: 7,
+            outcome,
+            ..WriteReply::default()
+        },
+    )
 }
 
 fn text(text: &str) -> String {

@@ -19,7 +19,7 @@ use crate::wire::query::{
 pub(super) fn samples() -> Vec<Sample> {
     let ask = |query| ReadRequest {
         query: Some(query),
-        group: 0,
+        ..ReadRequest::default()
     };
     let in_group = ReadRequest {
         group: 3,
@@ -61,6 +61,7 @@ pub(super) fn answers() -> Vec<Sample> {
     let answer = |answer| ReadReply {
         log_index: 70_000,
         answer: Some(answer),
+        ..ReadReply::default()
     };
     vec![
         sample("ReadReply/Groups", answer(Answer::Groups(super::groups::table()))),

@@ -48,7 +48,7 @@ pub(super) fn samples() -> Vec<Sample> {
             "ReadRequest/Servers",
             ReadRequest {
                 query: Some(Query::Servers(ServersQuery {})),
-                group: 0,
+                ..ReadRequest::default()
             },
         ),
         sample("ServersPage", page.clone()),
@@ -57,6 +57,7 @@ pub(super) fn samples() -> Vec<Sample> {
             ReadReply {
                 log_index: 7,
                 answer: Some(Answer::Servers(page)),
+                ..ReadReply::default()
             },
         ),
         sample("ServerState", state()),

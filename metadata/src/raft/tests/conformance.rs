@@ -13,6 +13,7 @@ use crate::{
     raft::{
         CoreMachine,
         applier::{Applier, ApplyProgress},
+        tests::Unobserved,
         types::TypeConfig,
     },
     store::{LogStore, SharedCache, StateStore},
@@ -29,7 +30,7 @@ impl StoreBuilder<TypeConfig, LogStore, Applier, TempDir> for Builder {
         let log = LogStore::open(directory.path(), NodeId::new(0), &cache, unbound, Box::new(|_| {}));
         let state = StateStore::open(directory.path(), &cache, Arc::default()).expect("the state opens");
         let progress = Arc::new(ApplyProgress::new(None, u64::MAX, u64::MAX));
-        let applier = Applier::new(Arc::new(state), Arc::new(CoreMachine), progress);
+        let applier = Applier::new(Arc::new(state), Arc::new(CoreMachine), Arc::new(Unobserved), progress);
         Ok((directory, log.expect("the log opens"), applier))
     }
 }

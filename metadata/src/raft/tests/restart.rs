@@ -17,7 +17,8 @@ use crate::{
         view::{Family, View, ViewError, Write},
     },
     raft::{
-        Machine, ProposeError, RaftNode, RaftSettings, RaftTiming, SnapshotPolicy, Start, StartError, tests::alone,
+        HeldReply, Machine, ProposeError, RaftNode, RaftSettings, RaftTiming, SnapshotPolicy, Start, StartError,
+        tests::{Unobserved, alone},
     },
     store::{StoreError, tests::copy_tree},
 };
@@ -52,6 +53,7 @@ impl Machine for Recorder {
             applied.replies.push(WriteReply {
                 log_index,
                 outcome: Some(Outcome::Done(Done {})),
+                ..WriteReply::default()
             });
         }
         Ok(applied)
@@ -60,7 +62,7 @@ impl Machine for Recorder {
     fn answer(&self, _: &dyn View, log_index: u64, _: &Query) -> Result<ReadReply, ViewError> {
         Ok(ReadReply {
             log_index,
-            answer: None,
+            ..ReadReply::default()
         })
     }
 
@@ -84,6 +86,10 @@ impl Machine for Recorder {
     }
 
     fn live_sessions(&self, _: &dyn View) -> Result<Vec<SessionId>, ViewError> {
+        Ok(Vec::new())
+    }
+
+    fn mount_sessions(&self, _: &dyn View) -> Result<Vec<SessionId>, ViewError> {
         Ok(Vec::new())
     }
 
@@ -116,11 +122,17 @@ async fn start(directory: &Path, commands_max: u64) -> Result<RaftNode, StartErr
         memory_bytes: MEMORY_BYTES,
     };
     let links = alone(NodeId::new(1));
-    let starting = RaftNode::start(settings, Arc::new(Recorder), links, Box::new(|_| {}));
+    let starting = RaftNode::start(
+        settings,
+        Arc::new(Recorder),
+        Arc::new(Unobserved),
+        links,
+        Box::new(|_| {}),
+    );
     tokio::time::timeout(DEADLINE, starting).await.expect("a start in time")
 }
 
-async fn propose(node: &RaftNode, name: &str) -> Result<Vec<WriteReply>, ProposeError> {
+async fn propose(node: &RaftNode, name: &str) -> Result<Vec<HeldReply>, ProposeError> {
     let bucket = CreateBucket {
         name: name.to_owned(),
         data_shards: 1,

@@ -24,7 +24,10 @@ use crate::{
         Applied, DeletableChunk, Expected, ShardId, Verdict,
         view::{View, ViewError},
     },
-    raft::{CoreMachine, Machine, RaftNode, RaftSettings, RaftTiming, SnapshotPolicy, Start, tests::alone},
+    raft::{
+        CoreMachine, Machine, RaftNode, RaftSettings, RaftTiming, SnapshotPolicy, Start,
+        tests::{Unobserved, alone},
+    },
     server::proposer::{Proposer, SubmitError},
 };
 
@@ -53,7 +56,14 @@ async fn a_full_queue_answers_busy_and_an_oversized_command_never_enters_it() {
         timing: RaftTiming::default(),
         memory_bytes: 64 << 20,
     };
-    let node = RaftNode::start(settings, Arc::new(CoreMachine), alone(METADATA), Box::new(|_| {})).await;
+    let node = RaftNode::start(
+        settings,
+        Arc::new(CoreMachine),
+        Arc::new(Unobserved),
+        alone(METADATA),
+        Box::new(|_| {}),
+    )
+    .await;
     let (proposer, task) = Proposer::new(node.expect("a start"), Arc::new(SystemClock), Metrics::default());
     let huge = DeleteBucket {
         name: "x".repeat(ENTRY_BYTES_MAX),
@@ -121,6 +131,10 @@ impl Machine for Breaking {
 
     fn live_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError> {
         CoreMachine.live_sessions(view)
+    }
+
+    fn mount_sessions(&self, view: &dyn View) -> Result<Vec<SessionId>, ViewError> {
+        CoreMachine.mount_sessions(view)
     }
 
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {

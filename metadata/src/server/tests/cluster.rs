@@ -27,7 +27,8 @@ use tokio::time::timeout;
 
 use super::support::{DEADLINE, cluster_map, is_done};
 use crate::{
-    CLIENT_KINDS, Clock, GROUP_KINDS, MetadataConfig, MetadataServer, RaftTiming, Start, StartError, Surroundings,
+    CLIENT_KINDS, Clock, GROUP_KINDS, LEASE_KINDS, MetadataConfig, MetadataServer, RaftTiming, Start, StartError,
+    Surroundings,
     core::{
         Applied, DeletableChunk, Expected, ShardId, Verdict,
         view::{Family, View, ViewError, Write},
@@ -161,11 +162,10 @@ impl Cluster {
             Arc::new(CoreMachine)
         };
         let server = MetadataServer::start_with(config, surroundings, machine).await?;
-        let services = Services::new().with(CLIENT_KINDS, Arc::new(server.clone()), 1000).with(
-            GROUP_KINDS,
-            Arc::new(server.clone()),
-            1000,
-        );
+        let of = |services: Services, kinds| services.with(kinds, Arc::new(server.clone()), 1000);
+        let services = [CLIENT_KINDS, LEASE_KINDS, GROUP_KINDS]
+            .into_iter()
+            .fold(Services::new(), of);
         self.network.add_node(node, Roles::of(&[Role::Metadata]), services);
         seat.server = Some(server);
         Ok(())
@@ -312,7 +312,7 @@ impl Cluster {
         let query = Query::Bucket(BucketQuery { name: name.to_owned() });
         let request = ReadRequest {
             query: Some(query),
-            group: 0,
+            ..ReadRequest::default()
         };
         let reply: Result<ReadReply, _> = self.at_leader(RequestKind::MetadataRead, &request).await;
         let answer = reply.expect("an answer").answer;
@@ -325,13 +325,13 @@ impl Cluster {
     pub(super) async fn ask(&self, member: u64, query: Query, within: Duration) -> Result<ReadReply, CallError> {
         let request = ReadRequest {
             query: Some(query),
-            group: 0,
+            ..ReadRequest::default()
         };
         self.call(member, RequestKind::MetadataRead, &request, within).await
     }
 
     /// Asks whoever leads, looking for it, until an answer comes that finding another would not change.
-    async fn at_leader<R: prost::Message + Default>(
+    pub(super) async fn at_leader<R: prost::Message + Default>(
         &self,
         kind: RequestKind,
         message: &impl prost::Message,
@@ -455,6 +455,10 @@ impl Machine for Crooked {
 
     fn live_sessions(&self, view: &dyn View) -> Result<Vec<cairn_common::ids::SessionId>, ViewError> {
         CoreMachine.live_sessions(view)
+    }
+
+    fn mount_sessions(&self, view: &dyn View) -> Result<Vec<cairn_common::ids::SessionId>, ViewError> {
+        CoreMachine.mount_sessions(view)
     }
 
     fn release_pending(&self, view: &dyn View) -> Result<bool, ViewError> {

@@ -256,6 +256,7 @@ async fn a_follower_names_the_leader_and_any_member_the_groups() {
     let elsewhere = ReadRequest {
         query: Some(Query::Summary(SummaryQuery {})),
         group: 7,
+        ..ReadRequest::default()
     };
     let asked = cluster
         .call::<ReadReply>(leader, RequestKind::MetadataRead, &elsewhere, DEADLINE)

@@ -5,6 +5,7 @@ mod bounds;
 mod breakages;
 mod cluster;
 mod damage;
+mod file_leases;
 mod group;
 mod housekeeping;
 mod life;

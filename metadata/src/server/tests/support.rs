@@ -280,7 +280,7 @@ impl Rig {
     pub(super) async fn try_ask(&self, query: Query) -> Result<ReadReply, CallError> {
         let request = ReadRequest {
             query: Some(query),
-            group: 0,
+            ..ReadRequest::default()
         };
         let kind = RequestKind::MetadataRead;
         Ok(call(

@@ -1,0 +1,330 @@
+//! What a mount was told of files under leases, and may go by. Told the time; it keeps none.
+//!
+//! Invariant: nothing is kept of an answer that was asked for before the file was last recalled or changed, however late it comes; and
+//! nothing is gone by after the leases have run out.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use cairn_common::wire::{
+    file::{FileAttributes, FileId},
+    lease::OwnChange,
+};
+use tokio::time::Instant;
+
+/// Files and names of which something is known at most: beyond it all is given up, long before the service gives no more leases.
+const KNOWN_MAX: usize = 1 << 16;
+
+/// What is known, and until when.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The term of the leader that gave the leases; 0 where there are none.
+    term: u64,
+    until: Instant,
+    files: HashMap<FileId, Entry>,
+    /// Names that something is known of, in all directories; one that is taken back may still be counted.
+    names: usize,
+    /// Counts recalls and changes.
+    moment: u64,
+    /// Nothing that was asked for before this is kept.
+    forgotten: u64,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    attributes: Option<FileAttributes>,
+    /// Of a directory: what its names stand for; nothing for those that are not there.
+    names: HashMap<Bytes, Option<u64>>,
+    /// When it was recalled or changed last.
+    changed: u64,
+}
+
+/// What a command of this mount came to.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    pub(super) bucket: u64,
+    /// What of the leases it has changed.
+    pub(super) own: &'a [OwnChange],
+    /// What its outcome tells of.
+    pub(super) told: Option<&'a FileAttributes>,
+    /// The directory and name that it entered for that.
+    pub(super) entered: Option<(u64, &'a Bytes)>,
+    /// The term in which a lease of what it tells of was given; 0 where none was.
+    pub(super) term: u64,
+}
+
+/// When something was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    term: u64,
+    moment: u64,
+}
+
+impl Asked {
+    /// Whether it was asked for under the leases of this term.
+    pub(crate) const fn is_of(&self, term: u64) -> bool {
+        self.term == term
+    }
+}
+
+impl Known {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            term: 0,
+            until: now,
+            files: HashMap::new(),
+            names: 0,
+            moment: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// The term of the leases; 0 where there are none.
+    pub(super) const fn term(&self) -> u64 {
+        self.term
+    }
+
+    /// Until when what is known may be gone by.
+    pub(super) const fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// Leases are given, or renewed, in a term; of `before` that one was, or none, when that was asked for. Where they were lost meanwhile they
+    /// stay so.
+    pub(super) fn renew(&mut self, before: u64, term: u64, until: Instant) {
+        if self.term == before {
+            self.term = term;
+            self.until = self.until.max(until);
+        }
+    }
+
+    /// Goes by nothing any more, and has no leases.
+    pub(super) fn lose(&mut self, now: Instant) {
+        self.forget_all();
+        self.term = 0;
+        self.until = now;
+    }
+
+    /// Goes by nothing that was asked for before now.
+    pub(super) fn forget_all(&mut self) {
+        self.moment += 1;
+        self.forgotten = self.moment;
+        self.files.clear();
+        self.names = 0;
+    }
+
+    /// Whether so much is known that all is to be given up.
+    pub(super) fn is_full(&self) -> bool {
+        self.files.len() + self.names >= KNOWN_MAX
+    }
+
+    /// A file has changed.
+    pub(super) fn forget(&mut self, file: FileId) {
+        self.moment += 1;
+        let changed = self.moment;
+        self.files.insert(
+            file,
+            Entry {
+                changed,
+                ..Entry::default()
+            },
+        );
+    }
+
+    /// Notes that something is asked for now; nothing where there is no lease.
+    pub(super) fn ask(&self, now: Instant) -> Option<Asked> {
+        let asked = Asked {
+            term: self.term,
+            moment: self.moment,
+        };
+        (self.term != 0 && now < self.until).then_some(asked)
+    }
+
+    /// What is known of a file.
+    pub(super) fn attributes(&self, file: FileId, now: Instant) -> Option<&FileAttributes> {
+        self.entry(file, now)?.attributes.as_ref()
+    }
+
+    /// What is known of a name: that it is not there, or the attributes of what it stands for.
+    pub(super) fn name(&self, directory: FileId, name: &Bytes, now: Instant) -> Option<Option<&FileAttributes>> {
+        match self.entry(directory, now)?.names.get(name)? {
+            None => Some(None),
+            Some(inode) => {
+                let file = FileId {
+                    inode: *inode,
+                    ..directory
+                };
+                self.attributes(file, now).map(Some)
+            }
+        }
+    }
+
+    fn entry(&self, file: FileId, now: Instant) -> Option<&Entry> {
+        self.files.get(&file).filter(|_| now < self.until)
+    }
+
+    /// Keeps attributes that were asked for, and given in the term of the leases.
+    pub(super) fn keep_attributes(&mut self, asked: Asked, file: FileId, attributes: &FileAttributes) {
+        if let Some(entry) = self.fresh(asked, file) {
+            entry.attributes = Some(attributes.clone());
+        }
+    }
+
+    /// The same for a name.
+    pub(super) fn keep_name(&mut self, asked: Asked, directory: FileId, name: &Bytes, inode: Option<u64>) {
+        if let Some(entry) = self.fresh(asked, directory)
+            && entry.names.insert(name.clone(), inode).is_none()
+        {
+            self.names += 1;
+        }
+    }
+
+    /// The entry of a file that has not changed since something was asked for.
+    fn fresh(&mut self, asked: Asked, file: FileId) -> Option<&mut Entry> {
+        if asked.term != self.term || asked.moment < self.forgotten {
+            return None;
+        }
+        let entry = self.files.entry(file).or_default();
+        (entry.changed <= asked.moment).then_some(entry)
+    }
+
+    /// A command of this mount was answered. Other names of a directory than those that it changed stay known.
+    pub(super) fn changed(&mut self, asked: Option<Asked>, change: &Change<'_>) {
+        let file = |inode| FileId {
+            bucket: change.bucket,
+            inode,
+        };
+        // Before its own changes are noted: has anything else changed since it was asked for?
+        let mut is_fresh = |inode| asked.is_some_and(|asked| self.fresh(asked, file(inode)).is_some());
+        let inodes = change.own.iter().map(|own| own.inode);
+        let fresh: Vec<u64> = inodes.filter(|inode| is_fresh(*inode)).collect();
+        let is_leased = asked.is_some_and(|asked| asked.is_of(change.term));
+        let told = change.told.filter(|told| is_leased && is_fresh(told.inode));
+        let entered = change.entered.filter(|(directory, _)| is_fresh(*directory));
+        self.moment += 1;
+        for own in change.own {
+            let entry = self.files.entry(file(own.inode)).or_default();
+            entry.changed = self.moment;
+            if own.name.is_empty() {
+                entry.attributes = own.attributes.clone().filter(|_| fresh.contains(&own.inode));
+            } else {
+                entry.names.remove(&own.name);
+            }
+        }
+        let Some(told) = told else { return };
+        self.files.entry(file(told.inode)).or_default().attributes = Some(told.clone());
+        if let Some((directory, name)) = entered {
+            // It is told of the names of directories that there is a lease of.
+            let is_known = change.own.iter().any(|own| own.inode == directory && own.name == name);
+            if is_known {
+                let entry = self.files.entry(file(directory)).or_default();
+                entry.names.insert(name.clone(), Some(told.inode));
+                self.names += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const DIRECTORY: FileId = FileId { bucket: 1, inode: 2 };
+    const FILE: FileId = FileId { bucket: 1, inode: 7 };
+
+    fn of(inode: u64, size: u64) -> FileAttributes {
+        FileAttributes {
+            inode,
+            size,
+            ..FileAttributes::default()
+        }
+    }
+
+    fn name(name: &'static str) -> Bytes {
+        Bytes::from_static(name.as_bytes())
+    }
+
+    /// Leases in term 3, and what a name stands for.
+    fn known(now: Instant) -> Known {
+        let mut known = Known::new(now);
+        assert!(known.ask(now).is_none());
+        known.renew(0, 3, now + Duration::from_secs(5));
+        let asked = known.ask(now).expect("leases");
+        known.keep_name(asked, DIRECTORY, &name("a"), Some(FILE.inode));
+        known.keep_name(asked, DIRECTORY, &name("gone"), None);
+        known.keep_attributes(asked, FILE, &of(7, 1));
+        known.keep_attributes(asked, DIRECTORY, &of(2, 1));
+        known
+    }
+
+    #[test]
+    fn what_was_told_is_gone_by_until_the_leases_run_out() {
+        let now = Instant::now();
+        let mut known = known(now);
+        assert_eq!(known.name(DIRECTORY, &name("a"), now), Some(Some(&of(7, 1))));
+        assert_eq!(known.name(DIRECTORY, &name("gone"), now), Some(None));
+        assert_eq!(known.name(DIRECTORY, &name("b"), now), None);
+        let late = now + Duration::from_secs(5);
+        assert_eq!(known.attributes(FILE, late), None);
+        assert!(known.ask(late).is_none());
+        known.lose(now);
+        // The answer to what was asked before that does not bring them back.
+        known.renew(3, 3, late);
+        assert_eq!((known.attributes(FILE, now), known.term()), (None, 0));
+    }
+
+    #[test]
+    fn an_answer_from_before_a_recall_is_not_kept() {
+        let now = Instant::now();
+        let mut known = known(now);
+        let (early, other) = (known.ask(now).expect("leases"), FileId { bucket: 1, inode: 8 });
+        known.forget(FILE);
+        known.keep_attributes(early, FILE, &of(7, 1));
+        assert_eq!(known.attributes(FILE, now), None);
+        known.keep_attributes(early, other, &of(8, 1));
+        assert!(known.attributes(other, now).is_some());
+        let later = known.ask(now).expect("leases");
+        known.keep_attributes(later, FILE, &of(7, 2));
+        assert!(known.attributes(FILE, now).is_some());
+        known.forget_all();
+        known.keep_attributes(later, FILE, &of(7, 2));
+        assert_eq!(known.attributes(FILE, now), None);
+        // Nor is one from another term.
+        let later = known.ask(now).expect("leases");
+        known.renew(3, 4, now + Duration::from_secs(5));
+        known.keep_attributes(later, FILE, &of(7, 2));
+        assert_eq!(known.attributes(FILE, now), None);
+    }
+
+    #[test]
+    fn a_mounts_own_change_replaces_what_it_knows_and_no_more() {
+        let now = Instant::now();
+        let mut known = known(now);
+        let own = [(2, ""), (2, "b"), (9, "")].map(|(inode, text)| OwnChange {
+            inode,
+            name: name(text),
+            attributes: (inode == 2 && text.is_empty()).then(|| of(2, 2)),
+        });
+        let (told, entered) = (of(9, 0), name("b"));
+        let change = Change {
+            bucket: 1,
+            own: &own,
+            told: Some(&told),
+            entered: Some((2, &entered)),
+            term: 3,
+        };
+        let asked = known.ask(now);
+        known.changed(asked, &change);
+        assert_eq!(known.attributes(DIRECTORY, now), Some(&of(2, 2)));
+        assert_eq!(known.name(DIRECTORY, &name("a"), now), Some(Some(&of(7, 1))));
+        assert_eq!(known.name(DIRECTORY, &entered, now), Some(Some(&told)));
+
+        // The answer to one that was sent before comes later: it is not known which of the two holds.
+        known.changed(asked, &change);
+        assert_eq!(known.name(DIRECTORY, &entered, now), None);
+        assert_eq!(known.attributes(DIRECTORY, now), None);
+        assert_eq!(known.attributes(FileId { bucket: 1, inode: 9 }, now), None);
+    }
+}
