@@ -15,6 +15,7 @@ mod metadata;
 mod objects;
 mod open_files;
 mod reader;
+mod recalls;
 mod router;
 mod session;
 mod uploads;

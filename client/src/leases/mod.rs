@@ -1,38 +1,26 @@
 //! Leases of files: what a mount was told of them is gone by without asking again, until the service recalls it.
 //!
-//! The mount asks all the time what is recalled, which renews its leases, and lets go before it asks again. Invariant: what is recalled is
-//! forgotten here, and by the kernel, before the service is told so; leases count from when they were asked for.
+//! Here is what is known, and who else goes by it; `recalls.rs` asks what is recalled. Invariant: what is recalled is forgotten here, and by
+//! the kernel, before the service is told so.
 
 mod known;
 
 use std::{
-    sync::{Arc, OnceLock, Weak},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
-use cairn_common::{
-    limits,
-    wire::{
-        command::{Command, Outcome, WriteReply},
-        file::{FileAction, FileAttributes, FileCommand, FileId},
-        kind::RequestKind,
-        lease::{LeaseNews, LeasePoll},
-    },
+use cairn_common::wire::{
+    command::{Command, Outcome, WriteReply},
+    file::{FileAction, FileAttributes, FileCommand, FileId},
 };
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 pub(crate) use self::known::Asked;
 use self::known::{Change, Known};
-use crate::{error::ClientError, metadata::Shared};
-
-/// How long an answer may take beyond the time that the service keeps the question: a leader that is gone is noticed within it.
-const ANSWER_GRACE: Duration = Duration::from_secs(1);
-
-/// First and longest time between questions where they are not answered: a service of before leases answers none.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Who goes by what it was told of files: a mount's kernel.
 pub trait LeaseHolder: Send + Sync + 'static {
@@ -126,11 +114,41 @@ impl Leases {
         }
     }
 
+    /// Whoever goes by what is known elsewhere. Says whether it is the first.
+    pub(crate) fn set_holder(&self, holder: Arc<dyn LeaseHolder>) -> bool {
+        self.holder.set(holder).is_ok()
+    }
+
+    /// The term of the leases; 0 where there are none.
+    pub(crate) fn term(&self) -> u64 {
+        self.known.lock().term()
+    }
+
+    /// Whether so much is known that all is to be given up.
+    pub(crate) fn is_full(&self) -> bool {
+        self.known.lock().is_full()
+    }
+
+    /// Leases are given, or renewed, to one whose leases were of the term `before` when it asked.
+    pub(crate) fn renew(&self, before: u64, term: u64, until: Instant) {
+        self.known.lock().renew(before, term, until);
+    }
+
     /// Goes by nothing any more, here or in the kernel.
-    async fn lose(&self) {
+    pub(crate) async fn lose(&self) {
         self.known.lock().lose(Instant::now());
         if let Some(holder) = self.holder.get() {
             holder.release(None).await;
+        }
+    }
+
+    /// Lets go of files, here and in the kernel.
+    pub(crate) async fn release(&self, files: &[FileId]) {
+        self.forget(files);
+        if let Some(holder) = self.holder.get().filter(|_| !files.is_empty()) {
+            holder
+                .release(Some(files.iter().map(|file| file.inode).collect()))
+                .await;
         }
     }
 }
@@ -183,101 +201,5 @@ impl Drop for OwnCommand<'_> {
         if let Some(holder) = self.leases.holder.get() {
             holder.note_change(None);
         }
-    }
-}
-
-impl Shared {
-    /// Goes by leases from now on, for as long as the client lives; whoever is told by `holder` lets go of them too.
-    pub(crate) fn hold_leases(self: &Arc<Self>, holder: Arc<dyn LeaseHolder>) {
-        if self.leases.holder.set(holder).is_ok() {
-            tokio::spawn(keep(Arc::downgrade(self)));
-        }
-    }
-
-    /// Asks what is recalled, once, and lets go of it. Gives up to which recall it has let go; nothing where there are no leases.
-    async fn follow_recalls(&self, asks: &mut Asking) -> Result<Option<u64>, ClientError> {
-        let term = self.leases.known.lock().term();
-        let asked_at = Instant::now();
-        let news = self.poll_leases(asks, term).await?;
-        if news.length_ms == 0 {
-            return Ok(None);
-        }
-        let files: Vec<FileId> = news.recalled;
-        self.leases.forget(&files);
-        if let Some(holder) = self.leases.holder.get().filter(|_| !files.is_empty()) {
-            let inodes = files.iter().map(|file| file.inode).collect();
-            holder.release(Some(inodes)).await;
-        }
-        let until = asked_at + Duration::from_millis(news.length_ms.into());
-        self.leases.known.lock().renew(term, news.term, until);
-        Ok(Some(asks.released.max(news.newest)))
-    }
-
-    async fn poll_leases(&self, asks: &mut Asking, term: u64) -> Result<LeaseNews, ClientError> {
-        asks.begun += u64::from(term == 0);
-        let mut poll = LeasePoll {
-            session: asks.session,
-            term,
-            released: asks.released,
-            group: 0,
-            begun: asks.begun,
-        };
-        let within = Duration::from_millis(limits::LEASE_POLL_MS) + ANSWER_GRACE;
-        self.router.send_once(RequestKind::LeasePoll, &mut poll, within).await
-    }
-}
-
-/// What a mount says when it asks.
-#[derive(Default)]
-struct Asking {
-    session: u64,
-    /// It has let go of all that was recalled up to this number.
-    released: u64,
-    /// How often it has begun.
-    begun: u64,
-}
-
-/// Keeps the leases of a mount for as long as its client lives.
-async fn keep(shared: Weak<Shared>) {
-    let mut asks = Asking::default();
-    let mut pause = PAUSE.0;
-    while let Some(shared) = shared.upgrade() {
-        let own = shared.session();
-        let is_other = own.is_retired() || own.id().value() != asks.session;
-        if is_other || shared.leases.known.lock().is_full() {
-            let had_leases = shared.leases.known.lock().term() != 0;
-            shared.leases.lose().await;
-            asks.released = 0;
-            if is_other && had_leases {
-                // So that nobody waits for the session of before.
-                let told = shared.poll_leases(&mut asks, 0).await;
-                tracing::debug!(?told, "a session that was given up holds no leases");
-            }
-            asks.session = own.id().value();
-        }
-        let followed = if own.is_retired() {
-            // Whoever needs a session opens another.
-            Ok(None)
-        } else {
-            shared.follow_recalls(&mut asks).await
-        };
-        let had_leases = shared.leases.known.lock().term() != 0;
-        match followed {
-            Ok(Some(through)) => {
-                asks.released = through;
-                pause = PAUSE.0;
-                continue;
-            }
-            Ok(None) => {
-                shared.leases.lose().await;
-                asks.released = 0;
-                if had_leases {
-                    continue;
-                }
-            }
-            Err(error) => tracing::debug!(%error, "leases of files were not renewed"),
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE.1);
     }
 }
