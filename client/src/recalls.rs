@@ -35,6 +35,10 @@ impl Shared {
     /// Asks what is recalled, once, and lets go of it. Gives up to which recall it has let go; nothing where there are no leases.
     async fn follow_recalls(&self, asks: &mut Asking) -> Result<Option<u64>, ClientError> {
         let term = self.leases.term();
+        if term == 0 {
+            // Whatever was told before is gone before the service hears that none of it is gone by.
+            self.leases.lose().await;
+        }
         let asked_at = Instant::now();
         let news = self.poll_leases(asks, term).await?;
         if news.length_ms == 0 {
@@ -47,7 +51,11 @@ impl Shared {
     }
 
     async fn poll_leases(&self, asks: &mut Asking, term: u64) -> Result<LeaseNews, ClientError> {
-        asks.begun += u64::from(term == 0);
+        if term == 0 {
+            asks.begun += 1;
+            // Numbers of recalls are those of one leader.
+            asks.released = 0;
+        }
         let mut poll = LeasePoll {
             session: asks.session,
             term,
@@ -80,7 +88,6 @@ async fn keep(shared: Weak<Shared>) {
         if is_other || shared.leases.is_full() {
             let had_leases = shared.leases.term() != 0;
             shared.leases.lose().await;
-            asks.released = 0;
             if is_other && had_leases {
                 // So that nobody waits for the session of before.
                 let told = shared.poll_leases(&mut asks, 0).await;
@@ -103,7 +110,6 @@ async fn keep(shared: Weak<Shared>) {
             }
             Ok(None) => {
                 shared.leases.lose().await;
-                asks.released = 0;
                 if had_leases {
                     continue;
                 }

@@ -177,8 +177,6 @@ impl Filesystem for Bridge {
     fn getattr(&self, _request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
         let inode = self.inode(number);
         self.answer("getattr", |volume| async move {
-            // Before they are looked for, so that what changes meanwhile is told to the kernel.
-            volume.kernel.will_trust(number);
             match volume.attributes(inode, handle.is_none()).await {
                 Ok((attributes, trusted)) => reply.attr(&trusted, &volume.attr(&attributes)),
                 Err(error) => reply.error(error),

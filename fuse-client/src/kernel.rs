@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 /// How long the kernel may go by attributes at most, the time counted that an answer is on its way to it.
 pub(crate) const TRUSTED_AT_MOST: Duration = Duration::from_millis(2 * FILE_LEASE_MS);
 
-/// Inodes beyond which those are looked for that the kernel trusts no more.
+/// Inodes from which on those are looked for that the kernel trusts no more.
 const TRUSTED_MANY: usize = 1 << 16;
 
 /// Stands for where the pages begin that are no longer right: no pages are.
@@ -34,10 +34,27 @@ const ATTRIBUTES_ALONE: i64 = -1;
 pub(crate) struct Kernel {
     queue: OnceLock<Arc<Queue>>,
     attributes: OnceLock<mpsc::Sender<Stale>>,
-    /// Inodes whose attributes the kernel may go by, and until when at most.
-    trusted: Mutex<HashMap<u64, Instant>>,
+    trusted: Mutex<Trusted>,
     /// Whether it can be told of changes while answers are on their way to it.
     is_reliable: AtomicBool,
+}
+
+/// Inodes whose attributes the kernel may go by.
+#[derive(Debug)]
+struct Trusted {
+    /// Until when at most.
+    until: HashMap<u64, Instant>,
+    /// With so many, those are taken out that are trusted no more.
+    many: usize,
+}
+
+impl Default for Trusted {
+    fn default() -> Self {
+        Self {
+            until: HashMap::new(),
+            many: TRUSTED_MANY,
+        }
+    }
 }
 
 /// Inodes whose attributes are no longer right.
@@ -116,18 +133,19 @@ impl Kernel {
     pub(crate) fn will_trust(&self, number: INodeNo) {
         let now = Instant::now();
         let mut trusted = self.trusted.lock();
-        if trusted.len() >= TRUSTED_MANY {
-            trusted.retain(|_, until| *until > now);
+        trusted.until.insert(number.0, now + TRUSTED_AT_MOST);
+        if trusted.until.len() >= trusted.many {
+            trusted.until.retain(|_, until| *until > now);
+            trusted.many = TRUSTED_MANY.max(2 * trusted.until.len());
         }
-        trusted.insert(number.0, now + TRUSTED_AT_MOST);
     }
 
-    /// Lets the kernel forget the attributes of inodes, or of all, some time soon.
-    pub(crate) fn forget_attributes(&self, numbers: Option<&[u64]>) {
-        self.tell_stale(numbers, None);
+    /// Lets the kernel forget the attributes of inodes, some time soon.
+    pub(crate) fn forget_attributes(&self, numbers: &[u64]) {
+        self.tell_stale(Some(numbers), None);
     }
 
-    /// The same, done when this returns.
+    /// The same, or of all inodes, done when this returns.
     pub(crate) async fn attributes_forgotten(&self, numbers: Option<&[u64]>) {
         let (tell, told) = oneshot::channel();
         if self.tell_stale(numbers, Some(tell)) && told.await.is_err() {
@@ -139,14 +157,11 @@ impl Kernel {
     fn tell_stale(&self, numbers: Option<&[u64]>, told: Option<oneshot::Sender<()>>) -> bool {
         // They stay noted: an answer that is on its way may let the kernel trust one again.
         let numbers: Vec<u64> = {
-            let trusted = self.trusted.lock();
+            let (now, trusted) = (Instant::now(), self.trusted.lock());
+            let is_trusted = |number: &u64| trusted.until.get(number).is_some_and(|until| *until > now);
             match numbers {
-                Some(numbers) => numbers
-                    .iter()
-                    .copied()
-                    .filter(|number| trusted.contains_key(number))
-                    .collect(),
-                None => trusted.keys().copied().collect(),
+                Some(numbers) => numbers.iter().copied().filter(is_trusted).collect(),
+                None => trusted.until.keys().copied().filter(is_trusted).collect(),
             }
         };
         let queue = self.attributes.get().filter(|_| !numbers.is_empty());

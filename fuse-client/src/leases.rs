@@ -19,9 +19,9 @@ impl Holder {
 }
 
 impl LeaseHolder for Holder {
-    fn note_change(&self, inodes: Option<&[u64]>) {
+    fn note_change(&self, inodes: &[u64]) {
         if let Some(volume) = self.0.upgrade() {
-            volume.kernel.forget_attributes(volume.numbers(inodes).as_deref());
+            volume.kernel.forget_attributes(&volume.numbers(inodes));
         }
     }
 
@@ -31,15 +31,15 @@ impl LeaseHolder for Holder {
             let Some(volume) = volume else { return };
             volume.metrics.leases_recalled.inc();
             volume.let_go(inodes.as_deref());
-            let numbers = volume.numbers(inodes.as_deref());
+            let numbers = inodes.map(|inodes| volume.numbers(&inodes));
             volume.kernel.attributes_forgotten(numbers.as_deref()).await;
         })
     }
 }
 
 impl Volume {
-    fn numbers(&self, inodes: Option<&[u64]>) -> Option<Vec<u64>> {
-        Some(inodes?.iter().map(|inode| self.number(*inode).0).collect())
+    fn numbers(&self, inodes: &[u64]) -> Vec<u64> {
+        inodes.iter().map(|inode| self.number(*inode).0).collect()
     }
 
     /// Forgets what is kept of inodes, or of all.

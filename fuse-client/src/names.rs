@@ -49,7 +49,8 @@ impl Volume {
             .is_none_or(|opened| opened.state.lock().is_stored());
         let answer = attributes.clone();
         let told = self.told(attributes).await;
-        // Of this very answer: another may have come meanwhile.
+        // Noted before it is looked whether there is a lease of this very answer: what is recalled from then on is told to the kernel.
+        self.kernel.will_trust(self.number(inode));
         let mut trusted = self.settings.kernel_cache;
         if is_stored && self.kernel.is_reliable() {
             trusted = trusted.max(self.files.lease_left(&answer));

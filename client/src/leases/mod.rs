@@ -24,8 +24,8 @@ use self::known::{Change, Known};
 
 /// Who goes by what it was told of files: a mount's kernel.
 pub trait LeaseHolder: Send + Sync + 'static {
-    /// This mount itself has changed these inodes, or nobody knows which: where none are named.
-    fn note_change(&self, inodes: Option<&[u64]>);
+    /// This mount itself has changed these inodes.
+    fn note_change(&self, inodes: &[u64]);
 
     /// Lets go of what it was told of these inodes, or of all; done when the future is.
     fn release(&self, inodes: Option<Vec<u64>>) -> BoxFuture<'static, ()>;
@@ -186,7 +186,7 @@ impl OwnCommand<'_> {
         if let Some(holder) = self.leases.holder.get() {
             let changed = reply.changed.iter().filter(|change| change.name.is_empty());
             let changed: Vec<u64> = changed.map(|change| change.inode).collect();
-            holder.note_change(Some(&changed));
+            holder.note_change(&changed);
         }
     }
 }
@@ -196,10 +196,7 @@ impl Drop for OwnCommand<'_> {
         if self.is_over {
             return;
         }
-        // The leases too: where it is carried out later nobody tells this mount.
+        // The leases too: where it is carried out later nobody tells this mount. Whoever begins anew tells the kernel.
         self.leases.known.lock().lose(Instant::now());
-        if let Some(holder) = self.leases.holder.get() {
-            holder.note_change(None);
-        }
     }
 }

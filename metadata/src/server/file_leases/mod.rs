@@ -363,9 +363,7 @@ impl Inner {
             let Some((recalls, more)) = told else {
                 return Ok(lost);
             };
-            let is_late =
-                recalls.files.is_empty() && (begins || timeout_at(answered_by, more.notified()).await.is_err());
-            if is_late || !recalls.files.is_empty() {
+            if !recalls.files.is_empty() || begins || Instant::now() >= answered_by {
                 return Ok(LeaseNews {
                     term,
                     length_ms: u32::try_from(FILE_LEASE_MS).unwrap_or(u32::MAX),
@@ -373,6 +371,8 @@ impl Inner {
                     newest: recalls.newest,
                 });
             }
+            // A question whose connection is gone may take the notice: when the time is over it is looked for recalls all the same.
+            let _ = timeout_at(answered_by, more.notified()).await;
         }
     }
 
