@@ -150,6 +150,7 @@ async fn write(service: &Bootstrap<'_>, command: Command) -> anyhow::Result<()> 
         answered_below: 0,
         group: 0,
         resent: false,
+        settles: false,
         command: Some(command),
     };
     let reply: WriteReply = request(service, RequestKind::MetadataWrite, &message).await?;

@@ -66,7 +66,7 @@ pub const APPEND_BYTES_MAX: usize = 16 << 20;
 
 /// What this program understands of commands and limits. Raised with every change that an older one could not apply;
 /// what is in force is the replicated level, which is never above that of any member.
-pub const FEATURE_LEVEL: u32 = 2;
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// How far the leader's wall clock may be from the median of the voters' before it hands leadership over, or refuses
 /// commands: time stamps are for people, who notice half a minute.
@@ -157,6 +157,15 @@ pub const SESSION_LEASE_MS: u64 = 30_000;
 /// Lease of what a mount was told of files: how long a change may have to wait for a mount that is gone. Several polls long, so that a
 /// lost one costs nothing.
 pub const FILE_LEASE_MS: u64 = 5000;
+
+/// How long a directory that a mount used alone is not given to one alone again, after others asked for it.
+pub const ALONE_REST_MS: u64 = 1000;
+
+/// Numbers of inodes that are set aside at a time, at most.
+pub const RESERVED_INODES_MAX: u32 = 4096;
+
+/// Changes of attributes that come with a new file, at most.
+pub const LATER_ATTRIBUTES_MAX: usize = 16;
 
 /// How long a metadata server keeps a mount's poll for recalled leases before it answers that there are none.
 pub const LEASE_POLL_MS: u64 = 1000;

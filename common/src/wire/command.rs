@@ -38,6 +38,10 @@ pub struct WriteRequest {
     /// whether it was carried out then.
     #[prost(bool, tag = "5")]
     pub resent: bool,
+    /// Whether it tells of what a mount did alone under a lease that was in force when this was first sent: a leader that does not know the
+    /// leases of the one before carries it out before it hears what others want.
+    #[prost(bool, tag = "6")]
+    pub settles: bool,
     /// The command.
     #[prost(
         oneof = "Command",
@@ -540,6 +544,9 @@ pub struct WriteReply {
     /// What of the session's leases the command has changed. Never part of the state.
     #[prost(message, repeated, tag = "101")]
     pub changed: Vec<OwnChange>,
+    /// Directories that the session alone uses from now on. Never part of the state.
+    #[prost(uint64, repeated, tag = "102")]
+    pub alone: Vec<u64>,
 }
 
 impl Record for WriteReply {

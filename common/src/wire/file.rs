@@ -20,7 +20,10 @@ pub struct FileCommand {
     #[prost(uint64, tag = "1")]
     pub bucket: u64,
     /// What is to change.
-    #[prost(oneof = "FileAction", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22")]
+    #[prost(
+        oneof = "FileAction",
+        tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24"
+    )]
     pub action: Option<FileAction>,
 }
 
@@ -66,6 +69,12 @@ pub enum FileAction {
     /// Puts the same data into better extents.
     #[prost(message, tag = "22")]
     Merge(MergeExtents),
+    /// Sets numbers of inodes aside.
+    #[prost(message, tag = "23")]
+    ReserveInodes(ReserveInodes),
+    /// Makes a regular file under a number that was set aside, with its first data and attributes.
+    #[prost(message, tag = "24")]
+    CreateWritten(CreateWritten),
 }
 
 impl FileCommand {
@@ -79,7 +88,8 @@ impl FileCommand {
                 | FileAction::SetXattr(_)
                 | FileAction::Write(_)
                 | FileAction::CloneRange(_)
-                | FileAction::Merge(_),
+                | FileAction::Merge(_)
+                | FileAction::CreateWritten(_),
             ) => true,
             None
             | Some(
@@ -88,7 +98,8 @@ impl FileCommand {
                 | FileAction::Rename(_)
                 | FileAction::SetAttributes(_)
                 | FileAction::RemoveXattr(_)
-                | FileAction::ChangeSpace(_),
+                | FileAction::ChangeSpace(_)
+                | FileAction::ReserveInodes(_),
             ) => false,
         }
     }
@@ -149,6 +160,35 @@ pub struct CreateFile {
     /// What `mode` loses where the directory has no default ACL.
     #[prost(uint32, tag = "10")]
     pub umask: u32,
+}
+
+/// Sets numbers of inodes aside for files that are made later, by [`CreateWritten`]. Those that are never used are never an inode's.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct ReserveInodes {
+    /// How many: 1 to 4,096. They follow each other.
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+}
+
+/// Makes a regular file whose number a program was told before, and does at once what was done with it since. Answered with its
+/// attributes; where the name stands for this very inode, it was made before.
+#[derive(Clone, PartialEq, Message)]
+pub struct CreateWritten {
+    /// The file. It is always exclusive.
+    #[prost(message, optional, tag = "1")]
+    pub create: Option<CreateFile>,
+    /// Its number, which was set aside.
+    #[prost(uint64, tag = "2")]
+    pub inode: u64,
+    /// When it was made, in nanoseconds since 1970. Taken for the time of the command where it is later, or more than 10 s earlier.
+    #[prost(int64, tag = "3")]
+    pub made_ns: i64,
+    /// Its data, as in [`WriteFile`]; it may be empty.
+    #[prost(message, repeated, tag = "4")]
+    pub extents: Vec<Extent>,
+    /// Attributes that are set afterwards, in this order; of this inode, whatever they name. A size cannot be set.
+    #[prost(message, repeated, tag = "5")]
+    pub then: Vec<SetAttributes>,
 }
 
 /// Makes a directory. Answered with its attributes.
@@ -437,6 +477,9 @@ pub struct FileOutcome {
     /// Bytes that were cloned.
     #[prost(uint64, tag = "4")]
     pub cloned_bytes: u64,
+    /// The first of the numbers that were set aside.
+    #[prost(uint64, tag = "5")]
+    pub first_reserved: u64,
 }
 
 /// An inode as POSIX sees it.

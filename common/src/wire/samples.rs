@@ -87,6 +87,7 @@ fn samples() -> Vec<Sample> {
         groups::samples(),
         files::commands(),
         files::acls(),
+        files::reserved(),
         files::queries(),
         files::answers(),
         families::buckets(),

@@ -104,6 +104,7 @@ impl Metadata {
             answered_below,
             group: 0,
             resent: false,
+            settles: false,
             command: Some(command),
         };
         let reply: WriteReply = self.send(RequestKind::MetadataWrite, &request).await?;

@@ -61,6 +61,18 @@ impl Bucket {
         InodeId::new(self.record.last_inode)
     }
 
+    /// Numbers for new inodes, of which the first is given.
+    pub(crate) fn reserve_inodes(&mut self, count: u32) -> InodeId {
+        let first = self.next_inode();
+        self.record.last_inode += u64::from(count.saturating_sub(1));
+        first
+    }
+
+    /// Whether a number is, was or may become an inode's.
+    pub(crate) fn has_given(&self, inode: InodeId) -> bool {
+        inode.value() <= self.record.last_inode
+    }
+
     /// A number for a new upload.
     pub(crate) fn next_upload(&mut self) -> UploadId {
         self.record.last_upload += 1;

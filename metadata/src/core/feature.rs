@@ -3,7 +3,10 @@
 //! A command above the level in force is refused by every replica alike, so that servers of different versions never come to
 //! differ. Invariant: a level is raised only by a command; what a level once held, every later one holds.
 
-use cairn_common::wire::command::{Command, ErrorCode};
+use cairn_common::wire::{
+    command::{Command, ErrorCode},
+    file::FileAction,
+};
 
 use super::{
     session,
@@ -43,12 +46,15 @@ pub fn required_level(command: &Command) -> u32 {
         | Command::CopyPart(_)
         | Command::ExpireUploads(_)
         | Command::HoldDeletion(_)
-        | Command::File(_)
         | Command::Lock(_)
         | Command::Account(_)
         | Command::RegisterServer(_)
         | Command::KeepAuthority(_)
         | Command::Chunk(_) => 2,
+        Command::File(file) => match &file.action {
+            Some(FileAction::ReserveInodes(_) | FileAction::CreateWritten(_)) => 3,
+            _ => 2,
+        },
     }
 }
 

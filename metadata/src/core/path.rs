@@ -179,10 +179,15 @@ pub(crate) fn delete_inode(tx: &mut Tx<'_>, bucket: BucketId, inode: InodeId) {
 /// Stores a new inode, which is to get a name, and gives its number.
 pub(crate) fn new_inode(tx: &mut Tx<'_>, bucket: &mut Bucket, record: &InodeRecord) -> InodeId {
     let inode = bucket.next_inode();
+    enter_inode(tx, bucket, inode, record);
+    inode
+}
+
+/// The same under a number that was given before.
+pub(crate) fn enter_inode(tx: &mut Tx<'_>, bucket: &mut Bucket, inode: InodeId, record: &InodeRecord) {
     bucket.record.inodes += 1;
     // New: no change that a feed would note before the name that it gets.
     tx.put(Family::Inode, inode::key(bucket.id, inode), record);
-    inode
 }
 
 /// Makes the directories that `key` needs and gives the place of its last component.

@@ -133,6 +133,7 @@ impl Proposer {
             answered_below: 0,
             group: GROUP,
             resent: false,
+            settles: false,
             command: Some(command),
         };
         self.submit(request).await

@@ -119,6 +119,7 @@ fn request(command: Command) -> WriteRequest {
         answered_below: 299,
         group: 0,
         resent: false,
+        settles: false,
         command: Some(command),
     }
 }

@@ -46,6 +46,7 @@ fn asked<M: Message + Default + PartialEq + 'static>(
         sequence: 300,
         answered_below: 299,
         resent: true,
+        settles: false,
         command: Some(command),
     };
     [sample(name, message), sample(request, request_value)]

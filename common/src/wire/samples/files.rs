@@ -9,11 +9,11 @@ use super::{
     sample,
 };
 use crate::wire::file::{
-    AttributesQuery, ChangeSpace, CloneRange, CreateFile, DirectoryEntry, DirectoryPage, DirectoryQuery, FileAction,
-    FileAnswer, FileAttributes, FileCommand, FileId, FileKind, FileOutcome, FilePlan, FilePlanQuery, FileQuery,
-    FileQuestion, FileReply, LinkFile, LookupQuery, MakeDirectory, MergeExtents, ObjectAttributesQuery, OrphansPage,
-    RemoveDirectory, RemoveXattr, Rename, RenameMode, SetAttributes, SetTime, SetXattr, Space, SpaceMode, SpaceQuery,
-    UnlinkFile, WriteFile, XattrMode, XattrNames, XattrNamesQuery, XattrQuery,
+    AttributesQuery, ChangeSpace, CloneRange, CreateFile, CreateWritten, DirectoryEntry, DirectoryPage, DirectoryQuery,
+    FileAction, FileAnswer, FileAttributes, FileCommand, FileId, FileKind, FileOutcome, FilePlan, FilePlanQuery,
+    FileQuery, FileQuestion, FileReply, LinkFile, LookupQuery, MakeDirectory, MergeExtents, ObjectAttributesQuery,
+    OrphansPage, RemoveDirectory, RemoveXattr, Rename, RenameMode, ReserveInodes, SetAttributes, SetTime, SetXattr,
+    Space, SpaceMode, SpaceQuery, UnlinkFile, WriteFile, XattrMode, XattrNames, XattrNamesQuery, XattrQuery,
 };
 
 pub(super) fn commands() -> Vec<Sample> {
@@ -104,6 +104,37 @@ pub(super) fn acls() -> Vec<Sample> {
     ]
 }
 
+/// What came with files whose numbers are set aside.
+pub(super) fn reserved() -> Vec<Sample> {
+    let command = |action| FileCommand {
+        bucket: 1,
+        action: Some(action),
+    };
+    let reserve = ReserveInodes { count: 4096 };
+    let made = CreateWritten {
+        create: Some(CreateFile {
+            kind: FileKind::File.into(),
+            target: Bytes::new(),
+            ..create()
+        }),
+        inode: 700,
+        made_ns: 1_700_000_000_000_000_000,
+        extents: vec![extent()],
+        then: vec![set_attributes()],
+    };
+    let outcome = FileOutcome {
+        first_reserved: 700,
+        ..FileOutcome::default()
+    };
+    vec![
+        sample("ReserveInodes", reserve),
+        sample("CreateWritten", made.clone()),
+        sample("FileCommand/ReserveInodes", command(FileAction::ReserveInodes(reserve))),
+        sample("FileCommand/CreateWritten", command(FileAction::CreateWritten(made))),
+        sample("FileOutcome/reserved", outcome),
+    ]
+}
+
 pub(super) fn queries() -> Vec<Sample> {
     let query = |question| FileQuery {
         bucket: 1,
@@ -174,6 +205,7 @@ pub(super) fn file_outcome() -> FileOutcome {
         created: true,
         removed: Some(attributes()),
         cloned_bytes: 300,
+        first_reserved: 0,
     }
 }
 

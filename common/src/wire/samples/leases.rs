@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Sample, sample};
 use crate::wire::{
-    command::{Done, Outcome, WriteReply},
+    command::{Done, Outcome, WriteReply, WriteRequest},
     file::{FileAttributes, FileId},
     lease::{LeaseNews, LeasePoll, OwnChange},
     query::{MapQuery, Query, ReadReply, ReadRequest},
@@ -53,6 +53,16 @@ pub(super) fn samples() -> Vec<Sample> {
         outcome: Some(Outcome::Done(Done {})),
         lease_term: 4,
         changed: vec![change.clone()],
+        alone: vec![],
+    };
+    let alone = WriteReply {
+        alone: vec![33],
+        ..reply.clone()
+    };
+    let settling = WriteRequest {
+        session: 9,
+        settles: true,
+        ..WriteRequest::default()
     };
     vec![
         sample("LeasePoll", poll),
@@ -62,5 +72,7 @@ pub(super) fn samples() -> Vec<Sample> {
         sample("ReadRequest/lease", request),
         sample("ReadReply/lease", answer),
         sample("WriteReply/lease", reply),
+        sample("WriteReply/alone", alone),
+        sample("WriteRequest/settles", settling),
     ]
 }

@@ -28,7 +28,20 @@ use crate::{
     record::inode::{InodeKind, InodeRecord, PosixRecord},
 };
 
-pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) -> Result<FileOutcome, ApplyError> {
+/// Under which number something is made, and when.
+#[derive(Clone, Copy)]
+pub(super) struct Making {
+    /// Where it was given before.
+    pub(super) inode: Option<InodeId>,
+    pub(super) time_ns: i64,
+}
+
+pub(super) fn create(
+    tx: &mut Tx<'_>,
+    bucket: &mut Bucket,
+    create: &CreateFile,
+    making: Making,
+) -> Result<FileOutcome, ApplyError> {
     check_kind(create)?;
     let parent = InodeId::new(create.parent);
     let (directory, found) = find_with_directory(tx, bucket.id, parent, &create.name)?;
@@ -66,14 +79,20 @@ pub(super) fn create(tx: &mut Tx<'_>, bucket: &mut Bucket, create: &CreateFile) 
         inline: create.target.clone(),
         posix: Some(PosixRecord {
             device,
-            ..posix(tx, create.mode, create.uid, create.gid)
+            ..posix(making.time_ns, create.mode, create.uid, create.gid)
         }),
         ..InodeRecord::default()
     };
     usage::grow(bucket, record.size)?;
     path::make_explicit(tx, bucket, parent)?;
     let lists = acl::inherit(tx, bucket.id, (parent, &directory), &mut record, create.umask)?;
-    let inode = path::new_inode(tx, bucket, &record);
+    let inode = match making.inode {
+        Some(inode) => {
+            path::enter_inode(tx, bucket, inode, &record);
+            inode
+        }
+        None => path::new_inode(tx, bucket, &record),
+    };
     acl::enter(tx, bucket.id, inode, lists);
     let place = Place {
         parent,
@@ -111,9 +130,8 @@ fn exists() -> ApplyError {
     refuse(ErrorCode::Exists, "the name is there already")
 }
 
-/// Attributes of what is made now.
-fn posix(tx: &Tx<'_>, mode: u32, uid: u32, gid: u32) -> PosixRecord {
-    let time_ns = tx.time_ns();
+/// Attributes of what is made.
+fn posix(time_ns: i64, mode: u32, uid: u32, gid: u32) -> PosixRecord {
     PosixRecord {
         mode: mode & MODE_MASK,
         uid,
@@ -137,7 +155,7 @@ pub(super) fn make_directory(
         return Err(exists());
     }
     let mut record = InodeRecord {
-        posix: Some(posix(tx, make.mode, make.uid, make.gid)),
+        posix: Some(posix(tx.time_ns(), make.mode, make.uid, make.gid)),
         ..InodeRecord::directory(parent, tx.time_ms)
     };
     path::make_explicit(tx, bucket, parent)?;

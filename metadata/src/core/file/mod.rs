@@ -11,6 +11,7 @@ mod directory;
 mod link;
 mod lookup;
 mod rename;
+mod reserved;
 mod space;
 mod xattr;
 
@@ -23,6 +24,7 @@ use cairn_common::{
     },
 };
 
+use self::create::Making;
 use super::{
     bucket,
     chunk::malformed,
@@ -37,7 +39,13 @@ pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) 
     let action = command.action.as_ref().ok_or_else(|| malformed("no action"))?;
     let mut bucket = bucket::require_id(tx, BucketId::new(command.bucket))?;
     let outcome = match action {
-        FileAction::Create(create) => create::create(tx, &mut bucket, create),
+        FileAction::Create(create) => {
+            let making = Making {
+                inode: None,
+                time_ns: tx.time_ns(),
+            };
+            create::create(tx, &mut bucket, create, making)
+        }
         FileAction::MakeDirectory(make) => create::make_directory(tx, &mut bucket, make),
         FileAction::Link(link) => link::link(tx, &mut bucket, link),
         FileAction::Unlink(unlink) => link::unlink(tx, &mut bucket, unlink),
@@ -50,6 +58,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, session: SessionId, command: &FileCommand) 
         FileAction::ChangeSpace(change) => space::change(tx, &mut bucket, change),
         FileAction::CloneRange(clone) => space::clone_range(tx, &mut bucket, clone),
         FileAction::Merge(merge) => data::merge(tx, &bucket, session, merge),
+        FileAction::ReserveInodes(reserve) => reserved::reserve(&mut bucket, *reserve),
+        FileAction::CreateWritten(made) => reserved::create(tx, &mut bucket, session, made),
     }?;
     bucket.save(tx)?;
     Ok(Outcome::File(outcome))

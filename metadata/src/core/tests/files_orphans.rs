@@ -210,6 +210,7 @@ fn many_orphans_come_in_pages() {
             WriteRequest {
                 group: 0,
                 resent: false,
+                settles: false,
                 session: machine.session,
                 sequence: machine.sequence,
                 answered_below: machine.sequence,

@@ -109,6 +109,7 @@ impl Machine {
             answered_below,
             group: 0,
             resent: false,
+            settles: false,
             command: Some(command),
         };
         self.apply(vec![request]).pop().expect("one reply for one command")

@@ -8,6 +8,7 @@ mod files;
 mod files_extents;
 mod files_names;
 mod files_orphans;
+mod files_reserved;
 mod files_times;
 mod harness;
 mod locks;

@@ -34,6 +34,7 @@ fn a_command_sent_again_gets_its_first_answer_and_changes_nothing() {
         answered_below: 1,
         group: 0,
         resent: false,
+        settles: false,
         command: Some(put.clone()),
     };
     assert_eq!(machine.apply(vec![again.clone(), again]), [first.clone(), first]);
@@ -158,6 +159,7 @@ fn a_command_sent_again_after_its_session_ended_has_an_unknown_outcome() {
             sequence: 9,
             answered_below: 9,
             resent,
+            settles: false,
             command: Some(put.clone()),
         };
         machine.apply(vec![request]).pop().expect("a reply")

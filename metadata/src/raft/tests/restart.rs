@@ -147,6 +147,7 @@ async fn propose(node: &RaftNode, name: &str) -> Result<Vec<HeldReply>, ProposeE
         answered_below: 0,
         group: 0,
         resent: false,
+        settles: false,
         command,
     };
     let batch = EntryBatch {

@@ -38,6 +38,7 @@ fn request(command: Command) -> WriteRequest {
         answered_below: 0,
         group: 0,
         resent: false,
+        settles: false,
         command: Some(command),
     }
 }

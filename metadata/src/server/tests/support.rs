@@ -262,6 +262,7 @@ impl Rig {
             answered_below: 0,
             group: 0,
             resent: false,
+            settles: false,
             command: Some(command),
         };
         let kind = RequestKind::MetadataWrite;

@@ -6,9 +6,9 @@ use cairn_common::{
     wire::{
         command::Command,
         file::{
-            ChangeSpace, CloneRange, CreateFile, FileAction, FileCommand, FileKind, LinkFile, MakeDirectory,
-            MergeExtents, RemoveDirectory, RemoveXattr, Rename, SetAttributes, SetTime, SetXattr, UnlinkFile,
-            WriteFile,
+            ChangeSpace, CloneRange, CreateFile, CreateWritten, FileAction, FileCommand, FileKind, LinkFile,
+            MakeDirectory, MergeExtents, RemoveDirectory, RemoveXattr, Rename, ReserveInodes, SetAttributes, SetTime,
+            SetXattr, UnlinkFile, WriteFile,
         },
     },
 };
@@ -101,7 +101,11 @@ impl Generator<'_> {
     pub(super) fn name_command(&mut self) -> Command {
         let (bucket, _) = self.file_bucket();
         let action = match self.rng.below(100) {
-            0..24 => FileAction::Create(self.create_file(bucket)),
+            0..14 => FileAction::Create(self.create_file(bucket)),
+            14..16 => FileAction::ReserveInodes(ReserveInodes {
+                count: *self.rng.pick(&[0, 1, 2, 3, 4, 4096, 4097]),
+            }),
+            16..24 => FileAction::CreateWritten(self.create_written(bucket)),
             24..40 => FileAction::MakeDirectory(MakeDirectory {
                 parent: self.directory(bucket),
                 name: self.name(),
@@ -179,6 +183,62 @@ impl Generator<'_> {
             target,
             exclusive: self.rng.percent(40),
             umask: self.umask(),
+        }
+    }
+
+    /// A file under a number that was set aside; now and then under one that is another's.
+    fn create_written(&mut self, bucket: u64) -> CreateWritten {
+        let world = self.world;
+        let found = world.buckets.values().find(|found| found.id == bucket);
+        // One that had a file which is gone is never used again.
+        let is_there = |bucket: &Bucket, number: &u64| match bucket.inodes.get(number) {
+            Some(inode) => !inode.may_be_gone && inode.unlinked_at.is_none(),
+            None => false,
+        };
+        let mut numbers: Vec<u64> = Vec::new();
+        if let Some(bucket) = found {
+            numbers.extend(bucket.reserved.iter().rev().take(3));
+            if numbers.is_empty() || self.rng.percent(20) {
+                numbers.extend(bucket.inodes.keys().filter(|number| is_there(bucket, number)).take(3));
+            }
+        }
+        let inode = match self.rng.below(30) {
+            0 => *self.rng.pick(&[0, 1, 999_999]),
+            _ if numbers.is_empty() => 999_999,
+            _ => *self.rng.pick(&numbers),
+        };
+        let create = CreateFile {
+            exclusive: !self.rng.percent(3),
+            ..self.create_file(bucket)
+        };
+        let create = if self.rng.percent(5) {
+            create
+        } else {
+            CreateFile {
+                kind: FileKind::File.into(),
+                target: Bytes::new(),
+                ..create
+            }
+        };
+        let then = (0..self.rng.below(3)).map(|_| SetAttributes {
+            size: Some(5).filter(|_| self.rng.percent(2)),
+            mode: Some(self.mode()).filter(|_| self.rng.percent(50)),
+            uid: Some(1).filter(|_| self.rng.percent(30)),
+            mtime: Some(SetTime { ns: Some(77) }).filter(|_| self.rng.percent(30)),
+            atime: Some(SetTime { ns: None }).filter(|_| self.rng.percent(20)),
+            clear_suid: self.rng.percent(30),
+            ..SetAttributes::default()
+        });
+        CreateWritten {
+            then: then.collect(),
+            create: Some(create).filter(|_| !self.rng.percent(1)),
+            inode,
+            made_ns: *self.rng.pick(&[0, 1_000_000, i64::MAX]),
+            extents: if self.rng.percent(50) {
+                self.extents(0)
+            } else {
+                Vec::new()
+            },
         }
     }
 

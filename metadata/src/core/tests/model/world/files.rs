@@ -71,6 +71,11 @@ impl World {
                 let chunks = self.extent_codes(session, &bucket, &merge.extents);
                 bucket.merge(merge, chunks)
             }
+            FileAction::ReserveInodes(reserve) => bucket.reserve(*reserve),
+            FileAction::CreateWritten(made) => {
+                let chunks = self.extent_codes(session, &bucket, &made.extents);
+                bucket.create_written(now, made, chunks)
+            }
         }?;
         let codes = self.buckets[&name].quota_broken_by(&bucket);
         if !codes.is_empty() {
@@ -79,7 +84,10 @@ impl World {
         match action {
             FileAction::Write(write) => self.commit_chunks(&write.extents),
             FileAction::Merge(merge) => self.commit_chunks(&merge.extents),
-            FileAction::Create(_)
+            FileAction::CreateWritten(made) if self.buckets[&name].was_made(made) => {}
+            FileAction::CreateWritten(made) => self.commit_chunks(&made.extents),
+            FileAction::ReserveInodes(_)
+            | FileAction::Create(_)
             | FileAction::MakeDirectory(_)
             | FileAction::Link(_)
             | FileAction::Unlink(_)
@@ -171,7 +179,7 @@ impl Bucket {
         self.require(parent, name).map(|found| found.inode)
     }
 
-    fn create(&mut self, now: Now, create: &CreateFile) -> Verdict<FileOutcome> {
+    pub(crate) fn create(&mut self, now: Now, create: &CreateFile) -> Verdict<FileOutcome> {
         let kind = FileKind::try_from(create.kind).unwrap_or_default();
         let wrong_kind = matches!(kind, FileKind::Unspecified | FileKind::Directory);
         let wrong_target = (kind == FileKind::Symlink) == create.target.is_empty();

@@ -12,6 +12,7 @@ mod inodes;
 mod locks;
 mod names;
 mod objects;
+mod reserved;
 mod sessions;
 mod space;
 mod uploads;
@@ -124,6 +125,8 @@ pub(crate) struct Bucket {
     pub(crate) feed_bounded_at: u64,
     pub(crate) documents: BTreeMap<String, (Bytes, u64)>,
     pub(crate) last_inode: u64,
+    /// Numbers that were set aside and not used yet.
+    pub(crate) reserved: BTreeSet<u64>,
     pub(crate) last_upload: u64,
     pub(crate) inodes: BTreeMap<u64, Inode>,
     pub(crate) uploads: BTreeMap<(Bytes, u64), Upload>,

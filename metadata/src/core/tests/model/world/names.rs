@@ -97,6 +97,7 @@ impl Bucket {
 
     pub(crate) fn new_inode(&mut self, inode: Inode) -> u64 {
         self.last_inode += 1;
+        self.reserved.remove(&self.last_inode);
         self.inodes.insert(self.last_inode, inode);
         self.last_inode
     }

@@ -1,0 +1,101 @@
+//! Files whose numbers were given before they were made: a mount that alone uses a directory tells its programs of a new file
+//! first, and the service once something of it has to last.
+//!
+//! Invariant: a number is given once. Who may make files is trusted to use each for one file only; that no inode has it now is checked.
+
+use cairn_common::{
+    ids::{InodeId, SessionId},
+    limits,
+    wire::{
+        command::ErrorCode,
+        file::{CreateFile, CreateWritten, FileKind, FileOutcome, ReserveInodes, SetAttributes, WriteFile},
+    },
+};
+
+use super::{
+    attributes,
+    create::{self, Making},
+    data, lookup, outcome,
+};
+use crate::core::{
+    bucket::Bucket,
+    chunk::malformed,
+    path,
+    tx::{ApplyError, Tx, refuse},
+};
+
+/// How much earlier than its command a file may have been made, in nanoseconds.
+const EARLIER_NS_MAX: i64 = 10_000_000_000;
+
+pub(super) fn reserve(bucket: &mut Bucket, reserve: ReserveInodes) -> Result<FileOutcome, ApplyError> {
+    if !(1..=limits::RESERVED_INODES_MAX).contains(&reserve.count) {
+        return Err(malformed("no inodes to reserve, or too many"));
+    }
+    Ok(FileOutcome {
+        first_reserved: bucket.reserve_inodes(reserve.count).value(),
+        ..FileOutcome::default()
+    })
+}
+
+pub(super) fn create(
+    tx: &mut Tx<'_>,
+    bucket: &mut Bucket,
+    session: SessionId,
+    made: &CreateWritten,
+) -> Result<FileOutcome, ApplyError> {
+    let create = made.create.as_ref().ok_or_else(|| malformed("no file"))?;
+    let inode = InodeId::new(made.inode);
+    check(bucket, create, made)?;
+    let (_, found) = lookup::find_with_directory(tx, bucket.id, InodeId::new(create.parent), &create.name)?;
+    if found.is_some_and(|found| found.entry.inode == inode) {
+        return Ok(FileOutcome {
+            created: true,
+            ..outcome(inode, &path::inode_record(tx, bucket.id, inode)?)
+        });
+    }
+    if path::find_inode(tx, bucket.id, inode)?.is_some() {
+        return Err(refuse(ErrorCode::Exists, format!("inode {inode} is there already")));
+    }
+    let now_ns = tx.time_ns();
+    let making = Making {
+        inode: Some(inode),
+        time_ns: if (now_ns - EARLIER_NS_MAX..=now_ns).contains(&made.made_ns) {
+            made.made_ns
+        } else {
+            now_ns
+        },
+    };
+    create::create(tx, bucket, create, making)?;
+    if !made.extents.is_empty() {
+        let write = WriteFile {
+            inode: made.inode,
+            extents: made.extents.clone(),
+            ..WriteFile::default()
+        };
+        data::write(tx, bucket, session, &write)?;
+    }
+    for set in &made.then {
+        let set = SetAttributes {
+            inode: made.inode,
+            ..*set
+        };
+        attributes::set(tx, bucket, &set)?;
+    }
+    Ok(FileOutcome {
+        created: true,
+        ..outcome(inode, &path::inode_record(tx, bucket.id, inode)?)
+    })
+}
+
+fn check(bucket: &Bucket, create: &CreateFile, made: &CreateWritten) -> Result<(), ApplyError> {
+    if create.kind() != FileKind::File || !create.exclusive {
+        return Err(malformed("what has a reserved number is an exclusive regular file"));
+    }
+    if made.then.len() > limits::LATER_ATTRIBUTES_MAX || made.then.iter().any(|set| set.size.is_some()) {
+        return Err(malformed("too many attributes to set, or a size"));
+    }
+    if made.inode <= InodeId::ROOT.value() || !bucket.has_given(InodeId::new(made.inode)) {
+        return Err(malformed("this inode was not reserved"));
+    }
+    Ok(())
+}
