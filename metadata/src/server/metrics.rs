@@ -41,6 +41,8 @@ pub struct Metrics {
     pub sessions_expired: Counter<u64, AtomicU64>,
     /// Leases of files that mounts have, where this member leads.
     pub file_leases: Gauge<i64, AtomicI64>,
+    /// Directories that one mount uses alone.
+    pub directories_alone: Gauge<i64, AtomicI64>,
     /// Leases of files that were recalled because another changed them.
     pub file_leases_recalled: Counter<u64, AtomicU64>,
     /// Mounts that lost their leases because they did not renew them.
@@ -83,6 +85,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             sessions_expired: Counter::default(),
             file_leases: Gauge::default(),
+            directories_alone: Gauge::default(),
             file_leases_recalled: Counter::default(),
             file_leases_expired: Counter::default(),
             garbage_pending: Gauge::default(),
@@ -148,6 +151,11 @@ impl Metrics {
             "file_leases",
             "Leases of files that mounts have, told by the leader",
             self.file_leases.clone(),
+        );
+        registry.register(
+            "directories_alone",
+            "Directories that one mount uses alone, told by the leader",
+            self.directories_alone.clone(),
         );
         registry.register(
             "file_leases_recalled",

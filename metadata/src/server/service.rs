@@ -386,11 +386,10 @@ impl Inner {
         if request.session != 0 {
             self.sessions.note_sign_of_life(SessionId::new(request.session));
         }
-        let outcome = self
-            .proposer
-            .submit(request)
-            .await
-            .map_err(|error| self.submit_failure(&error))?;
+        let entered = self.enter(&request, command).await?;
+        let outcome = self.proposer.submit(request).await;
+        entered.answered();
+        let outcome = outcome.map_err(|error| self.submit_failure(&error))?;
         if lets_go {
             self.node.progress().garbage_is_due();
         }
@@ -415,6 +414,10 @@ impl Inner {
         }
         check_group(request.group)?;
         self.barrier.pass().await.map_err(|error| self.submit_failure(&error))?;
+        if let Query::File(query) = &query {
+            let session = SessionId::new(request.lease_session);
+            self.settle_asked(session, query).await?;
+        }
         let (node, machine) = (self.node.clone(), Arc::clone(&self.machine));
         let may_be_long = may_be_long(&query);
         let leased = match &query {

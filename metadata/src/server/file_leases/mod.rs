@@ -5,6 +5,8 @@
 //! said, later than the mount asked, that it still leads: so no lease outlives the leader that gave it by more than its length, from when
 //! the next one is elected.
 
+mod alone;
+mod gate;
 mod table;
 
 use std::{
@@ -19,7 +21,7 @@ use cairn_common::{
     wire::{
         command::{Command, ErrorCode, Outcome, WriteReply, WriteRequest},
         failure::Failure,
-        file::{FileAnswer, FileAttributes, FileId, FileQuery, FileQuestion, FileReply},
+        file::{FileAction, FileAnswer, FileAttributes, FileId, FileQuery, FileQuestion, FileReply},
         lease::{LeaseNews, LeasePoll, OwnChange},
         query::{Answer, ReadReply},
     },
@@ -103,8 +105,12 @@ impl FileLeases {
         if state.term.is_some() {
             state.open_if_nobody_is_left();
         }
+        state.table.alone.expire(now);
         state.held.retain(|_, holds| holds.iter().any(|hold| !hold.is_over()));
         self.metrics.file_leases.set(gauge_value(state.table.count()));
+        self.metrics
+            .directories_alone
+            .set(gauge_value(state.table.alone.count()));
         self.metrics.file_leases_recalled.inc_by(state.table.take_recalled());
     }
 
@@ -199,7 +205,30 @@ impl State {
         {
             reply.reply.lease_term = term;
         }
+        if self.opening.is_none() {
+            for file in used_of(request, &reply.reply) {
+                if self.table.holds(by, file) && self.table.give_alone(by, file, now) {
+                    reply.reply.alone.push(file.inode);
+                }
+            }
+        }
     }
+}
+
+/// The directories that a mount has entered something new in, or made: it is likely to go on there.
+fn used_of(request: &WriteRequest, reply: &WriteReply) -> Vec<FileId> {
+    let (Some(Command::File(command)), Some(Outcome::File(outcome))) = (&request.command, &reply.outcome) else {
+        return Vec::new();
+    };
+    let made = outcome.attributes.as_ref().map(|made| made.inode);
+    let inodes = match &command.action {
+        Some(FileAction::Create(create)) => vec![create.parent],
+        Some(FileAction::CreateWritten(made)) => made.create.iter().map(|create| create.parent).collect(),
+        Some(FileAction::MakeDirectory(make)) => std::iter::once(make.parent).chain(made).collect(),
+        _ => Vec::new(),
+    };
+    let bucket = command.bucket;
+    inodes.into_iter().map(|inode| FileId { bucket, inode }).collect()
 }
 
 /// What inodes are after an entry, each looked at once.
@@ -236,8 +265,8 @@ impl Observer for FileLeases {
             let requests = entry.batch.requests.iter().enumerate();
             for ((command, request), reply) in requests.zip(&mut replies) {
                 // Nobody goes by what such a command changes.
-                let is_harmless =
-                    request.sequence == 0 && entry.touched.iter().all(|touched| touched.command != command);
+                let is_harmless = request.settles
+                    || request.sequence == 0 && entry.touched.iter().all(|touched| touched.command != command);
                 if !is_harmless {
                     reply.waits_for.push(opening.hold());
                 }

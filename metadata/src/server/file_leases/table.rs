@@ -17,6 +17,7 @@ use cairn_common::{
 };
 use tokio::sync::Notify;
 
+use super::alone::{Alone, Scope};
 use crate::raft::{Doing, Hold};
 
 /// Changes of files that are remembered: more than there are in flight at a time by far.
@@ -32,6 +33,8 @@ pub(super) struct Table {
     /// Holders of each file, and the number of the recall where it is recalled from one.
     leases: HashMap<FileId, Vec<(SessionId, Option<u64>)>>,
     recent: Recent,
+    /// Who of those that have a lease of a directory uses it alone.
+    pub(super) alone: Alone,
     newest_recall: u64,
     /// Recalls since they were last counted.
     recalled: u64,
@@ -76,6 +79,7 @@ impl Table {
                 forgotten: applied,
                 ..Recent::default()
             },
+            alone: Alone::default(),
             newest_recall: 0,
             recalled: 0,
         }
@@ -123,6 +127,7 @@ impl Table {
         let released = std::mem::replace(&mut holder.recalls, behind);
         for (number, (file, doing)) in released {
             holder.files.remove(&file);
+            self.alone.take(session, file);
             if let Entry::Occupied(mut holders) = self.leases.entry(file) {
                 holders.get_mut().retain(|lease| *lease != (session, Some(number)));
                 if holders.get().is_empty() {
@@ -175,6 +180,29 @@ impl Table {
     /// told that it was.
     pub(super) fn changed(&mut self, by: SessionId, log_index: u64, file: FileId, holds: &mut Vec<Hold>) {
         self.recent.note(file, log_index);
+        self.recall(by, file, holds);
+    }
+
+    /// Recalls whatever others than `but` use alone of a scope. Gives what is to be waited for before any of it is read or changed.
+    pub(super) fn disturb(&mut self, scope: &Scope, but: SessionId, now: Duration) -> Vec<Hold> {
+        let mut holds = Vec::new();
+        for file in self.alone.disturb(scope, but, now) {
+            self.recall(but, file, &mut holds);
+        }
+        holds
+    }
+
+    /// Lets a session use a directory alone, of which nobody else has a lease; whether it does.
+    pub(super) fn give_alone(&mut self, session: SessionId, file: FileId, now: Duration) -> bool {
+        let is_live = self.sessions.get(&session).is_some_and(|holder| holder.ends > now);
+        let is_only = self
+            .leases
+            .get(&file)
+            .is_some_and(|holders| holders[..] == [(session, None)]);
+        is_live && is_only && self.alone.give(session, file, now)
+    }
+
+    fn recall(&mut self, by: SessionId, file: FileId, holds: &mut Vec<Hold>) {
         let Some(holders) = self.leases.get_mut(&file) else {
             return;
         };
@@ -223,6 +251,7 @@ impl Table {
             return;
         };
         for file in &holder.files {
+            self.alone.take(session, *file);
             if let Entry::Occupied(mut holders) = self.leases.entry(*file) {
                 holders.get_mut().retain(|(other, _)| *other != session);
                 if holders.get().is_empty() {

@@ -279,6 +279,16 @@ impl Cluster {
         sent.expect("a reply")
     }
 
+    /// Sends a command that tells of what its session did alone.
+    pub(super) async fn settle(&self, session: u64, sequence: u64, command: Command) -> WriteReply {
+        let message = WriteRequest {
+            settles: true,
+            ..write_request(session, sequence, command)
+        };
+        let sent = self.at_leader(RequestKind::MetadataWrite, &message).await;
+        sent.expect("a reply")
+    }
+
     /// Sends a command of the session to one member.
     pub(super) async fn send_to(
         &self,
@@ -395,6 +405,7 @@ pub(super) fn create_bucket(name: &str) -> Command {
 fn write_request(session: u64, sequence: u64, command: Command) -> WriteRequest {
     WriteRequest {
         resent: false,
+        settles: false,
         session,
         sequence,
         answered_below: 0,

@@ -9,7 +9,8 @@ use cairn_common::{
         command::{Command, EndSession, OpenSession, Outcome, RaiseFeatureLevel, WriteReply},
         failure::Failure,
         file::{
-            CreateFile, FileAction, FileCommand, FileId, FileKind, FileQuery, FileQuestion, LookupQuery, SetAttributes,
+            CreateFile, CreateWritten, FileAction, FileCommand, FileId, FileKind, FileQuery, FileQuestion, LookupQuery,
+            ReserveInodes, SetAttributes,
         },
         kind::RequestKind,
         lease::{LeaseNews, LeasePoll, OwnChange},
@@ -139,6 +140,34 @@ fn set_mode(bucket: u64, inode: u64, mode: u32) -> Command {
     };
     let action = Some(FileAction::SetAttributes(set));
     Command::File(FileCommand { bucket, action })
+}
+
+fn made_before(bucket: u64, name: &'static str, inode: u64) -> Command {
+    let create = CreateFile {
+        parent: ROOT,
+        name: bytes::Bytes::from_static(name.as_bytes()),
+        kind: FileKind::File.into(),
+        exclusive: true,
+        ..CreateFile::default()
+    };
+    let action = Some(FileAction::CreateWritten(CreateWritten {
+        create: Some(create),
+        inode,
+        ..CreateWritten::default()
+    }));
+    Command::File(FileCommand { bucket, action })
+}
+
+fn reserve(bucket: u64) -> Command {
+    let action = Some(FileAction::ReserveInodes(ReserveInodes { count: 10 }));
+    Command::File(FileCommand { bucket, action })
+}
+
+fn first_reserved(reply: &WriteReply) -> u64 {
+    match &reply.outcome {
+        Some(Outcome::File(outcome)) => outcome.first_reserved,
+        other => panic!("nothing reserved: {other:?}"),
+    }
 }
 
 fn made(reply: &WriteReply) -> u64 {
@@ -280,5 +309,80 @@ async fn a_new_leader_waits_for_mounts_that_may_go_by_the_leases_of_the_old() {
         heard.begin(&cluster).await;
     };
     tokio::join!(change, asks);
+    assert!(begun.elapsed() < LENGTH, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_want_of_a_directory_waits_until_who_is_alone_there_has_told_of_it() {
+    let cluster = Cluster::alone(|_| {}).await;
+    let bucket = bucket(&cluster).await;
+    let mut mount = Mount::new(&cluster).await;
+    let first = first_reserved(&cluster.send(mount.session, 1, reserve(bucket)).await);
+    // It gets the directory alone with the first name that it enters there.
+    assert!(mount.looks_up(&cluster, bucket, "a").await);
+    let reply = cluster.send(mount.session, 2, create(bucket, "a")).await;
+    assert_eq!(reply.alone, [ROOT]);
+
+    // A command of another, which the one that is alone comes before.
+    let change = cluster.run(made_before(bucket, "b", first));
+    tokio::pin!(change);
+    assert!(timeout(Duration::from_millis(300), &mut change).await.is_err());
+    assert_eq!(mount.poll(&cluster).await.recalled, [FileId { bucket, inode: ROOT }]);
+    let settled = cluster
+        .send(mount.session, 3, made_before(bucket, "b", first + 1))
+        .await;
+    assert_eq!(made(&settled), first + 1);
+    assert!(settled.alone.is_empty(), "others are about to come in");
+    let (_, change) = tokio::join!(mount.poll(&cluster), timeout(SOON, change));
+    let change = change.expect("an answer");
+    assert!(!is_done(&change), "it came second: {change:?}");
+
+    // It is not given alone again at once; later it is, and a question of another mount waits, too.
+    timeout(DEADLINE, async {
+        let mut sequence = 4;
+        loop {
+            assert!(mount.looks_up(&cluster, bucket, "gone").await);
+            let reply = cluster
+                .send(mount.session, sequence, made_before(bucket, "b", first + 1))
+                .await;
+            sequence += 1;
+            if reply.alone == [ROOT] {
+                break;
+            }
+        }
+    })
+    .await
+    .expect("alone again");
+    let other = Mount::new(&cluster).await;
+    let look = other.looks_up(&cluster, bucket, "c");
+    tokio::pin!(look);
+    assert!(timeout(Duration::from_millis(300), &mut look).await.is_err());
+    assert_eq!(mount.poll(&cluster).await.recalled, [FileId { bucket, inode: ROOT }]);
+    let (_, looked) = tokio::join!(mount.poll(&cluster), timeout(SOON, look));
+    looked.expect("an answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_lets_who_was_alone_tell_first() {
+    let mut cluster = Cluster::of_three(|_| {}).await;
+    let bucket = bucket(&cluster).await;
+    let mut mount = Mount::new(&cluster).await;
+    let first = first_reserved(&cluster.send(mount.session, 1, reserve(bucket)).await);
+    assert!(mount.looks_up(&cluster, bucket, "a").await);
+    assert_eq!(cluster.send(mount.session, 2, create(bucket, "a")).await.alone, [ROOT]);
+    let dead = cluster.leader().await;
+    cluster.kill(dead).await;
+    let change = cluster.run(made_before(bucket, "b", first));
+    let settles = async {
+        let settled = cluster
+            .settle(mount.session, 3, made_before(bucket, "b", first + 1))
+            .await;
+        assert_eq!(made(&settled), first + 1);
+        assert_eq!(mount.poll(&cluster).await.length_ms, 0);
+        mount.begin(&cluster).await;
+    };
+    let begun = Instant::now();
+    let (change, ()) = tokio::join!(change, settles);
+    assert!(!is_done(&change), "it came second: {change:?}");
     assert!(begun.elapsed() < LENGTH, "{:?}", begun.elapsed());
 }
