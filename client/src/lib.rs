@@ -22,7 +22,7 @@ mod uploads;
 
 pub use body_writer::{BodyWriter, StoredBody};
 pub use error::ClientError;
-pub use files::{FileError, Files, Piece, PlannedFile, PlannedRange, StoredRange};
+pub use files::{FileError, Files, NewFile, Piece, PlannedFile, PlannedRange, StoredRange};
 pub use leases::LeaseHolder;
 pub use metadata::{Client, ClientConfig};
 pub use objects::Committed;

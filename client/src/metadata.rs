@@ -19,6 +19,7 @@ use cairn_common::{
         about::AboutBucket,
         chunk::{ChunkChange, ChunkCommand, ChunkQuery, ChunkQuestion, ChunkReply, ReportShards, ShardPlace},
         command::{Command, EndSession, ErrorCode, OpenSession, Outcome, Refusal, WriteReply, WriteRequest},
+        file::{FileAction, FileCommand},
         kind::RequestKind,
         object::Chunk,
         query::{Answer, BucketInfo, MapQuery, Query, ReadReply, ReadRequest},
@@ -194,6 +195,7 @@ impl Shared {
         let mut request = WriteRequest {
             sequence: number.sequence,
             answered_below: number.answered_below,
+            settles: is_settling(&command) && self.leases.may_be_waited_for(),
             ..unnumbered(session, command)
         };
         let reply = loop {
@@ -422,6 +424,17 @@ fn unnumbered(session: &Session, command: Command) -> WriteRequest {
         command: Some(command),
         ..WriteRequest::default()
     }
+}
+
+/// Whether a command tells of what was done in a directory that a mount used alone.
+const fn is_settling(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::File(FileCommand {
+            action: Some(FileAction::CreateWritten(_)),
+            ..
+        })
+    )
 }
 
 /// Whether asking later may bring an answer.

@@ -545,9 +545,13 @@ impl Filesystem for Bridge {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _request: &Request, _number: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        // Names are durable before they are answered.
-        reply.ok();
+    fn fsyncdir(&self, _request: &Request, number: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let inode = self.inode(number);
+        // All other names are durable before they are answered.
+        self.answer("fsyncdir", |volume| async move {
+            volume.settle(Some(inode)).await;
+            reply.ok();
+        });
     }
 
     fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {

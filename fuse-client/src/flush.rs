@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
-use cairn_client::{FileError, Piece};
+use cairn_client::{FileError, NewFile, Piece};
 use cairn_common::wire::file::FileAttributes;
 
 use crate::{
@@ -26,6 +26,9 @@ const BATCH_PIECES_MAX: usize = 512;
 /// Bytes of one commit.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes that a new file is made with: whoever wants something of its directory may wait for it.
+const NEW_BYTES_MAX: usize = 1 << 20;
+
 /// Bytes that are appended in one step.
 const APPENDED_BYTES_MAX: usize = 8 << 20;
 
@@ -36,25 +39,28 @@ impl Volume {
     /// Stores what is dirty. When this returns, what was written before is durable, or an error is kept.
     pub(crate) async fn flush(&self, opened: &Opened) {
         let _one = opened.flushing.lock().await;
-        let (plain, slots, clear_suid) = {
+        let (plain, slots, clear_suid, new) = {
             let mut state = opened.state.lock();
             state.flush_is_due = false;
-            if state.dirty.is_empty() {
+            if state.has_nothing_waiting() {
                 return;
             }
             state.dirty_since = None;
-            let appended_from = state.appended_from.take();
+            // Nobody else appends to a file that the service does not know.
+            let appended_from = state.appended_from.take().filter(|_| state.new.is_none());
             let (plain, appended) = parted(state.dirty.take(), appended_from);
             let appended = cut(appended, APPENDED_BYTES_MAX);
             state.flying_appended_from = appended.first().map(|piece| piece.offset);
             state.in_flight = plain.iter().cloned().chain(appended).collect();
             let slots = plain.len()..state.in_flight.len();
-            (plain, slots, std::mem::take(&mut state.clear_suid))
+            let clear_suid = std::mem::take(&mut state.clear_suid);
+            (plain, slots, clear_suid, state.to_be_made(clear_suid))
         };
         let bytes = opened.state.lock().in_flight.iter().map(|piece| piece.data.len()).sum();
-        let stored = self.store(opened, plain, slots, clear_suid).await;
+        let stored = self.store(opened, new.as_ref(), plain, slots, clear_suid).await;
         {
             let mut state = opened.state.lock();
+            state.new = None;
             // Before the bytes are let go: who does not find them here any more asks where they lie.
             state.forget_plan();
             state.in_flight.clear();
@@ -62,6 +68,9 @@ impl Volume {
             if let Err(error) = stored {
                 state.fail(error);
             }
+        }
+        if let Some(new) = &new {
+            self.is_made(new);
         }
         self.budget.give_back(bytes);
         if let Err(error) = stored {
@@ -109,7 +118,7 @@ impl Volume {
             }
             {
                 let mut state = opened.state.lock();
-                if state.dirty.is_empty() || std::mem::replace(&mut state.flush_is_due, true) {
+                if state.has_nothing_waiting() || std::mem::replace(&mut state.flush_is_due, true) {
                     continue;
                 }
             }
@@ -133,11 +142,30 @@ impl Volume {
         }
     }
 
-    /// Stores what was written at a place, and what was appended: the pieces in flight of these `slots`.
-    async fn store(&self, opened: &Opened, plain: Vec<Piece>, slots: Range<usize>, clear_suid: bool) -> Outcome<()> {
+    /// Stores what was written at a place, with the first of it the file itself where that is `new`, and what was appended: the pieces in
+    /// flight of these `slots`.
+    async fn store(
+        &self,
+        opened: &Opened,
+        mut new: Option<&NewFile>,
+        plain: Vec<Piece>,
+        slots: Range<usize>,
+        clear_suid: bool,
+    ) -> Outcome<()> {
+        let bytes: usize = plain.iter().map(|piece| piece.data.len()).sum();
         let mut batches: VecDeque<Vec<Piece>> = batches(cut(plain, BATCH_BYTES_MAX)).into();
+        if new.is_some() && (bytes == 0 || bytes > NEW_BYTES_MAX) {
+            batches.push_front(Vec::new());
+        }
         while let Some(batch) = batches.pop_front() {
-            match self.files.write(opened.inode, &batch, clear_suid).await {
+            let stored = match new {
+                Some(new) => self.files.make(new, &batch).await,
+                None => self.files.write(opened.inode, &batch, clear_suid).await,
+            };
+            if stored.is_ok() {
+                new = None;
+            }
+            match stored {
                 Ok(attributes) => self.learn_own(opened, &attributes, 1),
                 Err(FileError::TooMuch(detail)) => {
                     let (first, second) = halved(batch).ok_or_else(|| errno(FileError::Failed(detail)))?;

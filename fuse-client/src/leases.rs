@@ -31,6 +31,7 @@ impl LeaseHolder for Holder {
             let Some(volume) = volume else { return };
             volume.metrics.leases_recalled.inc();
             volume.let_go(inodes.as_deref());
+            volume.settle_all(inodes.as_deref()).await;
             let numbers = inodes.map(|inodes| volume.numbers(&inodes));
             volume.kernel.attributes_forgotten(numbers.as_deref()).await;
         })

@@ -25,6 +25,7 @@ mod locks;
 mod metrics;
 mod mount;
 mod names;
+mod new_files;
 mod object;
 mod opened;
 mod owners;

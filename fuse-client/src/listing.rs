@@ -29,6 +29,7 @@ impl Volume {
         with_attributes: bool,
         mut take: impl FnMut(Listed) -> bool,
     ) -> Outcome<()> {
+        self.settle(Some(reading.inode)).await;
         let mut page = reading.at.lock().await;
         let mut position = position;
         while position < DOTS {

@@ -36,6 +36,7 @@ impl Volume {
     }
 
     async fn lock_entered(&self, wanted: &Wanted) -> Outcome<()> {
+        self.settle_inode(wanted.inode).await;
         let mut interval = ASK_INTERVAL.0;
         let mut waiting = None;
         loop {
@@ -131,6 +132,7 @@ impl Volume {
 
     /// The lock that is in the way of this one: its first and last byte, whether it is exclusive, and its process.
     pub(crate) async fn conflicting_lock(&self, wanted: Wanted) -> Outcome<Option<(u64, u64, bool, u32)>> {
+        self.settle_inode(wanted.inode).await;
         let held = self
             .files
             .test_lock(wanted.inode, wanted.range())

@@ -1,6 +1,9 @@
 //! Names and attributes: looked up, made, moved, removed, set.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use cairn_client::FileError;
@@ -27,6 +30,9 @@ pub(crate) struct Maker {
 
 impl Volume {
     pub(crate) async fn lookup(&self, parent: u64, name: Bytes) -> Outcome<FileAttributes> {
+        if let Some(new) = self.new_file_at(parent, &name) {
+            return Ok(new);
+        }
         let asked = Instant::now();
         let attributes = self.files.lookup(parent, name).await.map_err(errno)?;
         self.known_acls.note(asked, &attributes);
@@ -36,8 +42,12 @@ impl Volume {
     /// The attributes of an inode, and for how long they may be gone by. For a program that asks for them what it wrote is stored before, so
     /// that the times it is told stay; the kernel, which asks on its own behalf, is told what they will be.
     pub(crate) async fn attributes(&self, inode: u64, for_program: bool) -> Outcome<(FileAttributes, Duration)> {
+        if let Some(new) = self.new_file(inode, for_program) {
+            return Ok((new, Duration::ZERO));
+        }
         if for_program {
             self.flush_inode(inode).await;
+            self.settle(Some(inode)).await;
         }
         let asked = Instant::now();
         let attributes = self.files.attributes(inode).await.map_err(errno)?;
@@ -73,7 +83,7 @@ impl Volume {
 
     /// Makes a file and opens it, or opens the one that is there.
     pub(crate) async fn create(
-        &self,
+        self: &Arc<Self>,
         parent: u64,
         name: Bytes,
         maker: Maker,
@@ -82,8 +92,12 @@ impl Volume {
         let create = CreateFile {
             kind: FileKind::File.into(),
             exclusive: flags & libc::O_EXCL != 0,
-            ..self.new_file(parent, name, maker).await?
+            ..self.file_of(parent, name, maker).await?
         };
+        if let Some(made) = self.create_new(&create) {
+            return Ok(made);
+        }
+        self.settle(Some(parent)).await;
         let (open, attributes, is_new) = self.files.create_open(create).await.map_err(errno)?;
         let (opened, _) = self.opened_files.open(&attributes);
         let mut attributes = self.opened_files.seen(attributes).attributes;
@@ -108,6 +122,7 @@ impl Volume {
 
     /// Opens a file; says whether the pages that the kernel has of it are still right.
     pub(crate) async fn open(&self, inode: u64) -> Outcome<(FileAttributes, FileHandle, bool)> {
+        self.settle_inode(inode).await;
         let (open, attributes) = self.files.open(inode).await.map_err(errno)?;
         let (opened, is_same) = self.opened_files.open(&attributes);
         let attributes = self.opened_files.seen(attributes).attributes;
@@ -139,8 +154,9 @@ impl Volume {
             kind: kind.into(),
             device: device.into(),
             exclusive: true,
-            ..self.new_file(parent, name, maker).await?
+            ..self.file_of(parent, name, maker).await?
         };
+        self.settle(Some(parent)).await;
         Ok(self.files.create(create).await.map_err(errno)?.0)
     }
 
@@ -155,12 +171,13 @@ impl Volume {
             kind: FileKind::Symlink.into(),
             target,
             exclusive: true,
-            ..self.new_file(parent, name, maker).await?
+            ..self.file_of(parent, name, maker).await?
         };
+        self.settle(Some(parent)).await;
         Ok(self.files.create(create).await.map_err(errno)?.0)
     }
 
-    async fn new_file(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<CreateFile> {
+    async fn file_of(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<CreateFile> {
         let inherited = self.inherited(parent).await?;
         let (uid, gid) = self.stored_owner(maker, inherited)?;
         Ok(CreateFile {
@@ -196,6 +213,7 @@ impl Volume {
             uid,
             gid,
         };
+        self.settle(Some(parent)).await;
         self.files.make_directory(make).await.map_err(errno)
     }
 
@@ -208,6 +226,7 @@ impl Volume {
     }
 
     pub(crate) async fn link(&self, inode: u64, parent: u64, name: Bytes) -> Outcome<FileAttributes> {
+        self.settle(None).await;
         let linked = self.files.link(inode, parent, name).await;
         let attributes = linked.map_err(|error| match error {
             FileError::IsDirectory => Errno::EPERM,
@@ -219,10 +238,12 @@ impl Volume {
     }
 
     pub(crate) async fn unlink(&self, parent: u64, name: Bytes) -> Outcome<()> {
+        self.settle(Some(parent)).await;
         self.files.unlink(parent, name).await.map(drop).map_err(errno)
     }
 
     pub(crate) async fn remove_directory(&self, parent: u64, name: Bytes) -> Outcome<()> {
+        self.settle(None).await;
         self.files.remove_directory(parent, name).await.map(drop).map_err(errno)
     }
 
@@ -248,6 +269,7 @@ impl Volume {
             new_name,
             mode: mode.into(),
         };
+        self.settle(None).await;
         self.files.rename(rename).await.map(drop).map_err(errno)
     }
 
@@ -259,6 +281,9 @@ impl Volume {
         set.gid = set.gid.map(|gid| owners.groups.stored(gid)).transpose()?;
         let opened = self.opened_files.get(set.inode);
         if let Some(opened) = &opened {
+            if let Some(set) = self.set_of_new(opened, &set) {
+                return Ok(set);
+            }
             if set.size.is_some() {
                 self.flushed(opened).await?;
             } else {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cairn_client::{Piece, PlannedFile};
+use cairn_client::{NewFile, Piece, PlannedFile};
 use cairn_common::wire::file::FileAttributes;
 use fuser::Errno;
 use parking_lot::Mutex;
@@ -34,6 +34,8 @@ pub(crate) struct Opened {
 pub(crate) struct State {
     opens: usize,
     pub(crate) dirty: Dirty,
+    /// What the service is to be told of the file first, where it does not know it yet.
+    pub(crate) new: Option<NewFile>,
     /// On their way to the store.
     pub(crate) in_flight: Vec<Piece>,
     /// From here on, what is dirty was appended: its place is only certain once it is stored.
@@ -157,6 +159,7 @@ impl State {
         Self {
             opens: 1,
             dirty: Dirty::default(),
+            new: None,
             in_flight: Vec::new(),
             appended_from: None,
             flying_appended_from: None,
@@ -182,7 +185,12 @@ impl State {
 
     /// Whether nothing waits to be stored.
     pub(crate) const fn is_stored(&self) -> bool {
-        self.dirty_since.is_none() && self.in_flight.is_empty()
+        self.dirty_since.is_none() && self.in_flight.is_empty() && self.new.is_none()
+    }
+
+    /// Whether nothing waits to be stored that nobody is storing.
+    pub(crate) fn has_nothing_waiting(&self) -> bool {
+        self.dirty.is_empty() && self.new.is_none()
     }
 
     /// Whether bytes up to `end` would lie over some whose place is not certain yet.

@@ -22,6 +22,7 @@ use crate::{
     known_acls::KnownAcls,
     locks::Locks,
     metrics::Metrics,
+    new_files::NewFiles,
     opened::OpenedFiles,
     owners::Owners,
 };
@@ -63,6 +64,7 @@ pub(crate) struct Volume {
     root: u64,
     pub(crate) settings: MountSettings,
     pub(crate) opened_files: OpenedFiles,
+    pub(crate) new_files: NewFiles,
     pub(crate) handles: Handles,
     pub(crate) directories: Directories,
     pub(crate) budget: Budget,
@@ -92,6 +94,7 @@ impl Volume {
             files,
             root,
             opened_files: OpenedFiles::default(),
+            new_files: NewFiles::default(),
             handles: Handles::default(),
             directories: Directories::default(),
             budget: Budget::new(settings.dirty_bytes_max),

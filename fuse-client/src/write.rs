@@ -34,6 +34,10 @@ impl Volume {
         if self.refuses_writes() {
             return false;
         }
+        if state.new.as_ref().is_some_and(|new| !new.then.is_empty()) {
+            // What is written afterwards moves the times that were set.
+            return false;
+        }
         let mut offset = write.offset;
         if write.appends {
             offset = state.size();

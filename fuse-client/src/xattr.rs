@@ -28,6 +28,7 @@ fn is_kept(name: &[u8]) -> bool {
 impl Volume {
     pub(crate) async fn xattr(&self, inode: u64, name: Bytes) -> Outcome<Bytes> {
         if let Some(what) = name.strip_prefix(SPACE) {
+            self.settle_inode(inode).await;
             return match object::strip(what) {
                 Some(header) => self.object(inode, header).await,
                 None => self.layout(inode, what).await,
@@ -37,17 +38,20 @@ impl Volume {
             return Err(Errno::EOPNOTSUPP);
         }
         if !is_acl(&name) {
+            self.settle_inode(inode).await;
             return self.files.xattr(inode, name).await.map_err(errno);
         }
         if self.known_acls.is_absent(inode, &name) {
             return Err(Errno::ENODATA);
         }
+        self.settle_inode(inode).await;
         let list = self.files.xattr(inode, name).await.map_err(errno)?;
         self.acl_shown(&list)
     }
 
     /// The names, each with a zero byte behind it.
     pub(crate) async fn xattr_names(&self, inode: u64) -> Outcome<Vec<u8>> {
+        self.settle_inode(inode).await;
         let names = self.files.xattr_names(inode).await.map_err(errno)?;
         let mut list = Vec::new();
         for name in names.iter().filter(|name| is_kept(name)) {
@@ -73,6 +77,7 @@ impl Volume {
             libc::XATTR_REPLACE => XattrMode::Replace,
             _ => XattrMode::Set,
         };
+        self.settle_inode(inode).await;
         let is_acl = is_acl(&name);
         let set = SetXattr {
             inode,
@@ -100,6 +105,7 @@ impl Volume {
         if !is_kept(&name) {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.settle_inode(inode).await;
         match self.files.remove_xattr(inode, name.clone()).await.map_err(errno) {
             // As of a local file system: what has no list has lost it.
             Err(Errno::ENODATA) if is_acl(&name) => Ok(()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_common::wire::{
-    file::{FileAttributes, WriteFile},
+    file::{FileAction, FileAttributes, WriteFile},
     object::Extent,
 };
 use tokio::time::Instant;
@@ -109,7 +109,8 @@ impl Files {
             expected_version: Some(known.data_version),
             clear_suid,
         };
-        self.commit(&stored.reservation, write, deadline).await
+        self.commit(&stored.reservation, FileAction::Write(write), deadline)
+            .await
     }
 
     async fn stored(&self, data: &Bytes, deadline: Instant) -> Result<Stored, FileError> {

@@ -57,7 +57,7 @@ impl Files {
         Ok((open, attributes, is_new))
     }
 
-    fn hold_open(&self, inode: u64) -> OpenFile {
+    pub(super) fn hold_open(&self, inode: u64) -> OpenFile {
         let bucket = self.bucket;
         self.client.hold_open(FileId { bucket, inode })
     }

@@ -55,6 +55,23 @@ struct Gathering<'f> {
 impl Files {
     /// Writes pieces, which are in order and do not overlap, and makes them visible in one step.
     pub async fn write(&self, inode: u64, pieces: &[Piece], clear_suid: bool) -> Result<FileAttributes, FileError> {
+        self.store_and_commit(pieces, |extents| {
+            FileAction::Write(WriteFile {
+                inode,
+                extents,
+                expected_version: None,
+                clear_suid,
+            })
+        })
+        .await
+    }
+
+    /// Stores pieces, and has what is made of their extents committed.
+    pub(super) async fn store_and_commit(
+        &self,
+        pieces: &[Piece],
+        action: impl Fn(Vec<Extent>) -> FileAction,
+    ) -> Result<FileAttributes, FileError> {
         let deadline = self.deadline();
         let mut pause = super::PAUSE.0;
         loop {
@@ -62,13 +79,7 @@ impl Files {
             let reservation = Arc::new(Reservation::new(session));
             let error = match self.store(pieces, &reservation).await {
                 Ok(extents) => {
-                    let write = WriteFile {
-                        inode,
-                        extents,
-                        expected_version: None,
-                        clear_suid,
-                    };
-                    match self.commit(&reservation, write, deadline).await {
+                    match self.commit(&reservation, action(extents), deadline).await {
                         Ok(attributes) => return Ok(attributes),
                         Err(Committing::Refused(error)) => return Err(error),
                         // Where it was made, the same bytes come to lie over themselves.
@@ -123,12 +134,12 @@ impl Files {
     pub(super) async fn commit(
         &self,
         reservation: &Reservation,
-        write: WriteFile,
+        action: FileAction,
         deadline: Instant,
     ) -> Result<FileAttributes, Committing> {
         let command = Command::File(FileCommand {
             bucket: self.bucket,
-            action: Some(FileAction::Write(write)),
+            action: Some(action),
         });
         let written = self
             .client

@@ -3,6 +3,7 @@
 //! Each family has a file here. Invariant: what is refused is told apart from what failed; a command is sent again under its own
 //! number for as long as the mount is told to be patient, and under another only where it was certainly not carried out.
 
+mod alone;
 mod append;
 mod attributes;
 mod data;
@@ -24,6 +25,7 @@ use cairn_common::wire::{
 use tokio::time::Instant;
 
 pub use self::{
+    alone::NewFile,
     data::Piece,
     error::FileError,
     plan::{PlannedFile, PlannedRange, StoredRange},

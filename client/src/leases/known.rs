@@ -6,9 +6,12 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use cairn_common::wire::{
-    file::{FileAttributes, FileId},
-    lease::OwnChange,
+use cairn_common::{
+    limits,
+    wire::{
+        file::{FileAttributes, FileId, FileKind},
+        lease::OwnChange,
+    },
 };
 use tokio::time::Instant;
 
@@ -21,6 +24,8 @@ pub(super) struct Known {
     /// The term of the leader that gave the leases; 0 where there are none.
     term: u64,
     until: Instant,
+    /// Until when the service at most took this mount for one that holds leases, whatever became of them here.
+    lasted: Instant,
     files: HashMap<FileId, Entry>,
     /// Names that something is known of, in all directories; one that is taken back may still be counted.
     names: usize,
@@ -35,6 +40,10 @@ struct Entry {
     attributes: Option<FileAttributes>,
     /// Of a directory: what its names stand for; nothing for those that are not there.
     names: HashMap<Bytes, Option<u64>>,
+    /// Of a directory: whether no other name is there.
+    is_complete: bool,
+    /// Of a directory: whether nobody else does anything in it.
+    is_alone: bool,
     /// When it was recalled or changed last.
     changed: u64,
 }
@@ -49,6 +58,10 @@ pub(super) struct Change<'a> {
     pub(super) told: Option<&'a FileAttributes>,
     /// The directory and name that it entered for that.
     pub(super) entered: Option<(u64, &'a Bytes)>,
+    /// Whether it took a name away, and entered none.
+    pub(super) removes: bool,
+    /// Directories that nobody else does anything in from now on.
+    pub(super) alone: &'a [u64],
     /// The term in which a lease of what it tells of was given; 0 where none was.
     pub(super) term: u64,
 }
@@ -72,6 +85,7 @@ impl Known {
         Self {
             term: 0,
             until: now,
+            lasted: now,
             files: HashMap::new(),
             names: 0,
             moment: 0,
@@ -89,12 +103,18 @@ impl Known {
         self.until
     }
 
+    /// Until when the service takes this mount for a holder at most.
+    pub(super) const fn lasted(&self) -> Instant {
+        self.lasted
+    }
+
     /// Leases are given, or renewed, in a term; of `before` that one was, or none, when that was asked for. Where they were lost meanwhile they
     /// stay so.
     pub(super) fn renew(&mut self, before: u64, term: u64, until: Instant) {
         if self.term == before {
             self.term = term;
             self.until = self.until.max(until);
+            self.lasted = self.lasted.max(until);
         }
     }
 
@@ -147,9 +167,13 @@ impl Known {
 
     /// What is known of a name: that it is not there, or the attributes of what it stands for.
     pub(super) fn name(&self, directory: FileId, name: &Bytes, now: Instant) -> Option<Option<&FileAttributes>> {
-        match self.entry(directory, now)?.names.get(name)? {
-            None => Some(None),
-            Some(inode) => {
+        let entry = self.entry(directory, now)?;
+        match entry.names.get(name) {
+            // Of any other the service says what is wrong with it.
+            None if entry.is_complete && is_possible(name) => Some(None),
+            None => None,
+            Some(None) => Some(None),
+            Some(Some(inode)) => {
                 let file = FileId {
                     inode: *inode,
                     ..directory
@@ -157,6 +181,11 @@ impl Known {
                 self.attributes(file, now).map(Some)
             }
         }
+    }
+
+    /// Whether nobody else does anything in a directory.
+    pub(super) fn is_alone(&self, directory: FileId, now: Instant) -> bool {
+        self.entry(directory, now).is_some_and(|entry| entry.is_alone)
     }
 
     fn entry(&self, file: FileId, now: Instant) -> Option<&Entry> {
@@ -209,10 +238,21 @@ impl Known {
                 entry.attributes = own.attributes.clone().filter(|_| fresh.contains(&own.inode));
             } else {
                 entry.names.remove(&own.name);
+                let is_entered = told.is_some() && entered == Some((own.inode, &own.name));
+                entry.is_complete &= fresh.contains(&own.inode) && (change.removes || is_entered);
             }
         }
+        for directory in change.alone.iter().filter(|inode| fresh.contains(inode)) {
+            self.files.entry(file(*directory)).or_default().is_alone = true;
+        }
         let Some(told) = told else { return };
-        self.files.entry(file(told.inode)).or_default().attributes = Some(told.clone());
+        let made = self.files.entry(file(told.inode)).or_default();
+        made.attributes = Some(told.clone());
+        // One that is used alone from its making on.
+        if told.kind() == FileKind::Directory && change.alone.contains(&told.inode) {
+            made.is_alone = true;
+            made.is_complete = true;
+        }
         if let Some((directory, name)) = entered {
             // It is told of the names of directories that there is a lease of.
             let is_known = change.own.iter().any(|own| own.inode == directory && own.name == name);
@@ -223,6 +263,11 @@ impl Known {
             }
         }
     }
+}
+
+/// Whether the service can have a name of those that a kernel asks for.
+fn is_possible(name: &[u8]) -> bool {
+    name.len() <= limits::NAME_LEN_MAX && std::str::from_utf8(name).is_ok()
 }
 
 #[cfg(test)]
@@ -313,6 +358,8 @@ mod tests {
             own: &own,
             told: Some(&told),
             entered: Some((2, &entered)),
+            removes: false,
+            alone: &[],
             term: 3,
         };
         let asked = known.ask(now);
@@ -326,5 +373,115 @@ mod tests {
         assert_eq!(known.name(DIRECTORY, &entered, now), None);
         assert_eq!(known.attributes(DIRECTORY, now), None);
         assert_eq!(known.attributes(FileId { bucket: 1, inode: 9 }, now), None);
+    }
+
+    /// A directory was made in `DIRECTORY`, in which nobody else does anything from then on.
+    fn made_alone(known: &mut Known, now: Instant) -> FileId {
+        let made = FileAttributes {
+            kind: FileKind::Directory.into(),
+            ..of(20, 0)
+        };
+        let entered = name("made");
+        let own = [OwnChange {
+            inode: 2,
+            name: entered.clone(),
+            attributes: None,
+        }];
+        let change = Change {
+            bucket: 1,
+            own: &own,
+            told: Some(&made),
+            entered: Some((2, &entered)),
+            removes: false,
+            alone: &[2, 20],
+            term: 3,
+        };
+        let asked = known.ask(now);
+        known.changed(asked, &change);
+        FileId { bucket: 1, inode: 20 }
+    }
+
+    /// A name of a directory was changed by a command that told of `told`.
+    fn change_name(known: &mut Known, now: Instant, text: &'static str, told: Option<u64>, removes: bool) {
+        let (changed, told) = (name(text), told.map(|inode| of(inode, 0)));
+        let own = [OwnChange {
+            inode: 20,
+            name: changed.clone(),
+            attributes: None,
+        }];
+        let change = Change {
+            bucket: 1,
+            own: &own,
+            told: told.as_ref(),
+            entered: told.is_some().then_some((20, &changed)),
+            removes,
+            alone: &[],
+            term: 3,
+        };
+        let asked = known.ask(now);
+        known.changed(asked, &change);
+    }
+
+    #[test]
+    fn of_a_directory_that_is_new_and_used_alone_all_names_are_known() {
+        let now = Instant::now();
+        let mut known = known(now);
+        let made = made_alone(&mut known, now);
+        assert!(known.is_alone(DIRECTORY, now) && known.is_alone(made, now));
+        assert_eq!(known.name(DIRECTORY, &name("b"), now), None, "it was there before");
+        assert_eq!(known.name(made, &name("x"), now), Some(None));
+        assert_eq!(
+            known.name(made, &Bytes::from_static(b"\xff"), now),
+            None,
+            "no name at all"
+        );
+        change_name(&mut known, now, "x", Some(21), false);
+        assert_eq!(known.name(made, &name("x"), now), Some(Some(&of(21, 0))));
+        assert_eq!(known.name(made, &name("y"), now), Some(None));
+        change_name(&mut known, now, "x", None, true);
+        assert_eq!(known.name(made, &name("x"), now), Some(None));
+        // A rename: it is not told what the name stands for.
+        change_name(&mut known, now, "y", None, false);
+        assert_eq!(known.name(made, &name("y"), now), None);
+        assert_eq!(known.name(made, &name("z"), now), None);
+        assert!(known.is_alone(made, now), "others still do nothing in it");
+
+        known.forget(made);
+        assert!(!known.is_alone(made, now) && known.is_alone(DIRECTORY, now));
+        assert!(
+            !known.is_alone(DIRECTORY, now + Duration::from_secs(5)),
+            "the leases have run out"
+        );
+        known.lose(now);
+        assert!(!known.is_alone(DIRECTORY, now));
+        assert_eq!(
+            known.lasted(),
+            now + Duration::from_secs(5),
+            "the service may not have heard of it"
+        );
+    }
+
+    #[test]
+    fn who_was_disturbed_meanwhile_is_not_alone() {
+        let now = Instant::now();
+        let mut known = known(now);
+        let asked = known.ask(now);
+        known.forget(DIRECTORY);
+        let own = [OwnChange {
+            inode: 2,
+            name: Bytes::new(),
+            attributes: None,
+        }];
+        let change = Change {
+            bucket: 1,
+            own: &own,
+            told: None,
+            entered: None,
+            removes: true,
+            alone: &[2],
+            term: 3,
+        };
+        known.changed(asked, &change);
+        assert!(!known.is_alone(DIRECTORY, now));
     }
 }

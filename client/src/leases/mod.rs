@@ -69,6 +69,16 @@ impl Leases {
         known.name(directory, name, Instant::now()).map(|found| found.cloned())
     }
 
+    /// Whether nobody else does anything in a directory: whoever wants to has this mount let go of it first.
+    pub(crate) fn is_alone(&self, directory: FileId) -> bool {
+        self.known.lock().is_alone(directory, Instant::now())
+    }
+
+    /// Whether others may still have to wait for what this mount does in directories that it used alone.
+    pub(crate) fn may_be_waited_for(&self) -> bool {
+        Instant::now() < self.known.lock().lasted()
+    }
+
     /// How long these attributes of a file may still be gone by; not at all where they are not what is known.
     pub(crate) fn left(&self, file: FileId, attributes: &FileAttributes) -> Duration {
         let now = Instant::now();
@@ -171,6 +181,7 @@ impl OwnCommand<'_> {
         };
         let entered = match action {
             Some(FileAction::Create(create)) => Some((create.parent, &create.name)),
+            Some(FileAction::CreateWritten(made)) => made.create.as_ref().map(|create| (create.parent, &create.name)),
             Some(FileAction::MakeDirectory(make)) => Some((make.parent, &make.name)),
             Some(FileAction::Link(link)) => Some((link.parent, &link.name)),
             _ => None,
@@ -180,6 +191,8 @@ impl OwnCommand<'_> {
             own: &reply.changed,
             told,
             entered,
+            removes: matches!(action, Some(FileAction::Unlink(_) | FileAction::RemoveDirectory(_))),
+            alone: &reply.alone,
             term: reply.lease_term,
         };
         self.leases.known.lock().changed(self.asked, &change);
