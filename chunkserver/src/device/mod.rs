@@ -36,7 +36,7 @@ use crate::{
     core::{location::Location, record::RecordBody},
     directory,
     engine::{
-        Engine, Item, Parts, SEGMENT_BYTES_LIMIT, SEGMENT_BYTES_MIN, SEGMENT_BYTES_UNIT, Settings,
+        Cached, Engine, Item, Parts, SEGMENT_BYTES_LIMIT, SEGMENT_BYTES_MIN, SEGMENT_BYTES_UNIT, Settings,
         disk::{Disk, KernelDisk},
         health::Health,
         index::{Found, IndexError, RocksIndex},
@@ -226,13 +226,13 @@ impl DeviceStore {
                 self.read_budget.take(len).await
             }
         };
+        let engine = Arc::clone(&self.engine);
         let shard = match cached {
-            Some(shard) => shard,
-            None => {
-                let engine = Arc::clone(&self.engine);
-                self.reads
-                    .run(move || engine.read(key, first_block, block_count))
-                    .await?
+            Cached::Whole(shard) => shard,
+            Cached::Begun(begun) => self.reads.run(move || engine.finish_read(begun)).await?,
+            Cached::Nothing => {
+                let read = move || engine.read(key, first_block, block_count);
+                self.reads.run(read).await?
             }
         };
         let metrics = &self.engine.metrics;

@@ -25,7 +25,7 @@ use rustix::io::Errno;
 pub(crate) use self::{
     compact::{Compacted, Work},
     payload::{STAGE_LEN, Stage},
-    read::payload_len,
+    read::{Cached, payload_len},
     recover::{Recovered, walk_records},
     scrub::Scrubbed,
     write::{Claimed, Item, random_salt},

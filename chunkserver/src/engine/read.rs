@@ -3,6 +3,8 @@
 //! The store answers what the disk gives; the reader verifies every block against the hash that was committed. What the store
 //! can see itself it never answers as good: a header whose tag does not match, and a block of a shard known to be damaged.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cairn_common::{
     checksum::{Hash, block_hash},
@@ -32,6 +34,25 @@ struct Range {
     to: usize,
 }
 
+/// What of a read needed no wait for the disk.
+pub(crate) enum Cached {
+    /// All.
+    Whole(StoredShard),
+    /// Where it lies, and its header.
+    Begun(Begun),
+    /// Nothing that counts.
+    Nothing,
+}
+
+/// A read whose payload is still to come.
+pub(crate) struct Begun {
+    key: ShardKey,
+    location: Location,
+    segment: Arc<Segment>,
+    shard: ShardDescription,
+    range: Range,
+}
+
 impl Engine {
     /// Up to `block_count` blocks from `first_block` on; fewer where the shard ends. Waits for the disk.
     pub(crate) fn read(&self, key: ShardKey, first_block: u32, block_count: u32) -> Result<StoredShard, StoreError> {
@@ -48,46 +69,55 @@ impl Engine {
             let range = range_of(&location, first_block, block_count);
             let read = |offset, len| segment.file.read_at(offset, len).map(Some);
             return match self.read_record(key, &location, &segment, range, read)? {
-                Some(shard) => Ok(shard),
-                None => Err(StoreError::Corrupt("the segment cannot be read".to_owned())),
+                Cached::Whole(shard) => Ok(shard),
+                Cached::Begun(_) | Cached::Nothing => Err(StoreError::Corrupt("the segment cannot be read".to_owned())),
             };
         }
         let reason = "its segment is not there".to_owned();
         Err(StoreError::Corrupt(reason))
     }
 
-    /// The same, where no wait for the disk is needed and so many bytes are admitted; `None` where not.
+    /// The same, as far as no wait for the disk is needed; nothing where so many bytes are not admitted.
     pub(crate) fn read_cached(
         &self,
         key: ShardKey,
         first_block: u32,
         block_count: u32,
         admit: impl FnOnce(usize) -> bool,
-    ) -> Result<Option<StoredShard>, StoreError> {
+    ) -> Result<Cached, StoreError> {
         let location = match self.find_cached(&key)? {
             Found::Known(Some(location)) if !location.is_damaged => location,
             Found::Known(None) => return Err(StoreError::NotFound),
-            Found::Known(Some(_)) | Found::Unknown => return Ok(None),
+            Found::Known(Some(_)) | Found::Unknown => return Ok(Cached::Nothing),
         };
         let Some(segment) = self.segments.find_open(location.position.segment) else {
-            return Ok(None);
+            return Ok(Cached::Nothing);
         };
         let range = range_of(&location, first_block, block_count);
         if !admit(range.to - range.from) {
-            return Ok(None);
+            return Ok(Cached::Nothing);
         }
         let read = |offset, len| segment.file.read_cached(offset, len);
         self.read_record(key, &location, &segment, range, read)
+    }
+
+    /// The payload of a read that was begun. Waits for the disk. Where compaction has moved the shard since, its bytes are still in the
+    /// segment that is open.
+    pub(crate) fn finish_read(&self, begun: Begun) -> Result<StoredShard, StoreError> {
+        let at = begun.payload_offset();
+        let read = begun.segment.file.read_at(at, begun.range.to - begun.range.from);
+        let payload = read.map_err(|errno| self.health.judge("read a segment", errno))?;
+        self.read_whole(begun, payload)
     }
 
     fn read_record(
         &self,
         key: ShardKey,
         location: &Location,
-        segment: &Segment,
+        segment: &Arc<Segment>,
         range: Range,
         read: impl Fn(u32, usize) -> Result<Option<Bytes>, rustix::io::Errno>,
-    ) -> Result<Option<StoredShard>, StoreError> {
+    ) -> Result<Cached, StoreError> {
         let read = |offset, len| read(offset, len).map_err(|errno| self.health.judge("read a segment", errno));
         let payload_offset = location.payload_offset as usize;
         let together = range.from == 0 || range.to <= TOGETHER_LEN_MAX;
@@ -97,38 +127,51 @@ impl Engine {
             payload_offset
         };
         let Some(head) = read(location.position.offset, wanted)? else {
-            return Ok(None);
+            return Ok(Cached::Nothing);
         };
         let shard = match shard_of(&head, key, location, segment) {
             Ok(shard) => shard,
             Err(reason) => return Err(self.found_damaged(key, location, reason)),
         };
-        let payload = if together {
-            head.slice(payload_offset.min(head.len())..)
-        } else {
-            let at = location.position.offset + location.payload_offset + range.from as u32;
-            match read(at, range.to - range.from)? {
-                Some(payload) => payload,
-                None => return Ok(None),
-            }
+        let begun = Begun {
+            key,
+            location: *location,
+            segment: Arc::clone(segment),
+            shard,
+            range,
         };
         let payload = if together {
-            payload.slice(range.from.min(payload.len())..)
+            Some(head.slice((payload_offset + range.from).min(head.len())..))
         } else {
-            payload
+            read(begun.payload_offset(), range.to - range.from)?
         };
+        match payload {
+            Some(payload) => self.read_whole(begun, payload).map(Cached::Whole),
+            None => Ok(Cached::Begun(begun)),
+        }
+    }
+
+    /// What was read, where all of it came.
+    fn read_whole(&self, begun: Begun, payload: Bytes) -> Result<StoredShard, StoreError> {
+        let Begun {
+            key,
+            location,
+            shard,
+            range,
+            ..
+        } = begun;
         if payload.len() < range.to - range.from {
-            return Err(self.found_damaged(key, location, "the segment ends within it".to_owned()));
+            return Err(self.found_damaged(key, &location, "the segment ends within it".to_owned()));
         }
         if location.is_damaged && !are_good(&payload, range.from, &shard.block_hashes) {
             return Err(StoreError::Corrupt("it was found damaged before".to_owned()));
         }
-        Ok(Some(StoredShard {
+        Ok(StoredShard {
             shard_len: shard.shard_len,
             block_hashes: shard.block_hashes,
             shard_hashes: shard.shard_hashes,
             payload,
-        }))
+        })
     }
 
     /// Reads a whole shard, and remembers it to be damaged where its bytes are not what their hashes say.
@@ -171,6 +214,13 @@ impl Engine {
             }
         });
         marked.err().unwrap_or(StoreError::Corrupt(reason))
+    }
+}
+
+impl Begun {
+    /// Where the payload that is wanted lies in the segment.
+    fn payload_offset(&self) -> u32 {
+        self.location.position.offset + self.location.payload_offset + self.range.from as u32
     }
 }
 
