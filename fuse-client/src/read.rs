@@ -32,7 +32,7 @@ struct Unstored {
 
 impl Volume {
     /// Up to `size` bytes from `offset` on: fewer only at the end of the file.
-    pub(crate) async fn read(&self, opened: &Opened, offset: u64, size: usize) -> Outcome<Vec<u8>> {
+    pub(crate) async fn read(&self, opened: &Opened, offset: u64, size: usize) -> Outcome<Bytes> {
         let deadline = Instant::now() + self.files.patience();
         let mut pause = PAUSE.0;
         let mut changes = 0;
@@ -57,7 +57,7 @@ impl Volume {
         }
     }
 
-    async fn read_once(&self, opened: &Opened, offset: u64, size: usize) -> Result<Vec<u8>, FileError> {
+    async fn read_once(&self, opened: &Opened, offset: u64, size: usize) -> Result<Bytes, FileError> {
         let unstored = unstored(opened, offset, size);
         let mut plan = match unstored.plan {
             Some(plan) => plan,
@@ -70,9 +70,9 @@ impl Volume {
         let stored_end = plan.attributes.size;
         let end = stored_end.max(unstored.end).min(offset + size as u64);
         if end <= offset {
-            return Ok(Vec::new());
+            return Ok(Bytes::new());
         }
-        let mut bytes = Vec::with_capacity(index(end - offset));
+        let mut bytes = Vec::new();
         let mut at = offset;
         while at < end.min(stored_end) {
             if !plan.covers(at) {
@@ -83,9 +83,15 @@ impl Volume {
             if stop <= at {
                 return Err(FileError::Failed(format!("no plan reaches byte {at}")));
             }
-            for part in self.files.read(&plan, at..stop).await? {
-                bytes.extend_from_slice(&part);
+            let mut parts = self.files.read(&plan, at..stop).await?;
+            if let [part] = &mut parts[..]
+                && part.len() as u64 == end - offset
+                && unstored.pieces.is_empty()
+            {
+                return Ok(std::mem::take(part));
             }
+            bytes.reserve_exact(index(end - offset) - bytes.len());
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
             at = stop;
             if bytes.len() as u64 != at - offset {
                 return Err(FileError::Failed(format!("bytes before {at} are missing")));
@@ -96,7 +102,7 @@ impl Volume {
             let from = index(piece.offset - offset);
             bytes[from..from + piece.data.len()].copy_from_slice(&piece.data);
         }
-        Ok(bytes)
+        Ok(Bytes::from(bytes))
     }
 }
 
