@@ -9,6 +9,7 @@ use cairn_common::wire::file::FileAttributes;
 
 use crate::{
     convert::{Outcome, errno},
+    dirty::joined,
     handles::Handle,
     opened::Opened,
     volume::Volume,
@@ -49,7 +50,7 @@ impl Volume {
             // Nobody else appends to a file that the service does not know.
             let appended_from = state.appended_from.take().filter(|_| state.new.is_none());
             let (plain, appended) = parted(state.dirty.take(), appended_from);
-            let appended = cut(appended, APPENDED_BYTES_MAX);
+            let appended = joined(appended, APPENDED_BYTES_MAX);
             state.flying_appended_from = appended.first().map(|piece| piece.offset);
             state.in_flight = plain.iter().cloned().chain(appended).collect();
             let slots = plain.len()..state.in_flight.len();

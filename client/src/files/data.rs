@@ -199,13 +199,8 @@ impl Gathering<'_> {
                 }
             };
             let (head, tail) = bytes.split_at(bytes.len().min(buffer.remaining()));
-            let extent = Extent {
-                file_offset: offset,
-                length: head.len() as u64,
-                chunk_offset: u32::try_from(buffer.len()).map_err(|_| FileError::from(unexpected()))?,
-                ..Extent::default()
-            };
-            self.extents.push((self.chunks.len(), extent));
+            let chunk_offset = u32::try_from(buffer.len()).map_err(|_| FileError::from(unexpected()))?;
+            self.place(offset, head.len() as u64, chunk_offset);
             buffer.extend_from_slice(head).await?;
             offset += head.len() as u64;
             self.left -= head.len();
@@ -217,6 +212,26 @@ impl Gathering<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Notes where the next bytes of the chunk that is being filled lie in the file: what goes on where the last bytes ended is the same
+    /// extent.
+    fn place(&mut self, file_offset: u64, length: u64, chunk_offset: u32) {
+        let index = self.chunks.len();
+        match self.extents.last_mut() {
+            Some((last, extent)) if *last == index && extent.file_offset + extent.length == file_offset => {
+                extent.length += length;
+            }
+            Some(_) | None => self.extents.push((
+                index,
+                Extent {
+                    file_offset,
+                    length,
+                    chunk_offset,
+                    ..Extent::default()
+                },
+            )),
+        }
     }
 
     /// Starts to store a chunk once fewer than the pipeline's number are under way.
