@@ -5,12 +5,11 @@
 //! another, which waits for no write.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -33,7 +32,7 @@ const ATTRIBUTES_ALONE: i64 = -1;
 #[derive(Debug, Default)]
 pub(crate) struct Kernel {
     queue: OnceLock<Arc<Queue>>,
-    attributes: OnceLock<mpsc::Sender<Stale>>,
+    attributes: OnceLock<Arc<Stale>>,
     trusted: Mutex<Trusted>,
     /// Whether it can be told of changes while answers are on their way to it.
     is_reliable: AtomicBool,
@@ -58,9 +57,19 @@ impl Default for Trusted {
 }
 
 /// Inodes whose attributes are no longer right.
+#[derive(Debug, Default)]
 struct Stale {
-    numbers: Vec<u64>,
-    told: Option<oneshot::Sender<()>>,
+    waiting: Mutex<StaleWaiting>,
+    more: Condvar,
+}
+
+/// What is not told yet: each inode that the kernel trusts once at most.
+#[derive(Debug, Default)]
+struct StaleWaiting {
+    numbers: HashSet<u64>,
+    /// Who waits until the kernel was told of all of them.
+    told: Vec<oneshot::Sender<()>>,
+    is_over: bool,
 }
 
 #[derive(Debug, Default)]
@@ -86,22 +95,20 @@ struct Pages {
 
 impl Kernel {
     pub(crate) fn connect(&self, notifier: &Notifier) -> io::Result<()> {
-        let (stale, waiting) = mpsc::channel::<Stale>();
         let attributes = notifier.clone();
+        let stale = Arc::clone(self.attributes.get_or_init(Arc::default));
         let tell = move || {
-            for stale in waiting {
-                for number in stale.numbers {
+            while let Some((numbers, told)) = stale.next() {
+                for number in numbers {
                     invalidate(&attributes, INodeNo(number), ATTRIBUTES_ALONE);
                 }
-                if let Some(told) = stale.told {
+                for told in told {
                     // One that has given up waiting does not listen.
                     let _ = told.send(());
                 }
             }
         };
         spawn("attributes", tell)?;
-        // It is connected once.
-        let _ = self.attributes.set(stale);
         let notifier = notifier.clone();
         let queue = Arc::clone(self.queue.get_or_init(Arc::default));
         let tell = move || {
@@ -164,8 +171,8 @@ impl Kernel {
                 None => trusted.until.keys().copied().filter(is_trusted).collect(),
             }
         };
-        let queue = self.attributes.get().filter(|_| !numbers.is_empty());
-        queue.is_some_and(|queue| queue.send(Stale { numbers, told }).is_ok())
+        let stale = self.attributes.get().filter(|_| !numbers.is_empty());
+        stale.inspect(|stale| stale.add(&numbers, told)).is_some()
     }
 
     /// Lets the kernel forget the pages of a file from `offset` on, some time soon.
@@ -194,6 +201,30 @@ impl Drop for Kernel {
             queue.waiting.lock().is_over = true;
             queue.more.notify_all();
         }
+        if let Some(stale) = self.attributes.get() {
+            stale.waiting.lock().is_over = true;
+            stale.more.notify_all();
+        }
+    }
+}
+
+impl Stale {
+    fn add(&self, numbers: &[u64], told: Option<oneshot::Sender<()>>) {
+        let mut waiting = self.waiting.lock();
+        waiting.numbers.extend(numbers);
+        waiting.told.extend(told);
+        self.more.notify_one();
+    }
+
+    /// Waits for what is to be told next, all at once; nothing once the mount has ended.
+    fn next(&self) -> Option<(HashSet<u64>, Vec<oneshot::Sender<()>>)> {
+        let mut waiting = self.waiting.lock();
+        while !waiting.is_over && waiting.numbers.is_empty() {
+            self.more.wait(&mut waiting);
+        }
+        let numbers = std::mem::take(&mut waiting.numbers);
+        let told = std::mem::take(&mut waiting.told);
+        (!waiting.is_over).then_some((numbers, told))
     }
 }
 
@@ -241,6 +272,20 @@ fn invalidate(notifier: &Notifier, number: INodeNo, offset: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_inode_that_changes_again_and_again_the_kernel_is_told_once() {
+        let stale = Stale::default();
+        let (tell, _told) = oneshot::channel();
+        for _ in 0..1000 {
+            stale.add(&[7, 8], None);
+        }
+        stale.add(&[9], Some(tell));
+        let (numbers, told) = stale.next().expect("some wait");
+        assert_eq!((numbers, told.len()), (HashSet::from([7, 8, 9]), 1));
+        stale.waiting.lock().is_over = true;
+        assert!(stale.next().is_none());
+    }
 
     #[test]
     fn what_is_asked_for_twice_is_told_once_and_from_the_first_page_on() {
