@@ -418,7 +418,7 @@ impl Filesystem for Bridge {
         let inode = self.inode(number);
         self.spawn("flush", |volume| async move {
             let synced = match volume.handles.get(handle) {
-                Ok(handle) => volume.sync(&handle).await,
+                Ok(handle) => volume.close(&handle).await,
                 Err(error) => Err(error),
             };
             let unlocked = volume.unlock_all(inode, owner.0, LockKind::Range).await;

@@ -99,6 +99,12 @@ impl Volume {
         handle.error()
     }
 
+    /// The same where a descriptor is closed, of which there may be others: the error stays theirs.
+    pub(crate) async fn close(&self, handle: &Handle) -> Outcome<()> {
+        self.flush(&handle.opened).await;
+        handle.error_at_close()
+    }
+
     /// Stores what is dirty of an inode, if it is open.
     pub(crate) async fn flush_inode(&self, inode: u64) {
         if let Some(opened) = self.opened_files.get(inode) {

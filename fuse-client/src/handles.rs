@@ -50,6 +50,12 @@ impl Handle {
         let mut told = self.told.lock();
         self.opened.state.lock().error_since(&mut told).map_or(Ok(()), Err)
     }
+
+    /// The same, and it counts as untold: a program that ends closes what it shares with another, and nobody sees the answer.
+    pub(crate) fn error_at_close(&self) -> Outcome<()> {
+        let mut told = *self.told.lock();
+        self.opened.state.lock().error_since(&mut told).map_or(Ok(()), Err)
+    }
 }
 
 /// Things by number.

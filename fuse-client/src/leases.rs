@@ -54,6 +54,8 @@ impl Volume {
         };
         for opened in opened {
             opened.state.lock().forget_plan();
+            // Some ways to read ask for no attributes first, which would show that the data has changed.
+            self.kernel.forget_pages(self.number(opened.inode), 0);
         }
         self.known_acls.forget(inodes);
         self.forget_directories(inodes);

@@ -22,6 +22,7 @@ mod listing;
 mod lock_flags;
 mod locking;
 mod locks;
+mod making;
 mod metrics;
 mod mount;
 mod names;

@@ -1,28 +1,23 @@
 //! Files that programs know of and the service does not yet: made in directories that this mount uses alone.
 //!
-//! Invariant: one is entered only while its directory is used alone, under the lock under which those of a directory that is let go of are
-//! looked for. It stays until the service has made it, or has refused to: then whoever has it open is told.
+//! Here is which there are, under which numbers, and what is to be told of each; `making.rs` makes them and tells. Invariant: one stays
+//! until the service has made it, or has refused to: then whoever has it open is told.
 
 use std::{
     collections::HashMap,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use cairn_client::NewFile;
 use cairn_common::{
-    limits::{LATER_ATTRIBUTES_MAX, RESERVED_INODES_MAX},
-    wire::file::{CreateFile, FileAttributes, FileKind, SetAttributes, SetTime},
+    limits::RESERVED_INODES_MAX,
+    wire::file::{FileAttributes, SetAttributes, SetTime},
 };
-use fuser::FileHandle;
 use parking_lot::Mutex;
 
-use crate::{
-    handles::Handle,
-    opened::{Opened, State},
-    volume::Volume,
-};
+use crate::opened::{Opened, State};
 
 /// Numbers left with which others are asked for.
 const NUMBERS_FEW: u64 = RESERVED_INODES_MAX as u64 / 2;
@@ -30,19 +25,16 @@ const NUMBERS_FEW: u64 = RESERVED_INODES_MAX as u64 / 2;
 /// How long no numbers are asked for after the service gave none.
 const NUMBERS_PAUSE: Duration = Duration::from_secs(10);
 
-/// Setuid and setgid, which a change of owner may clear.
-const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
-
 /// The files, by directory and name.
 #[derive(Default)]
 pub(crate) struct NewFiles {
-    entered: Mutex<HashMap<u64, HashMap<Bytes, Arc<Opened>>>>,
-    numbers: Mutex<Numbers>,
+    pub(crate) entered: Mutex<HashMap<u64, HashMap<Bytes, Arc<Opened>>>>,
+    pub(crate) numbers: Mutex<Numbers>,
 }
 
 /// Numbers of inodes that were set aside.
 #[derive(Debug, Default)]
-struct Numbers {
+pub(crate) struct Numbers {
     next: u64,
     end: u64,
     /// What is used once the others are used up.
@@ -53,7 +45,7 @@ struct Numbers {
 
 impl Numbers {
     /// A number, where one is at hand; and whether the caller is to ask for others.
-    fn take(&mut self, now: Instant) -> (Option<u64>, bool) {
+    pub(crate) fn take(&mut self, now: Instant) -> (Option<u64>, bool) {
         if self.next == self.end {
             (self.next, self.end) = self.further.take().unwrap_or_default();
         }
@@ -67,7 +59,7 @@ impl Numbers {
         (number, asks)
     }
 
-    fn give(&mut self, first: u64) {
+    pub(crate) fn give(&mut self, first: u64) {
         self.further = Some((first, first + u64::from(RESERVED_INODES_MAX)));
         self.asked_until = None;
     }
@@ -75,7 +67,7 @@ impl Numbers {
 
 impl NewFiles {
     /// Those of a directory, or of all.
-    fn of(&self, directory: Option<u64>) -> Vec<Arc<Opened>> {
+    pub(crate) fn of(&self, directory: Option<u64>) -> Vec<Arc<Opened>> {
         let entered = self.entered.lock();
         match directory {
             Some(directory) => entered
@@ -88,7 +80,7 @@ impl NewFiles {
         }
     }
 
-    fn remove(&self, directory: u64, name: &Bytes) {
+    pub(crate) fn remove(&self, directory: u64, name: &Bytes) {
         let mut entered = self.entered.lock();
         if let Some(names) = entered.get_mut(&directory) {
             names.remove(name);
@@ -99,150 +91,16 @@ impl NewFiles {
     }
 }
 
-impl Volume {
-    /// Makes a file and opens it without telling the service yet, where that can be.
-    pub(crate) fn create_new(self: &Arc<Self>, create: &CreateFile) -> Option<(FileAttributes, FileHandle)> {
-        let mut entered = self.new_files.entered.lock();
-        let directory = self.files.alone_in(create.parent, &create.name)?;
-        // What else a directory hands on is in `create`.
-        if directory.has_default_acl
-            || entered
-                .get(&create.parent)
-                .is_some_and(|names| names.contains_key(&create.name))
-        {
-            return None;
-        }
-        let inode = self.number_of_new()?;
-        let made_ns = now_ns();
-        let attributes = FileAttributes {
-            inode,
-            kind: FileKind::File.into(),
-            mode: create.mode & !create.umask & 0o7777,
-            uid: create.uid,
-            gid: create.gid,
-            links: 1,
-            atime_ns: made_ns,
-            mtime_ns: made_ns,
-            ctime_ns: made_ns,
-            ..FileAttributes::default()
-        };
-        let new = NewFile {
-            create: CreateFile {
-                exclusive: true,
-                ..create.clone()
-            },
-            inode,
-            made_ns,
-            then: Vec::new(),
-        };
-        let open = self.files.hold_new(&new);
-        let (opened, _) = self.opened_files.open(&attributes);
-        {
-            let mut state = opened.state.lock();
-            state.new = Some(new);
-            state.dirty_since = Some(Instant::now());
-        }
-        self.known_acls.note(Instant::now(), &attributes);
-        let names = entered.entry(create.parent).or_default();
-        names.insert(create.name.clone(), Arc::clone(&opened));
-        drop(entered);
-        Some((attributes, self.handles.enter(Handle::new(opened, open))))
-    }
-
-    fn number_of_new(self: &Arc<Self>) -> Option<u64> {
-        let (number, asks) = self.new_files.numbers.lock().take(Instant::now());
-        if asks {
-            let volume = Arc::clone(self);
-            tokio::spawn(async move {
-                match volume.files.reserve_inodes(RESERVED_INODES_MAX).await {
-                    Ok(first) => volume.new_files.numbers.lock().give(first),
-                    Err(error) => {
-                        tracing::debug!(%error, "no numbers of inodes were set aside; each file is made at once")
-                    }
-                }
-            });
-        }
-        number
-    }
-
-    /// What a name stands for that the service does not know yet.
-    pub(crate) fn new_file_at(&self, directory: u64, name: &Bytes) -> Option<FileAttributes> {
-        let opened = {
-            let entered = self.new_files.entered.lock();
-            Arc::clone(entered.get(&directory)?.get(name)?)
-        };
-        let state = opened.state.lock();
-        state.new.as_ref().map(|_| state.attributes_of_new())
-    }
-
-    /// The attributes of an inode that the service does not know yet, where they stay as they are.
-    pub(crate) fn new_file(&self, inode: u64, for_program: bool) -> Option<FileAttributes> {
-        let opened = self.opened_files.get(inode)?;
-        let state = opened.state.lock();
-        let new = state.new.as_ref()?;
-        let may_move = !new.then.is_empty() || !state.dirty.is_empty() || !state.in_flight.is_empty();
-        (!for_program || !may_move).then(|| state.attributes_of_new())
-    }
-
-    /// Lets the service know of an inode, where it does not yet.
-    pub(crate) async fn settle_inode(&self, inode: u64) {
-        if let Some(opened) = self.opened_files.get(inode) {
-            self.settle_file(&opened).await;
-        }
-    }
-
-    pub(crate) async fn settle_file(&self, opened: &Opened) {
-        let is_new = opened.state.lock().new.is_some();
-        if is_new {
-            self.flush(opened).await;
-        }
-    }
-
-    /// Lets the service know of all that is new in a directory, or anywhere.
-    pub(crate) async fn settle(&self, directory: Option<u64>) {
-        let new = self.new_files.of(directory);
-        futures::future::join_all(new.iter().map(|opened| self.settle_file(opened))).await;
-    }
-
-    /// The same for some directories, or all, of which others want something.
-    pub(crate) async fn settle_all(&self, directories: Option<&[u64]>) {
-        match directories {
-            Some(directories) => {
-                futures::future::join_all(directories.iter().map(|directory| self.settle(Some(*directory)))).await;
-            }
-            None => self.settle(None).await,
-        }
-    }
-
-    /// A file is new no more: it was made, or refused.
-    pub(crate) fn is_made(&self, new: &NewFile) {
-        self.new_files.remove(new.create.parent, &new.create.name);
-    }
-
-    /// Sets attributes of a file that the service does not know yet, where that can wait.
-    pub(crate) fn set_of_new(&self, opened: &Opened, set: &SetAttributes) -> Option<FileAttributes> {
-        // Who makes it has taken what was set before.
-        let _one = opened.flushing.try_lock().ok()?;
-        let mut state = opened.state.lock();
-        let new = state.new.as_ref()?;
-        let clears = set.clear_suid && (state.known.mode & SET_ID != 0 || state.clear_suid);
-        if set.size.is_some() || clears || new.then.len() + 1 >= LATER_ATTRIBUTES_MAX {
-            return None;
-        }
-        Some(state.set_of_new(set.clone(), now_ns()))
-    }
-}
-
 impl State {
     /// What is told of a file that the service does not know yet.
-    fn attributes_of_new(&self) -> FileAttributes {
+    pub(crate) fn attributes_of_new(&self) -> FileAttributes {
         FileAttributes {
             size: self.size(),
             ..self.known.clone()
         }
     }
 
-    fn set_of_new(&mut self, mut set: SetAttributes, now_ns: i64) -> FileAttributes {
+    pub(crate) fn set_of_new(&mut self, mut set: SetAttributes, now_ns: i64) -> FileAttributes {
         let explicit = |time: SetTime| SetTime {
             ns: Some(time.ns.unwrap_or(now_ns)),
         };
@@ -273,11 +131,6 @@ impl State {
         }
         Some(new)
     }
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

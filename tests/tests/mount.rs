@@ -5,13 +5,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use cairn_tests::content;
 use cairn_tests::mount::{BUCKET, Mounted, Store};
+use cairn_tests::place;
+use cairn_tests::process::run;
 use cairn_tests::wait;
 use rustix::fs::{FallocateFlags, RenameFlags};
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 /// More than a session's lease.
@@ -106,7 +110,7 @@ fn two_mounts_see_what_the_other_closed() -> Result<()> {
 }
 
 fn libc_enoent() -> i32 {
-    rustix::io::Errno::NOENT.raw_os_error()
+    Errno::NOENT.raw_os_error()
 }
 
 #[test]
@@ -179,19 +183,19 @@ fn names_do_what_posix_says() -> Result<()> {
     symlink("a", path("d/l"))?;
     ensure!(fs::metadata(path("d/b"))?.nlink() == 2);
     ensure!(fs::read(path("d/l"))? == b"a" && fs::read_link(path("d/l"))? == Path::new("a"));
-    ensure!(errno(fs::remove_dir(path("d"))) == Some(rustix::io::Errno::NOTEMPTY.raw_os_error()));
+    ensure!(errno(fs::remove_dir(path("d"))) == Some(Errno::NOTEMPTY.raw_os_error()));
     let rename = |from: &str, to: &str, flags| {
         let (from, to) = (path(from), path(to));
         rustix::fs::renameat_with(rustix::fs::CWD, &from, rustix::fs::CWD, &to, flags)
     };
     fs::write(path("d/c"), b"c")?;
-    ensure!(rename("d/a", "d/c", RenameFlags::NOREPLACE) == Err(rustix::io::Errno::EXIST));
+    ensure!(rename("d/a", "d/c", RenameFlags::NOREPLACE) == Err(Errno::EXIST));
     rename("d/a", "d/c", RenameFlags::EXCHANGE)?;
     ensure!(fs::read(path("d/a"))? == b"c" && fs::read(path("d/c"))? == b"a");
     rename("d", "e", RenameFlags::empty())?;
     ensure!(names(&path("e"))? == ["a", "b", "c", "l"]);
     let exclusive = OpenOptions::new().write(true).create_new(true).open(path("e/a"));
-    ensure!(errno(exclusive) == Some(rustix::io::Errno::EXIST.raw_os_error()));
+    ensure!(errno(exclusive) == Some(Errno::EXIST.raw_os_error()));
     fs::set_permissions(path("e/a"), fs::Permissions::from_mode(0o600))?;
     ensure!(fs::metadata(path("e/a"))?.mode() & 0o7777 == 0o600);
     let time =
@@ -319,7 +323,7 @@ fn a_directory_of_a_bucket_is_mounted_and_a_read_only_mount_changes_nothing() ->
     ensure!(store.client()?.get(BUCKET, "a/b/d")? == b"d");
     let read_only = store.mount("ro", "ro")?;
     ensure!(fs::read(read_only.path("a/b/d"))? == b"d");
-    ensure!(errno(fs::write(read_only.path("a/b/e"), b"e")) == Some(rustix::io::Errno::ROFS.raw_os_error()));
+    ensure!(errno(fs::write(read_only.path("a/b/e"), b"e")) == Some(Errno::ROFS.raw_os_error()));
     let space = rustix::fs::statvfs(read_only.directory())?;
     ensure!(space.f_blocks > 0 && space.f_bavail > 0);
     ensure!(
@@ -339,7 +343,7 @@ fn a_store_that_is_gone_for_a_while_is_waited_for_and_then_an_error() -> Result<
     open.write_all_at(b"lost", 0)?;
     let failed = open.sync_all();
     ensure!(
-        errno(failed) == Some(rustix::io::Errno::IO.raw_os_error()),
+        errno(failed) == Some(Errno::IO.raw_os_error()),
         "a sync that stored nothing says so"
     );
     ensure!(open.sync_all().is_ok(), "it says so once");
@@ -368,5 +372,30 @@ fn a_session_that_ends_under_written_bytes_loses_none() -> Result<()> {
     log.sync_all()?;
     ensure!(fs::read(mounted.path("open"))? == body);
     ensure!(fs::read(mounted.path("log"))? == b"before meanwhile");
+    Ok(())
+}
+
+#[test]
+fn an_error_is_not_lost_to_a_close_that_nobody_looks_at() -> Result<()> {
+    let store = Store::start("mount-untold")?;
+    let mut set = Command::new(place::cairn_binary()?);
+    set.args(["bucket", "set", BUCKET, "--quota-bytes", "200000", "--data"])
+        .arg(store.server.data());
+    run(&mut set)?;
+    let mounted = store.mount("mnt", "")?;
+    for (name, by_program) in [("duplicate", false), ("program", true)] {
+        let mut file = File::create(mounted.path(name))?;
+        file.write_all(&content::bytes(1, 300_000))?;
+        if by_program {
+            // It gets all descriptors, and closes them where nobody looks at what that gives.
+            run(&mut Command::new("true"))?;
+        } else {
+            drop(file.try_clone()?);
+        }
+        let synced = file.sync_all();
+        let code = synced.as_ref().err().and_then(std::io::Error::raw_os_error);
+        ensure!(code == Some(Errno::DQUOT.raw_os_error()), "{name}: {synced:?}");
+        ensure!(file.sync_all().is_ok(), "{name}: it is told once");
+    }
     Ok(())
 }

@@ -80,28 +80,19 @@ pub enum FileAction {
 impl FileCommand {
     /// Whether the command adds data or records, and is refused where the store's disk has hardly room left.
     pub fn adds_data(&self) -> bool {
-        match &self.action {
-            Some(
-                FileAction::Create(_)
-                | FileAction::MakeDirectory(_)
-                | FileAction::Link(_)
-                | FileAction::SetXattr(_)
-                | FileAction::Write(_)
-                | FileAction::CloneRange(_)
-                | FileAction::Merge(_)
-                | FileAction::CreateWritten(_),
-            ) => true,
-            None
-            | Some(
+        let takes_none = matches!(
+            &self.action,
+            None | Some(
                 FileAction::Unlink(_)
-                | FileAction::RemoveDirectory(_)
-                | FileAction::Rename(_)
-                | FileAction::SetAttributes(_)
-                | FileAction::RemoveXattr(_)
-                | FileAction::ChangeSpace(_)
-                | FileAction::ReserveInodes(_),
-            ) => false,
-        }
+                    | FileAction::RemoveDirectory(_)
+                    | FileAction::Rename(_)
+                    | FileAction::SetAttributes(_)
+                    | FileAction::RemoveXattr(_)
+                    | FileAction::ChangeSpace(_)
+                    | FileAction::ReserveInodes(_)
+            )
+        );
+        !takes_none
     }
 }
 
