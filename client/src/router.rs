@@ -52,6 +52,11 @@ pub(crate) trait Grouped: Message {
 
     /// Lets it say that it was sent before and may have been carried out then.
     fn set_resent(&mut self);
+
+    /// Whether others may be waiting for it, so that it must not wait for those it would travel with.
+    fn is_awaited(&self) -> bool {
+        false
+    }
 }
 
 /// Leads requests to the members of groups.
@@ -276,10 +281,10 @@ impl Router {
         &self,
         server: NodeId,
         kind: RequestKind,
-        message: &impl Message,
+        message: &impl Grouped,
         timeout: Duration,
     ) -> Result<Reply, CallError> {
-        if kind == RequestKind::MetadataWrite {
+        if kind == RequestKind::MetadataWrite && !message.is_awaited() {
             return self.commands.call(server, message, timeout).await;
         }
         let (reply, _) = call(self.transport.as_ref(), server, kind, message, Body::empty(), timeout).await?;
@@ -470,6 +475,10 @@ impl Grouped for WriteRequest {
 
     fn set_resent(&mut self) {
         self.resent = true;
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.settles
     }
 }
 

@@ -549,8 +549,7 @@ impl Filesystem for Bridge {
         let inode = self.inode(number);
         // All other names are durable before they are answered.
         self.answer("fsyncdir", |volume| async move {
-            volume.settle(Some(inode)).await;
-            reply.ok();
+            answer_empty(volume.settled(Some(inode)).await, reply);
         });
     }
 

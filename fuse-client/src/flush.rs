@@ -5,13 +5,13 @@
 use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
 
 use cairn_client::{FileError, NewFile, Piece};
-use cairn_common::wire::file::FileAttributes;
+use cairn_common::wire::file::{FileAttributes, SetAttributes};
 
 use crate::{
     convert::{Outcome, errno},
     dirty::joined,
     handles::Handle,
-    opened::Opened,
+    opened::{Opened, State},
     volume::Volume,
 };
 
@@ -39,11 +39,16 @@ const HALVED_BYTES_MIN: usize = 128 << 10;
 impl Volume {
     /// Stores what is dirty. When this returns, what was written before is durable, or an error is kept.
     pub(crate) async fn flush(&self, opened: &Opened) {
+        self.flush_where(opened, |state| !state.has_nothing_waiting()).await;
+    }
+
+    /// The same where something holds once nobody else stores any of it.
+    pub(crate) async fn flush_where(&self, opened: &Opened, is_wanted: impl FnOnce(&State) -> bool + Send) {
         let _one = opened.flushing.lock().await;
         let (plain, slots, clear_suid, new) = {
             let mut state = opened.state.lock();
             state.flush_is_due = false;
-            if state.has_nothing_waiting() {
+            if !is_wanted(&state) {
                 return;
             }
             state.dirty_since = None;
@@ -164,13 +169,24 @@ impl Volume {
         if new.is_some() && (bytes == 0 || bytes > NEW_BYTES_MAX) {
             batches.push_front(Vec::new());
         }
+        let mut later = Vec::new();
         while let Some(batch) = batches.pop_front() {
             let stored = match new {
-                Some(new) => self.files.make(new, &batch).await,
+                Some(new) if batches.is_empty() => self.files.make(new, &batch).await,
+                Some(new) => {
+                    // What is written after it would undo some of what was set.
+                    later.clone_from(&new.then);
+                    let bare = NewFile {
+                        then: Vec::new(),
+                        ..new.clone()
+                    };
+                    self.files.make(&bare, &batch).await
+                }
                 None => self.files.write(opened.inode, &batch, clear_suid).await,
             };
-            if stored.is_ok() {
-                new = None;
+            if let Some(made) = new.take_if(|_| stored.is_ok()) {
+                opened.state.lock().new = None;
+                self.is_made(made);
             }
             match stored {
                 Ok(attributes) => self.learn_own(opened, &attributes, 1),
@@ -184,6 +200,14 @@ impl Volume {
         }
         for slot in slots {
             self.append(opened, slot, clear_suid).await?;
+        }
+        for set in later {
+            let set = SetAttributes {
+                inode: opened.inode,
+                ..set
+            };
+            let attributes = self.files.set_attributes(set).await.map_err(errno)?;
+            self.learn_own(opened, &attributes, 0);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use cairn_common::{
 };
 use fuser::FileHandle;
 
-use crate::{handles::Handle, opened::Opened, volume::Volume};
+use crate::{convert::Outcome, handles::Handle, opened::Opened, volume::Volume};
 
 /// Setuid and setgid, which a change of owner may clear.
 const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
@@ -25,6 +25,9 @@ impl Volume {
     /// Makes a file and opens it without telling the service yet, where that can be.
     pub(crate) fn create_new(self: &Arc<Self>, create: &CreateFile) -> Option<(FileAttributes, FileHandle)> {
         let mut entered = self.new_files.entered.lock();
+        if self.refuses_writes() {
+            return None;
+        }
         let directory = self.files.alone_in(create.parent, &create.name)?;
         // What else a directory hands on is in `create`.
         if directory.has_default_acl
@@ -109,21 +112,38 @@ impl Volume {
     /// Lets the service know of an inode, where it does not yet.
     pub(crate) async fn settle_inode(&self, inode: u64) {
         if let Some(opened) = self.opened_files.get(inode) {
-            self.settle_file(&opened).await;
+            let settled = self.settle_file(&opened).await;
+            tracing::trace!(inode, ?settled, "the service knows of a file, or does not take it");
         }
     }
 
-    pub(crate) async fn settle_file(&self, opened: &Opened) {
-        let is_new = opened.state.lock().new.is_some();
-        if is_new {
-            self.flush(opened).await;
-        }
+    pub(crate) async fn settle_file(&self, opened: &Opened) -> Outcome<()> {
+        let before = {
+            let state = opened.state.lock();
+            if state.new.is_none() {
+                return Ok(());
+            }
+            state.error_count()
+        };
+        self.flush_where(opened, |state| state.new.is_some()).await;
+        opened.state.lock().error_behind(before).map_or(Ok(()), Err)
     }
 
     /// Lets the service know of all that is new in a directory, or anywhere.
     pub(crate) async fn settle(&self, directory: Option<u64>) {
+        let settled = self.settled(directory).await;
+        tracing::trace!(
+            ?directory,
+            ?settled,
+            "the service knows of all files, or does not take one"
+        );
+    }
+
+    /// The same, for who goes on only where it has taken all of them.
+    pub(crate) async fn settled(&self, directory: Option<u64>) -> Outcome<()> {
         let new = self.new_files.of(directory);
-        futures::future::join_all(new.iter().map(|opened| self.settle_file(opened))).await;
+        let settled = futures::future::join_all(new.iter().map(|opened| self.settle_file(opened))).await;
+        settled.into_iter().collect()
     }
 
     /// The same for some directories, or all, of which others want something.

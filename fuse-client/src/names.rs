@@ -279,6 +279,8 @@ impl Volume {
         let owners = &self.settings.owners;
         set.uid = set.uid.map(|uid| owners.users.stored(uid)).transpose()?;
         set.gid = set.gid.map(|gid| owners.groups.stored(gid)).transpose()?;
+        // Of a directory, what is made in it comes first.
+        self.settle(Some(set.inode)).await;
         let opened = self.opened_files.get(set.inode);
         if let Some(opened) = &opened {
             if let Some(set) = self.set_of_new(opened, &set) {

@@ -33,6 +33,7 @@ struct Unstored {
 impl Volume {
     /// Up to `size` bytes from `offset` on: fewer only at the end of the file.
     pub(crate) async fn read(&self, opened: &Opened, offset: u64, size: usize) -> Outcome<Bytes> {
+        self.settle_file(opened).await?;
         let deadline = Instant::now() + self.files.patience();
         let mut pause = PAUSE.0;
         let mut changes = 0;

@@ -78,6 +78,7 @@ impl Volume {
             _ => XattrMode::Set,
         };
         self.settle_inode(inode).await;
+        self.settle(Some(inode)).await;
         let is_acl = is_acl(&name);
         let set = SetXattr {
             inode,
@@ -106,6 +107,7 @@ impl Volume {
             return Err(Errno::EOPNOTSUPP);
         }
         self.settle_inode(inode).await;
+        self.settle(Some(inode)).await;
         match self.files.remove_xattr(inode, name.clone()).await.map_err(errno) {
             // As of a local file system: what has no list has lost it.
             Err(Errno::ENODATA) if is_acl(&name) => Ok(()),

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -135,6 +135,34 @@ fn a_file_made_alone_is_what_a_local_one_would_be() -> Result<()> {
         ensure!(status.modified()? == time, "{:?}", status.modified());
         ensure!(fs::read(&path)? == data);
     }
+
+    // Larger ones, whose data comes after their making, and one that is read through what made it.
+    alone(&store, &one, "large")?;
+    let large = bytes(6, 3 << 20);
+    let mut file = make(&one.path("large/file"))?;
+    file.write_all(&large)?;
+    file.set_times(FileTimes::new().set_modified(time))?;
+    file.set_permissions(fs::Permissions::from_mode(0o4755))?;
+    drop(file);
+    let status = fs::metadata(two.path("large/file"))?;
+    ensure!(
+        status.mode() & 0o7777 == 0o4755 && status.modified()? == time,
+        "{status:?}"
+    );
+    ensure!(fs::read(two.path("large/file"))? == large);
+    alone(&store, &one, "reread")?;
+    let mut file = make(&one.path("reread/file"))?;
+    file.write_all(b"0123456789")?;
+    let mut part = [0; 4];
+    file.read_exact_at(&mut part, 3)?;
+    ensure!(&part == b"3456");
+
+    // Its directory's times and list come after it.
+    alone(&store, &one, "times")?;
+    let open = make(&one.path("times/file"))?;
+    File::open(one.path("times"))?.set_times(FileTimes::new().set_modified(time))?;
+    drop(open);
+    ensure!(fs::metadata(one.path("times"))?.modified()? == time);
 
     // Written after its times were set, moved, linked, cut, read and removed while nobody was told of it.
     alone(&store, &one, "e")?;

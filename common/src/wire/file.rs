@@ -171,7 +171,7 @@ pub struct CreateWritten {
     /// Its number, which was set aside.
     #[prost(uint64, tag = "2")]
     pub inode: u64,
-    /// When it was made, in nanoseconds since 1970. Taken for the time of the command where it is later, or more than 10 s earlier.
+    /// When it was made, in nanoseconds since 1970. Taken for the time of the command where it is more than 10 s from it.
     #[prost(int64, tag = "3")]
     pub made_ns: i64,
     /// Its data, as in [`WriteFile`]; it may be empty.

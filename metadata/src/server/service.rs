@@ -414,10 +414,13 @@ impl Inner {
         }
         check_group(request.group)?;
         self.barrier.pass().await.map_err(|error| self.submit_failure(&error))?;
-        if let Query::File(query) = &query {
-            let session = SessionId::new(request.lease_session);
-            self.settle_asked(session, query).await?;
-        }
+        let asked = match &query {
+            Query::File(query) => {
+                let session = SessionId::new(request.lease_session);
+                self.settle_asked(session, query).await?
+            }
+            _ => None,
+        };
         let (node, machine) = (self.node.clone(), Arc::clone(&self.machine));
         let may_be_long = may_be_long(&query);
         let leased = match &query {
@@ -446,6 +449,9 @@ impl Inner {
         if let Some(query) = leased {
             let session = SessionId::new(request.lease_session);
             self.lease(session, &query, &mut reply).await?;
+        }
+        if let Some(asked) = asked {
+            asked.answered();
         }
         Ok(reply)
     }

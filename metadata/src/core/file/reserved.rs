@@ -24,8 +24,8 @@ use crate::core::{
     tx::{ApplyError, Tx, refuse},
 };
 
-/// How much earlier than its command a file may have been made, in nanoseconds.
-const EARLIER_NS_MAX: i64 = 10_000_000_000;
+/// How far from its command, by the clocks of both, a file may have been made, in nanoseconds.
+const APART_NS_MAX: i64 = 10_000_000_000;
 
 pub(super) fn reserve(bucket: &mut Bucket, reserve: ReserveInodes) -> Result<FileOutcome, ApplyError> {
     if !(1..=limits::RESERVED_INODES_MAX).contains(&reserve.count) {
@@ -59,7 +59,7 @@ pub(super) fn create(
     let now_ns = tx.time_ns();
     let making = Making {
         inode: Some(inode),
-        time_ns: if (now_ns - EARLIER_NS_MAX..=now_ns).contains(&made.made_ns) {
+        time_ns: if (now_ns - APART_NS_MAX..=now_ns + APART_NS_MAX).contains(&made.made_ns) {
             made.made_ns
         } else {
             now_ns

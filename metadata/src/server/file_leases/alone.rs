@@ -44,6 +44,15 @@ pub(super) struct Alone {
 }
 
 impl Scope {
+    /// Whether it has no directory.
+    pub(super) fn is_nothing(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Files(files) => files.is_empty(),
+            Self::Bucket(_) | Self::Unknown => false,
+        }
+    }
+
     fn has(&self, file: FileId) -> bool {
         match self {
             Self::Nothing => false,
@@ -69,6 +78,20 @@ impl Alone {
         true
     }
 
+    /// Whether another than `session` uses a directory alone.
+    pub(super) fn is_others(&self, file: FileId, session: SessionId) -> bool {
+        self.holders.get(&file).is_some_and(|holder| *holder != session)
+    }
+
+    /// Nobody uses anything alone any more; what is under way still is.
+    pub(super) fn without_holders(self) -> Self {
+        Self {
+            holders: HashMap::new(),
+            resting: HashMap::new(),
+            ..self
+        }
+    }
+
     /// A session has no lease of a directory any more.
     pub(super) fn take(&mut self, session: SessionId, file: FileId) {
         if self.holders.get(&file) == Some(&session) {
@@ -78,7 +101,7 @@ impl Alone {
 
     /// Directories of a scope that others than `but` use alone. They are given to nobody alone for a while.
     pub(super) fn disturb(&mut self, scope: &Scope, but: SessionId, now: Duration) -> HashSet<FileId> {
-        let is_others = |file: &FileId| self.holders.get(file).is_some_and(|holder| *holder != but);
+        let is_others = |file: &FileId| self.is_others(*file, but);
         let disturbed: HashSet<FileId> = match scope {
             Scope::Nothing => HashSet::new(),
             Scope::Files(files) => files.iter().copied().filter(is_others).collect(),
@@ -181,5 +204,19 @@ mod tests {
         alone.take(ONE, file(7));
         assert!(!alone.give(ONE, file(7), at(0)), "it rests");
         assert!(alone.give(ONE, file(7), at(0) + REST));
+    }
+
+    #[test]
+    fn what_is_under_way_stays_so_though_nobody_is_alone_any_more() {
+        let mut alone = Alone::default();
+        let before = alone.begin(TWO, Scope::Files(vec![file(7)]));
+        assert!(alone.give(ONE, file(8), at(0)));
+        let mut alone = alone.without_holders();
+        assert!(!alone.is_others(file(8), TWO) && !alone.give(ONE, file(7), at(0)));
+        let after = alone.begin(TWO, Scope::Files(vec![file(7)]));
+        alone.end(before);
+        assert!(!alone.give(ONE, file(7), at(0)), "another number");
+        alone.end(after);
+        assert!(alone.give(ONE, file(7), at(0)));
     }
 }

@@ -18,7 +18,7 @@ use cairn_common::{
 use super::{FileLeases, alone::Scope};
 use crate::{
     core::view::ViewError,
-    raft::{Doing, Hold, ProposeError},
+    raft::{Hold, ProposeError},
     server::service::Inner,
 };
 
@@ -61,14 +61,15 @@ impl FileLeases {
         state.opening.is_none() && state.table.is_empty()
     }
 
-    /// What a leader that does not know yet who uses what alone lets others wait for.
-    fn opening(&self) -> Option<Hold> {
-        self.state.lock().opening.as_ref().map(Doing::hold)
-    }
-
-    fn next(&self, session: SessionId, scope: &Scope) -> Next {
+    /// Goes on where nobody else uses alone what is in a scope; and, unless it `settles`, where who does is known to a leader, of the
+    /// term `leads`.
+    fn next(&self, leads: Option<u64>, session: SessionId, scope: &Scope, settles: bool) -> Next {
         let now = self.now();
         let mut state = self.state.lock();
+        let waits = leads.is_some() && !settles && !scope.is_nothing();
+        if let Some(opening) = state.opening.as_ref().filter(|_| waits) {
+            return Next::Wait(vec![opening.hold()]);
+        }
         let holds = state.table.disturb(scope, session, now);
         if holds.is_empty() {
             Next::Go(state.table.alone.begin(session, scope.clone()))
@@ -81,63 +82,74 @@ impl FileLeases {
 impl Inner {
     /// Lets a command through once nobody else uses alone what it may change.
     pub(in crate::server) async fn enter(&self, request: &WriteRequest, command: &Command) -> Result<Entered, Failure> {
-        let leases = &self.file_leases;
         let session = SessionId::new(request.session);
-        if changes_names(command) && !request.settles {
-            self.opened().await;
-        }
-        let scope = if leases.has_no_mounts() {
-            Scope::Unknown
-        } else {
-            self.scope(command).map_err(|error| self.read_failure(&error))?
+        let scope = || {
+            if self.file_leases.has_no_mounts() {
+                return Ok(Scope::Unknown);
+            }
+            self.scope(command).map_err(|error| self.read_failure(&error))
         };
-        Ok(Entered {
-            number: self.pass_gate(session, &scope).await,
-            leases: Arc::clone(leases),
-            is_answered: false,
-        })
+        let mut wanted = scope()?;
+        loop {
+            let entered = self.pass_gate(session, &wanted, request.settles).await?;
+            // Names may have come to stand for other directories while it waited.
+            let now = scope()?;
+            if now == wanted || wanted == Scope::Unknown {
+                return Ok(entered);
+            }
+            entered.answered();
+            wanted = now;
+        }
     }
 
-    /// Waits until nobody else uses alone the directory that a mount asks about.
-    pub(in crate::server) async fn settle_asked(&self, session: SessionId, query: &FileQuery) -> Result<(), Failure> {
-        let inode = match &query.question {
-            Some(FileQuestion::Lookup(asked)) => asked.parent,
-            Some(FileQuestion::Attributes(asked)) => asked.inode,
-            Some(FileQuestion::Directory(asked)) => asked.inode,
-            _ => return Ok(()),
+    /// Waits until nobody else uses alone the directory that a mount asks about; nobody does while what is given lives.
+    pub(in crate::server) async fn settle_asked(
+        &self,
+        session: SessionId,
+        query: &FileQuery,
+    ) -> Result<Option<Entered>, Failure> {
+        let mut inodes = match &query.question {
+            Some(FileQuestion::Lookup(asked)) => vec![asked.parent],
+            Some(FileQuestion::Attributes(asked)) => vec![asked.inode],
+            Some(FileQuestion::Directory(asked)) => vec![asked.inode],
+            _ => return Ok(None),
         };
         if self.node.leading_term().is_none() {
             // Only who leads knows.
             return Err(self.node.failure(&ProposeError::NotLeader));
         }
-        let bucket = query.bucket;
-        let scope = Scope::Files(vec![FileId { bucket, inode }]);
-        self.opened().await;
-        let number = self.pass_gate(session, &scope).await;
-        self.file_leases.state.lock().table.alone.end(number);
-        Ok(())
-    }
-
-    /// Waits, where this member leads, until it knows who uses what alone.
-    async fn opened(&self) {
-        while self.node.leading_term().is_some()
-            && let Some(opening) = self.file_leases.opening()
-        {
-            // Where it is not done, leadership has changed: the next round says what that means.
-            opening.wait().await;
+        if let Some(FileQuestion::Lookup(asked)) = &query.question {
+            let found = self.found(query.bucket, asked.parent, &asked.name);
+            inodes.extend(found.map_err(|error| self.read_failure(&error))?);
         }
+        let bucket = query.bucket;
+        let file = |inode| FileId { bucket, inode };
+        let scope = Scope::Files(inodes.into_iter().map(file).collect());
+        self.pass_gate(session, &scope, false).await.map(Some)
     }
 
-    async fn pass_gate(&self, session: SessionId, scope: &Scope) -> u64 {
+    async fn pass_gate(&self, session: SessionId, scope: &Scope, settles: bool) -> Result<Entered, Failure> {
+        let leads = self.node.leading_term();
         loop {
-            match self.file_leases.next(session, scope) {
-                Next::Go(number) => return number,
+            match self.file_leases.next(leads, session, scope, settles) {
+                Next::Go(number) => {
+                    return Ok(Entered {
+                        leases: Arc::clone(&self.file_leases),
+                        number,
+                        is_answered: false,
+                    });
+                }
                 Next::Wait(holds) => {
                     for hold in holds {
-                        // Where it is not done, nobody here leads any more, and nothing is used alone.
-                        hold.wait().await;
+                        if !hold.wait().await {
+                            // Who leads next knows who uses what alone.
+                            return Err(self.node.failure(&ProposeError::NotLeader));
+                        }
                     }
                 }
+            }
+            if self.node.leading_term() != leads {
+                return Err(self.node.failure(&ProposeError::NotLeader));
             }
         }
     }
@@ -218,17 +230,4 @@ impl Inner {
             .read(|view, applied| self.machine.answer(view, applied.index(), query));
         Ok(answered?.answer)
     }
-}
-
-/// Whether a command may change names of a bucket.
-const fn changes_names(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::File(_)
-            | Command::PutObject(_)
-            | Command::DeleteObject(_)
-            | Command::CompleteUpload(_)
-            | Command::CopyObject(_)
-            | Command::DeleteBucket(_)
-    )
 }

@@ -82,14 +82,16 @@ impl FileLeases {
         let ends = self.now() + LENGTH;
         let mut state = self.state.lock();
         state.term = Some(term);
+        let alone = std::mem::take(&mut state.table.alone).without_holders();
         state.table = Table::new(LENGTH, applied);
+        state.table.alone = alone;
         state.former = (mounts.into_iter().collect(), ends);
         state.open_if_nobody_is_left();
     }
 
     /// This member leads no more: who waits for recalls is told that they are not known to have been followed.
     fn close(&self) {
-        *self.state.lock() = State::closed();
+        self.state.lock().close();
     }
 
     fn look(&self) {
@@ -137,6 +139,13 @@ impl State {
             opening: Some(Doing::new().0),
             held: BTreeMap::new(),
         }
+    }
+
+    /// Nothing is known any more but which commands are under way.
+    fn close(&mut self) {
+        let alone = std::mem::take(&mut self.table.alone).without_holders();
+        *self = Self::closed();
+        self.table.alone = alone;
     }
 
     fn open_if_nobody_is_left(&mut self) {
@@ -207,15 +216,17 @@ impl State {
         }
         if self.opening.is_none() {
             for file in used_of(request, &reply.reply) {
-                if self.table.holds(by, file) && self.table.give_alone(by, file, now) {
-                    reply.reply.alone.push(file.inode);
+                // Who may change a directory may remove one that was just made in it.
+                if !self.table.holds(by, file) || !self.table.give_alone(by, file, now) {
+                    break;
                 }
+                reply.reply.alone.push(file.inode);
             }
         }
     }
 }
 
-/// The directories that a mount has entered something new in, or made: it is likely to go on there.
+/// The directories that a mount has entered something new in, or made there: it is likely to go on with them.
 fn used_of(request: &WriteRequest, reply: &WriteReply) -> Vec<FileId> {
     let (Some(Command::File(command)), Some(Outcome::File(outcome))) = (&request.command, &reply.outcome) else {
         return Vec::new();
@@ -259,7 +270,7 @@ impl Observer for FileLeases {
         let mut state = self.state.lock();
         if state.term.is_some_and(|term| term < entry.term) {
             // Another has led meanwhile, though that was not noticed yet.
-            *state = State::closed();
+            state.close();
         }
         if let Some(opening) = state.opening.as_ref().filter(|_| entry.is_awaited) {
             let requests = entry.batch.requests.iter().enumerate();

@@ -61,7 +61,7 @@ impl Bucket {
             return Err(codes);
         }
         let last = std::mem::replace(&mut self.last_inode, made.inode - 1);
-        let is_recent = (now.time_ns - 10_000_000_000..=now.time_ns).contains(&made.made_ns);
+        let is_recent = (now.time_ns - 10_000_000_000..=now.time_ns + 10_000_000_000).contains(&made.made_ns);
         let then = Now {
             time_ns: if is_recent { made.made_ns } else { now.time_ns },
             ..now
