@@ -136,6 +136,15 @@ fn a_file_made_alone_is_what_a_local_one_would_be() -> Result<()> {
         ensure!(fs::read(&path)? == data);
     }
 
+    Ok(())
+}
+
+#[test]
+fn what_comes_after_the_making_of_a_file_stays_so() -> Result<()> {
+    let store = Store::start("alone-order")?;
+    let (one, two) = (store.mount("one", "")?, store.mount("two", "")?);
+    let time = UNIX_EPOCH + Duration::new(1_000_000, 5);
+
     // Larger ones, whose data comes after their making, and one that is read through what made it.
     alone(&store, &one, "large")?;
     let large = bytes(6, 3 << 20);
@@ -164,13 +173,22 @@ fn a_file_made_alone_is_what_a_local_one_would_be() -> Result<()> {
     drop(open);
     ensure!(fs::metadata(one.path("times"))?.modified()? == time);
 
-    // Written after its times were set, moved, linked, cut, read and removed while nobody was told of it.
+    // Written after its times were set.
     alone(&store, &one, "e")?;
     let mut file = make(&one.path("e/late"))?;
     file.set_times(FileTimes::new().set_modified(time))?;
     file.write_all(b"now")?;
     drop(file);
     ensure!(fs::metadata(one.path("e/late"))?.modified()? > time + Duration::from_secs(1000));
+    Ok(())
+}
+
+#[test]
+fn a_new_file_is_settled_before_it_is_moved_or_removed() -> Result<()> {
+    let store = Store::start("alone-moved")?;
+    let (one, two) = (store.mount("one", "")?, store.mount("two", "")?);
+
+    // Moved, linked, cut, read and removed while nobody was told of it.
     alone(&store, &one, "f")?;
     let mut file = make(&one.path("f/old"))?;
     file.write_all(b"0123456789")?;
