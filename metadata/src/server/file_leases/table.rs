@@ -157,11 +157,11 @@ impl Table {
         if holder.ends <= now || holder.files.len() + files.len() > FILE_LEASES_MAX {
             return false;
         }
-        let (leases, recent, alone) = (&self.leases, &self.recent, &self.alone);
+        let (leases, recent) = (&self.leases, &self.recent);
         let may_be_given = |file: &FileId| {
             let mut holders = leases.get(file).into_iter().flatten();
             let is_recalled = holders.any(|(holder, recall)| *holder == session && recall.is_some());
-            !is_recalled && recent.changed_at(*file) <= read_at && !alone.is_others(*file, session)
+            !is_recalled && recent.changed_at(*file) <= read_at
         };
         if !files.iter().all(may_be_given) {
             return false;
