@@ -64,9 +64,8 @@ impl Volume {
         };
         let bytes = opened.state.lock().in_flight.iter().map(|piece| piece.data.len()).sum();
         let stored = self.store(opened, new.as_ref(), plain, slots, clear_suid).await;
-        {
+        let refused = {
             let mut state = opened.state.lock();
-            state.new = None;
             // Before the bytes are let go: who does not find them here any more asks where they lie.
             state.forget_plan();
             state.in_flight.clear();
@@ -74,9 +73,10 @@ impl Volume {
             if let Err(error) = stored {
                 state.fail(error);
             }
-        }
-        if let Some(new) = &new {
-            self.is_made(new);
+            state.new.take()
+        };
+        if let Some(new) = &refused {
+            self.new_files.remove(new);
         }
         self.budget.give_back(bytes);
         if let Err(error) = stored {
@@ -186,7 +186,7 @@ impl Volume {
             };
             if let Some(made) = new.take_if(|_| stored.is_ok()) {
                 opened.state.lock().new = None;
-                self.is_made(made);
+                self.new_files.remove(made);
             }
             match stored {
                 Ok(attributes) => self.learn_own(opened, &attributes, 1),

@@ -60,7 +60,7 @@ impl Volume {
             made_ns,
             then: Vec::new(),
         };
-        let open = self.files.hold_new(&new);
+        let open = self.files.hold_open(inode);
         let (opened, _) = self.opened_files.open(&attributes);
         {
             let mut state = opened.state.lock();
@@ -112,8 +112,8 @@ impl Volume {
     /// Lets the service know of an inode, where it does not yet.
     pub(crate) async fn settle_inode(&self, inode: u64) {
         if let Some(opened) = self.opened_files.get(inode) {
-            let settled = self.settle_file(&opened).await;
-            tracing::trace!(inode, ?settled, "the service knows of a file, or does not take it");
+            // An error is kept for whoever has the file open.
+            let _ = self.settle_file(&opened).await;
         }
     }
 
@@ -131,12 +131,8 @@ impl Volume {
 
     /// Lets the service know of all that is new in a directory, or anywhere.
     pub(crate) async fn settle(&self, directory: Option<u64>) {
-        let settled = self.settled(directory).await;
-        tracing::trace!(
-            ?directory,
-            ?settled,
-            "the service knows of all files, or does not take one"
-        );
+        // An error is kept for whoever has the file open.
+        let _ = self.settled(directory).await;
     }
 
     /// The same, for who goes on only where it has taken all of them.
@@ -154,11 +150,6 @@ impl Volume {
             }
             None => self.settle(None).await,
         }
-    }
-
-    /// A file is new no more: it was made, or refused.
-    pub(crate) fn is_made(&self, new: &NewFile) {
-        self.new_files.remove(new.create.parent, &new.create.name);
     }
 
     /// Sets attributes of a file that the service does not know yet, where that can wait.

@@ -80,12 +80,16 @@ impl NewFiles {
         }
     }
 
-    pub(crate) fn remove(&self, directory: u64, name: &Bytes) {
+    /// A file is new no more: it was made, or refused. Its name may be another's by now.
+    pub(crate) fn remove(&self, new: &NewFile) {
+        let NewFile { create, inode, .. } = new;
         let mut entered = self.entered.lock();
-        if let Some(names) = entered.get_mut(&directory) {
-            names.remove(name);
+        if let Some(names) = entered.get_mut(&create.parent) {
+            if names.get(&create.name).is_some_and(|opened| opened.inode == *inode) {
+                names.remove(&create.name);
+            }
             if names.is_empty() {
-                entered.remove(&directory);
+                entered.remove(&create.parent);
             }
         }
     }
@@ -119,7 +123,7 @@ impl State {
         self.attributes_of_new()
     }
 
-    /// Takes what is to be made of the file that the service does not know yet, with what its writes did to its mode.
+    /// What is to be made of the file that the service does not know yet, with what its writes did to its mode.
     pub(crate) fn to_be_made(&self, clear_suid: bool) -> Option<NewFile> {
         let mut new = self.new.clone()?;
         if clear_suid {
@@ -135,7 +139,41 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use cairn_common::wire::file::CreateFile;
+
     use super::*;
+    use crate::opened::OpenedFiles;
+
+    #[test]
+    fn a_name_that_is_anothers_by_now_stays() {
+        let (new_files, opened_files) = (NewFiles::default(), OpenedFiles::default());
+        let name = Bytes::from_static(b"name");
+        let enter = |inode| {
+            let attributes = FileAttributes {
+                inode,
+                ..FileAttributes::default()
+            };
+            let (opened, _) = opened_files.open(&attributes);
+            let mut entered = new_files.entered.lock();
+            entered.entry(1).or_default().insert(name.clone(), opened);
+            let create = CreateFile {
+                parent: 1,
+                name: name.clone(),
+                ..CreateFile::default()
+            };
+            NewFile {
+                create,
+                inode,
+                made_ns: 0,
+                then: Vec::new(),
+            }
+        };
+        let (first, second) = (enter(7), enter(8));
+        new_files.remove(&first);
+        assert_eq!(new_files.of(Some(1)).len(), 1);
+        new_files.remove(&second);
+        assert!(new_files.of(None).is_empty() && new_files.entered.lock().is_empty());
+    }
 
     #[test]
     fn numbers_are_asked_for_before_they_run_out_and_used_once() {

@@ -1,11 +1,9 @@
 //! New files in a directory that a mount uses alone: programs are told of one first, the service once something of it has to last.
 
+use bytes::Bytes;
 use cairn_common::wire::file::{CreateFile, CreateWritten, FileAction, FileAttributes, ReserveInodes, SetAttributes};
 
-use bytes::Bytes;
-
 use super::{FileError, Files, data::Piece};
-use crate::open_files::OpenFile;
 
 /// A file that the service was not told of.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,10 +46,5 @@ impl Files {
             })
         })
         .await
-    }
-
-    /// Holds a file open that the service may not know yet.
-    pub fn hold_new(&self, new: &NewFile) -> OpenFile {
-        self.hold_open(new.inode)
     }
 }

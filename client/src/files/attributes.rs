@@ -57,7 +57,8 @@ impl Files {
         Ok((open, attributes, is_new))
     }
 
-    pub(super) fn hold_open(&self, inode: u64) -> OpenFile {
+    /// Holds a file open, be it one that the service does not know yet.
+    pub fn hold_open(&self, inode: u64) -> OpenFile {
         let bucket = self.bucket;
         self.client.hold_open(FileId { bucket, inode })
     }

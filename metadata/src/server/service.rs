@@ -414,7 +414,8 @@ impl Inner {
         }
         check_group(request.group)?;
         self.barrier.pass().await.map_err(|error| self.submit_failure(&error))?;
-        let asked = match &query {
+        // Until the leases are given.
+        let _asked = match &query {
             Query::File(query) => {
                 let session = SessionId::new(request.lease_session);
                 self.settle_asked(session, query).await?
@@ -449,9 +450,6 @@ impl Inner {
         if let Some(query) = leased {
             let session = SessionId::new(request.lease_session);
             self.lease(session, &query, &mut reply).await?;
-        }
-        if let Some(asked) = asked {
-            asked.answered();
         }
         Ok(reply)
     }

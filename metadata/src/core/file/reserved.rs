@@ -46,15 +46,15 @@ pub(super) fn create(
     let create = made.create.as_ref().ok_or_else(|| malformed("no file"))?;
     let inode = InodeId::new(made.inode);
     check(bucket, create, made)?;
-    let (_, found) = lookup::find_with_directory(tx, bucket.id, InodeId::new(create.parent), &create.name)?;
-    if found.is_some_and(|found| found.entry.inode == inode) {
+    if let Some(record) = path::find_inode(tx, bucket.id, inode)? {
+        let found = lookup::find(tx, bucket.id, InodeId::new(create.parent), &create.name)?;
+        if found.is_none_or(|found| found.entry.inode != inode) {
+            return Err(refuse(ErrorCode::Exists, format!("inode {inode} is there already")));
+        }
         return Ok(FileOutcome {
             created: true,
-            ..outcome(inode, &path::inode_record(tx, bucket.id, inode)?)
+            ..outcome(inode, &record)
         });
-    }
-    if path::find_inode(tx, bucket.id, inode)?.is_some() {
-        return Err(refuse(ErrorCode::Exists, format!("inode {inode} is there already")));
     }
     let now_ns = tx.time_ns();
     let making = Making {

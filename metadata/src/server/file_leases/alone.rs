@@ -128,20 +128,22 @@ impl Alone {
 
     /// Nobody waits for a command any more, which may be carried out all the same.
     pub(super) fn abandon(&mut self, number: u64, now: Duration) {
+        // Nobody else looks where this member does not lead.
+        self.expire(now);
         self.lingering.push((now + LINGERS, number));
     }
 
     /// Forgets what is over.
     pub(super) fn expire(&mut self, now: Duration) {
         self.resting.retain(|_, until| *until > now);
-        let (over, left) = std::mem::take(&mut self.lingering)
-            .into_iter()
-            .partition(|(until, _)| *until <= now);
-        self.lingering = left;
-        let over: Vec<(Duration, u64)> = over;
-        for (_, number) in over {
-            self.end(number);
-        }
+        let under_way = &mut self.under_way;
+        self.lingering.retain(|(until, number)| {
+            let stays = *until > now;
+            if !stays {
+                under_way.remove(number);
+            }
+            stays
+        });
     }
 
     /// How many directories are used alone.

@@ -22,17 +22,18 @@ use crate::{
     server::service::Inner,
 };
 
-/// A command on its way; for as long as this lives nobody else is given alone what it may change.
+/// A command or a question on its way; for as long as this lives nobody else is given alone what it is about.
 pub(in crate::server) struct Entered {
     leases: Arc<FileLeases>,
     number: u64,
-    is_answered: bool,
+    /// Whether it may be carried out though nobody waits for it any more.
+    lingers: bool,
 }
 
 impl Entered {
     /// The command was answered, or will not be carried out any more.
     pub(in crate::server) fn answered(mut self) {
-        self.is_answered = true;
+        self.lingers = false;
     }
 }
 
@@ -40,10 +41,10 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let now = self.leases.now();
         let alone = &mut self.leases.state.lock().table.alone;
-        if self.is_answered {
-            alone.end(self.number);
-        } else {
+        if self.lingers {
             alone.abandon(self.number, now);
+        } else {
+            alone.end(self.number);
         }
     }
 }
@@ -91,13 +92,13 @@ impl Inner {
         };
         let mut wanted = scope()?;
         loop {
-            let entered = self.pass_gate(session, &wanted, request.settles).await?;
+            let mut entered = self.pass_gate(session, &wanted, request.settles).await?;
             // Names may have come to stand for other directories while it waited.
             let now = scope()?;
             if now == wanted || wanted == Scope::Unknown {
+                entered.lingers = true;
                 return Ok(entered);
             }
-            entered.answered();
             wanted = now;
         }
     }
@@ -136,7 +137,7 @@ impl Inner {
                     return Ok(Entered {
                         leases: Arc::clone(&self.file_leases),
                         number,
-                        is_answered: false,
+                        lingers: false,
                     });
                 }
                 Next::Wait(holds) => {
