@@ -373,6 +373,10 @@ pub const REPAIR_RATE_MIB: u32 = 128;
 /// Former rows of a placement group that may still hold chunks. Beyond it a map waits until they are settled.
 pub const FORMER_ROWS_MAX: usize = 8;
 
+/// Former rows of a placement group that stay known once nothing lies on them, for what is written under them still: a client that
+/// takes longer than so many changes of its group's row has to send its data again.
+pub const SETTLED_ROWS_KEPT: usize = 4;
+
 /// Shards that one command reports or says to be repaired.
 pub const REPAIR_BATCH_MAX: usize = 1000;
 

@@ -17,14 +17,13 @@ use cairn_common::{
 
 use super::{
     bucket::Bucket,
-    loss, map, recode, repair, session,
-    tx::{ApplyError, Tx, missing, open_record, read_record, refuse, scan_prefix},
+    former_rows, loss, map, recode, repair, session,
+    tx::{ApplyError, Tx, missing, read_record, refuse},
     view::{Family, View, ViewError},
 };
 use crate::record::{
     chunk::{self, ChunkRecord},
     extent::ExtentRecord,
-    row::{self, FormerRow},
     session::{self as session_record, SessionRecord},
     system::{MapHead, StoreRecord},
 };
@@ -241,7 +240,7 @@ fn placed(view: &dyn View, map: &MapHead, id: ChunkId, chunk: &Chunk) -> Result<
         }
         return Ok(record);
     }
-    match former_row(view, map, id, chunk)? {
+    match former_rows::of_chunk(view, map, id, chunk)? {
         None => {}
         Some(row) if row.devices.is_empty() => {
             let detail = format!("chunk {id} was written under a map too old: fetch the map and send the data again");
@@ -249,6 +248,11 @@ fn placed(view: &dyn View, map: &MapHead, id: ChunkId, chunk: &Chunk) -> Result<
         }
         Some(row) => {
             let map = map::checked(view)?;
+            let is_known = |id: &u32| map.devices.contains_key(&DeviceId::new(*id));
+            if row.settled && !row.devices.iter().all(is_known) {
+                let detail = format!("a device that chunk {id} was written to is no more: send the data again");
+                return Err(refuse(ErrorCode::EpochMismatch, detail));
+            }
             displace(&mut record, row.devices, &map, id)?;
         }
     }
@@ -277,30 +281,6 @@ pub(crate) fn displace(
         chunk.explicit_devices = devices;
     }
     Ok(())
-}
-
-/// The row that the chunk was written to, where its group has another by now.
-fn former_row(view: &dyn View, map: &MapHead, id: ChunkId, chunk: &Chunk) -> Result<Option<FormerRow>, ViewError> {
-    if chunk.epoch >= map.epoch {
-        return Ok(None);
-    }
-    let Some(redundancy) = chunk.redundancy() else {
-        return Ok(None);
-    };
-    let (width, group) = (redundancy.width() as u32, group_of(id, map.group_bits).value());
-    let prefix = row::group_prefix(width, group);
-    let mut found = None;
-    scan_prefix(
-        view,
-        Family::System,
-        &prefix,
-        &row::key(width, group, chunk.epoch),
-        &mut |_, value| {
-            found = Some(open_record(Family::System, value)?);
-            Ok(false)
-        },
-    )?;
-    Ok(found)
 }
 
 pub(crate) fn group_of(id: ChunkId, group_bits: u32) -> PlacementGroup {
@@ -344,7 +324,7 @@ pub(crate) fn as_read(view: &dyn View, id: ChunkId, record: ChunkRecord) -> Resu
     let map = session::store(view)?.map.unwrap_or_default();
     let Some(mut chunk) = record.chunk else { return Ok(None) };
     if chunk.explicit_devices.is_empty()
-        && let Some(row) = former_row(view, &map, id, &chunk)?
+        && let Some(row) = former_rows::of_chunk(view, &map, id, &chunk)?
     {
         chunk.explicit_devices = row.devices;
     }
@@ -367,7 +347,7 @@ pub(crate) fn location(
         return Ok(explicit);
     }
     let head = store.map.clone().unwrap_or_default();
-    let former = former_row(view, &head, id, chunk)?.filter(|row| !row.devices.is_empty());
+    let former = former_rows::of_chunk(view, &head, id, chunk)?.filter(|row| !row.devices.is_empty());
     match former {
         Some(row) => Ok(row.devices.into_iter().map(DeviceId::new).collect()),
         None => present_row(map, id, record),

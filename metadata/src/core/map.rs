@@ -3,7 +3,6 @@
 use cairn_common::{
     cluster_map::ClusterMap,
     ids::Epoch,
-    limits,
     wire::{
         command::{ErrorCode, InstallMap, Outcome},
         map::MapMessage,
@@ -13,14 +12,11 @@ use cairn_common::{
 
 use super::{
     apply::done,
-    loss, repair, server, session,
+    former_rows, loss, server, session,
     tx::{ApplyError, Tx, read_record, refuse},
     view::{Family, View, ViewError},
 };
-use crate::record::{
-    row::{self, FormerRow},
-    system::{MAP_KEY, MapHead},
-};
+use crate::record::system::{MAP_KEY, MapHead};
 
 /// The map in force; epoch 0 and empty before the first.
 pub(crate) fn current(view: &dyn View) -> Result<MapMessage, ViewError> {
@@ -61,7 +57,8 @@ pub(crate) fn install(tx: &mut Tx<'_>, install: &InstallMap) -> Result<Outcome, 
     let before = checked(tx)?;
     let mut has_losses = false;
     if before.epoch > Epoch::new(0) {
-        keep_former_rows(tx, &before, &map)?;
+        former_rows::keep(tx, &before, &map)?;
+        former_rows::check_removals(tx, &before, &map)?;
         has_losses = loss::note(tx, &before, &map)?;
         server::forget_removed(tx, &before, &map);
     }
@@ -81,36 +78,4 @@ pub(crate) fn install(tx: &mut Tx<'_>, install: &InstallMap) -> Result<Outcome, 
     });
     session::put_store(tx, &store);
     Ok(done())
-}
-
-/// Keeps the rows that change, since chunks lie on them until they are moved.
-fn keep_former_rows(tx: &mut Tx<'_>, before: &ClusterMap, after: &ClusterMap) -> Result<(), ApplyError> {
-    if before.group_bits != after.group_bits {
-        return Err(refuse(
-            ErrorCode::Malformed,
-            "the number of placement groups cannot change",
-        ));
-    }
-    for (width, rows) in &before.rows {
-        let Some(new_rows) = after.rows.get(width) else {
-            let detail = format!("the map has no rows of {width} devices any more, and chunks may lie on them");
-            return Err(refuse(ErrorCode::Malformed, detail));
-        };
-        for ((group, row), new_row) in (0_u32..).zip(rows).zip(new_rows) {
-            if row == new_row {
-                continue;
-            }
-            let width = *width as u32;
-            if repair::former_rows(tx, width, group)? >= limits::FORMER_ROWS_MAX {
-                let detail = format!("group {group} still has chunks on many former rows: let them move first");
-                return Err(refuse(ErrorCode::LimitExceeded, detail));
-            }
-            let former = FormerRow {
-                devices: row.iter().map(|device| device.value()).collect(),
-                ..FormerRow::default()
-            };
-            tx.put(Family::System, row::key(width, group, before.epoch.value()), &former);
-        }
-    }
-    Ok(())
 }

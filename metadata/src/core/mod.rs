@@ -14,6 +14,7 @@ mod extents;
 mod feature;
 mod feed;
 mod file;
+mod former_rows;
 mod hold;
 mod inventory;
 mod links;

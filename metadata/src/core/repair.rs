@@ -19,7 +19,7 @@ use cairn_common::{
 
 use super::{
     chunk::{self, malformed},
-    inventory, loss, map, recode, session,
+    former_rows, inventory, loss, map, recode, session,
     tx::{ApplyError, Tx, missing, open_record, refuse, scan_prefix},
     view::{Family, View, ViewError},
 };
@@ -172,7 +172,7 @@ fn repaired_shard(shard: &Shard<'_>) -> Result<Option<ChunkRecord>, ApplyError> 
 
 /// Looks at the next chunks of a group for the oldest of its former rows.
 fn move_step(tx: &mut Tx<'_>, step: &MoveStep) -> Result<ChunkOutcome, ApplyError> {
-    let Some((key, mut former)) = oldest_former(tx, step.width, step.group)? else {
+    let Some((key, mut former)) = former_rows::oldest_unsettled(tx, step.width, step.group)? else {
         return Ok(ChunkOutcome {
             changed: 0,
             settled: true,
@@ -201,50 +201,13 @@ fn move_step(tx: &mut Tx<'_>, step: &MoveStep) -> Result<ChunkOutcome, ApplyErro
         changed += 1;
     }
     if at_end {
-        give_up_row(tx, &key)?;
+        former_rows::settle(tx, step.width, step.group)?;
     } else {
         former.walked_to = Bytes::from(last);
         tx.put(Family::System, key, &former);
     }
-    let settled = at_end && oldest_former(tx, step.width, step.group)?.is_none();
+    let settled = at_end && former_rows::oldest_unsettled(tx, step.width, step.group)?.is_none();
     Ok(ChunkOutcome { changed, settled })
-}
-
-/// The oldest former row of a group that chunks may lie on.
-fn oldest_former(view: &dyn View, width: u32, group: u32) -> Result<Option<(Vec<u8>, FormerRow)>, ViewError> {
-    let mut found = None;
-    scan_prefix(
-        view,
-        Family::System,
-        &row::group_prefix(width, group),
-        &[],
-        &mut |key, value| {
-            let row: FormerRow = open_record(Family::System, value)?;
-            let active = !row.devices.is_empty();
-            if active {
-                found = Some((key.to_vec(), row));
-            }
-            Ok(!active)
-        },
-    )?;
-    Ok(found)
-}
-
-/// Former rows of a group that chunks may lie on.
-pub(crate) fn former_rows(view: &dyn View, width: u32, group: u32) -> Result<usize, ViewError> {
-    let mut count = 0;
-    scan_prefix(
-        view,
-        Family::System,
-        &row::group_prefix(width, group),
-        &[],
-        &mut |_, value| {
-            let row: FormerRow = open_record(Family::System, value)?;
-            count += usize::from(!row.devices.is_empty());
-            Ok(true)
-        },
-    )?;
-    Ok(count)
 }
 
 /// Chunks of a group with their records.
@@ -276,24 +239,6 @@ fn next_chunks(
         Ok(chunks.len() < limit)
     })?;
     Ok((chunks, last))
-}
-
-/// Nothing lies on the row any more: nothing that was written under it may be committed from now on. One such mark for each
-/// group is enough, since the newest covers those before it.
-fn give_up_row(tx: &mut Tx<'_>, key: &[u8]) -> Result<(), ViewError> {
-    let prefix = &key[..key.len() - size_of::<u64>()];
-    let mut older = Vec::new();
-    scan_prefix(tx, Family::System, prefix, prefix, &mut |other, _| {
-        older.push(other.to_vec());
-        Ok(other < key)
-    })?;
-    for other in older {
-        if other.as_slice() < key {
-            tx.delete(Family::System, other);
-        }
-    }
-    tx.put(Family::System, key.to_vec(), &FormerRow::default());
-    Ok(())
 }
 
 pub(crate) fn answer(view: &dyn View, query: &ChunkQuery) -> Result<ChunkAnswer, ApplyError> {
@@ -343,7 +288,7 @@ fn moves(view: &dyn View, query: &PageQuery) -> Result<MovesPage, ViewError> {
     };
     for (key, value) in rows {
         let former: FormerRow = open_record(Family::System, &value)?;
-        let parts = row::parts_of(&key).filter(|_| !former.devices.is_empty());
+        let parts = row::parts_of(&key).filter(|_| former.is_unsettled());
         page.moves.extend(parts.map(|(width, group, last_epoch)| GroupMove {
             width,
             group,

@@ -19,12 +19,22 @@ use super::{
 /// A row that was in force up to an epoch.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct FormerRow {
-    /// Its devices in order. Empty once no chunk lies on it any more: then nothing written under it can be committed.
+    /// Its devices in order. Empty where it was forgotten: then nothing written under it can be committed.
     #[prost(uint32, repeated, tag = "1")]
     pub(crate) devices: Vec<u32>,
     /// Key of the last chunk that the walk over the group has looked at.
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) walked_to: Bytes,
+    /// Whether no chunk lies on it any more but those that are committed late.
+    #[prost(bool, tag = "3")]
+    pub(crate) settled: bool,
+}
+
+impl FormerRow {
+    /// Whether chunks may lie on it that no record says so of.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        !self.settled && !self.devices.is_empty()
+    }
 }
 
 impl Record for FormerRow {

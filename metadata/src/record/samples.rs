@@ -370,6 +370,7 @@ fn settings_and_rows_are_stored_as_version_1_wrote_them() {
     let row = row::FormerRow {
         devices: vec![1, 300],
         walked_to: Bytes::from_static(b"k"),
+        settled: false,
     };
     check(&row, "013c27c2f30a0301ac0212016b");
     let displaced = chunk::ChunkRecord {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use cairn_common::{
     cluster_map::{ClusterMap, Device},
     ids::{ChunkId, DeviceId, Epoch, Incarnation, NodeId, SessionId},
+    limits,
     wire::{
         chunk::{
             ChunkAnswer, ChunkChange, ChunkCommand, ChunkInfo, ChunkOutcome, ChunkQuery, ChunkQuestion, ChunkReply,
@@ -424,8 +425,90 @@ fn what_a_device_lost_is_looked_up_and_missing_in_late_commits() {
     assert_eq!(refused, Err(ErrorCode::EpochMismatch));
 }
 
+/// Installs the rows turned once more and moves all that lies on those before.
+fn turn(machine: &mut Machine, before: &ClusterMap) -> ClusterMap {
+    let after = turned(before);
+    machine.install(&after);
+    (0..16).for_each(|group| assert!(machine.move_step(group, 100).settled));
+    after
+}
+
 #[test]
-fn chunks_move_group_by_group_and_then_old_commits_are_refused() {
+fn a_commit_under_a_settled_row_is_taken_until_the_row_is_forgotten() {
+    let mut machine = Machine::new();
+    let before = map();
+    let mut present = turn(&mut machine, &before);
+    for at in 1..=limits::SETTLED_ROWS_KEPT {
+        let id = machine
+            .put_chunk(&[b'k', at as u8], |chunk| chunk.epoch = 1)
+            .expect("a late put");
+        let read = machine.chunk_info(id).chunk.expect("a chunk");
+        let is_home = row(&before, id) == row(&present, id);
+        assert_eq!(read.explicit_devices.is_empty(), is_home);
+        assert!(
+            is_home || read.explicit_devices == row(&before, id),
+            "it lies where it was written"
+        );
+        assert_eq!(machine.repairs().contains(&(64, id)), !is_home);
+        present = turn(&mut machine, &present);
+    }
+    let refused = machine.put_chunk(b"late", |chunk| chunk.epoch = 1);
+    assert_eq!(refused, Err(ErrorCode::EpochMismatch));
+    assert!(machine.put_chunk(b"later", |chunk| chunk.epoch = 2).is_ok());
+}
+
+#[test]
+fn a_device_is_removed_once_nothing_is_to_be_moved() {
+    let mut machine = Machine::new();
+    let before = map();
+    let spare = Device {
+        id: DeviceId::new(7),
+        ..before.devices[&DeviceId::new(6)].clone()
+    };
+    let with_spare = |epoch| {
+        let mut map = ClusterMap {
+            epoch: Epoch::new(epoch),
+            ..before.clone()
+        };
+        map.devices.insert(spare.id, spare.clone());
+        map
+    };
+    let mut on_spare = with_spare(2);
+    for row in on_spare.rows.get_mut(&3).expect("rows") {
+        row[0] = spare.id;
+    }
+    let without = ClusterMap {
+        epoch: Epoch::new(4),
+        ..before.clone()
+    };
+    let removed = |machine: &mut Machine| match machine.install(&without) {
+        Some(Outcome::Refused(refusal)) => Err(refusal.code()),
+        _ => Ok(()),
+    };
+    machine.install(&on_spare);
+    machine.install(&with_spare(3));
+    assert_eq!(
+        removed(&mut machine),
+        Err(ErrorCode::LimitExceeded),
+        "groups are to move"
+    );
+    for group in 0..16 {
+        while !machine.move_step(group, 100).settled {}
+    }
+    let id = machine.put_chunk(b"a", |chunk| chunk.epoch = 2).expect("a late put");
+    assert_eq!(
+        removed(&mut machine),
+        Err(ErrorCode::LimitExceeded),
+        "a chunk came late"
+    );
+    machine.repaired(id, 0, row(&before, id)[0]);
+    assert_eq!(removed(&mut machine), Ok(()));
+    let late = machine.put_chunk(b"b", |chunk| chunk.epoch = 2);
+    assert_eq!(late, Err(ErrorCode::EpochMismatch), "what held it is no more");
+}
+
+#[test]
+fn chunks_move_group_by_group() {
     let mut machine = Machine::new();
     let before = map();
     let mut ids = Vec::new();
@@ -457,10 +540,6 @@ fn chunks_move_group_by_group_and_then_old_commits_are_refused() {
         assert_eq!(machine.repaired(id, 0, row(&after, id)[0]), 1);
     }
     assert_eq!(machine.repairs(), []);
-    assert_eq!(
-        machine.put_chunk(b"late", |chunk| chunk.epoch = 1),
-        Err(ErrorCode::EpochMismatch)
-    );
     assert!(machine.put_chunk(b"new", |chunk| chunk.epoch = 2).is_ok());
     // Turned again, and back: what lies where it should is not queued.
     let again = ClusterMap {

@@ -32,8 +32,10 @@ pub(crate) struct Rows {
     maps: BTreeMap<u64, MapMessage>,
     /// For (width, group): last epochs of rows that chunks may still lie on.
     former: BTreeMap<(u32, u32), Vec<u64>>,
+    /// For (width, group): last epochs of rows that no chunk lies on but late ones, the oldest first.
+    settled: BTreeMap<(u32, u32), Vec<u64>>,
     /// For (width, group): nothing that was written up to this epoch may be committed any more.
-    given_up: BTreeMap<(u32, u32), u64>,
+    forgotten: BTreeMap<(u32, u32), u64>,
     /// For a device: the map that first knew its present life.
     reborn: BTreeMap<u32, u64>,
 }
@@ -108,11 +110,11 @@ impl World {
         let apart = devices.len() == chunk.explicit_devices.len() && devices.iter().all(known);
         let group = group_of(&self.map, chunk);
         let has_row = group.and_then(|group| row(&self.map, group)).is_some();
-        let given_up = group
-            .and_then(|group| self.rows.given_up.get(&group))
+        let forgotten = group
+            .and_then(|group| self.rows.forgotten.get(&group))
             .copied()
             .unwrap_or_default();
-        let too_old = chunk.explicit_devices.is_empty() && chunk.epoch <= given_up;
+        let too_old = chunk.explicit_devices.is_empty() && chunk.epoch <= forgotten;
         if chunk.epoch > self.map.epoch || !has_row || !apart || too_old {
             vec![ErrorCode::EpochMismatch]
         } else {
@@ -232,7 +234,16 @@ impl World {
         let place = (step.width, step.group);
         let former = self.rows.former.entry(place).or_default();
         if !former.is_empty() {
-            self.rows.given_up.insert(place, former.remove(0));
+            let kept = if self.feature_level < 3 {
+                0
+            } else {
+                limits::SETTLED_ROWS_KEPT
+            };
+            let rows = self.rows.settled.entry(place).or_default();
+            rows.push(former.remove(0));
+            if let Some(forgotten) = rows.drain(..rows.len().saturating_sub(kept)).next_back() {
+                self.rows.forgotten.insert(place, forgotten);
+            }
         }
         let settled = former.is_empty();
         Ok(Outcome::Chunk(ChunkOutcome { changed: 0, settled }))
