@@ -1,9 +1,15 @@
 //! The kernel's requests, each handed to a task that answers it.
 //!
-//! Invariant: a thread of the kernel's queue never waits here. Names have to be asked for each time, and attributes that came with a name are
-//! not gone by: the kernel could not be told of a change before it has entered them. What a request means is decided in the other modules.
+//! Invariant: a thread of the kernel's queue never waits here. What a request means is decided in the other modules.
 
-use std::{ffi::OsStr, future::Future, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    ffi::OsStr,
+    future::Future,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use cairn_common::wire::{
@@ -22,6 +28,7 @@ use tokio::runtime::Handle as Runtime;
 use crate::{
     acl::Setter,
     convert::{Outcome, file_attr, file_type, set_time},
+    entries::Entry,
     lock_flags::lock_kind,
     locks::Wanted,
     names::Maker,
@@ -79,11 +86,24 @@ impl Volume {
         }
     }
 
-    fn answer_entry(&self, outcome: Outcome<FileAttributes>, reply: ReplyEntry) {
+    fn answer_entry(&self, outcome: Outcome<Entry>, reply: ReplyEntry) {
         match outcome {
-            Ok(attributes) => reply.entry(&self.settings.kernel_cache, &self.attr(&attributes), GENERATION),
+            Ok(Entry { attributes, trust }) => {
+                let attr = self.attr(&attributes);
+                reply.entry_with_ttls(&trust.attributes, &trust.name, &attr, GENERATION);
+            }
             Err(error) => reply.error(error),
         }
+    }
+
+    /// That nothing is there under a name: an entry of no inode, where the kernel may go by that.
+    fn answer_absent(&self, directory: u64, name: &Bytes, reply: ReplyEntry) {
+        let trust = self.entry_trust(directory, name, None);
+        if trust.name.is_zero() {
+            return reply.error(Errno::ENOENT);
+        }
+        let nothing = file_attr(&FileAttributes::default(), INodeNo(0));
+        reply.entry_with_ttls(&Duration::ZERO, &trust.name, &nothing, GENERATION);
     }
 
     fn answer_attributes(&self, outcome: Outcome<FileAttributes>, reply: ReplyAttr) {
@@ -165,8 +185,10 @@ impl Filesystem for Bridge {
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (parent, name) = (self.inode(parent), bytes_of(name));
         self.answer("lookup", |volume| async move {
-            let found = volume.lookup(parent, name).await;
-            volume.answer_entry(found, reply);
+            match volume.lookup(parent, &name).await {
+                Err(Errno::ENOENT) => volume.answer_absent(parent, &name, reply),
+                found => volume.answer_entry(found, reply),
+            }
         });
     }
 
@@ -334,15 +356,9 @@ impl Filesystem for Bridge {
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode, umask));
         self.spawn("create", |volume| async move {
             match volume.create(parent, name, maker, flags).await {
-                Ok((attributes, handle)) => {
-                    let attr = volume.attr(&attributes);
-                    reply.created(
-                        &volume.settings.kernel_cache,
-                        &attr,
-                        GENERATION,
-                        handle,
-                        FopenFlags::empty(),
-                    );
+                Ok((Entry { attributes, trust }, handle)) => {
+                    let (attr, trust) = (volume.attr(&attributes), trust.attributes.min(trust.name));
+                    reply.created(&trust, &attr, GENERATION, handle, FopenFlags::empty());
                 }
                 Err(error) => reply.error(error),
             }
@@ -360,7 +376,7 @@ impl Filesystem for Bridge {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.spawn("read", |volume| async move {
+        self.answer("read", |volume| async move {
             let handle = match volume.handles.get(handle) {
                 Ok(handle) => handle,
                 Err(error) => return reply.error(error),

@@ -187,6 +187,11 @@ impl Volume {
             if let Some(made) = new.take_if(|_| stored.is_ok()) {
                 opened.state.lock().new = None;
                 self.new_files.remove(made);
+                if let (Ok(attributes), [whole]) = (&stored, &batch[..])
+                    && attributes.size == whole.data.len() as u64
+                {
+                    self.kept_files.keep(opened.inode, attributes.data_version, &whole.data);
+                }
             }
             match stored {
                 Ok(attributes) => self.learn_own(opened, &attributes, 1),

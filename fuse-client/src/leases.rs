@@ -2,10 +2,14 @@
 //!
 //! Invariant: before a lease counts as let go of, whatever was told under it is gone from the kernel.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
 use cairn_client::LeaseHolder;
 use futures::future::BoxFuture;
+use tokio::time::sleep_until;
 
 use crate::volume::Volume;
 
@@ -31,9 +35,13 @@ impl LeaseHolder for Holder {
             let Some(volume) = volume else { return };
             volume.metrics.leases_recalled.inc();
             volume.let_go(inodes.as_deref());
+            let gone_by = volume.entries.take_back(inodes.as_deref(), Instant::now());
             volume.settle_all(inodes.as_deref()).await;
             let numbers = inodes.map(|inodes| volume.numbers(&inodes));
             volume.kernel.attributes_forgotten(numbers.as_deref()).await;
+            if let Some(gone_by) = gone_by {
+                sleep_until(gone_by.into()).await;
+            }
         })
     }
 }

@@ -33,7 +33,7 @@ impl Volume {
         if directory.has_default_acl
             || entered
                 .get(&create.parent)
-                .is_some_and(|names| names.contains_key(&create.name))
+                .is_some_and(|names| names.files.contains_key(&create.name))
         {
             return None;
         }
@@ -69,7 +69,7 @@ impl Volume {
         }
         self.known_acls.note(Instant::now(), &attributes);
         let names = entered.entry(create.parent).or_default();
-        names.insert(create.name.clone(), Arc::clone(&opened));
+        names.enter(create.name.clone(), Arc::clone(&opened), made_ns);
         drop(entered);
         Some((attributes, self.handles.enter(Handle::new(opened, open))))
     }
@@ -94,7 +94,7 @@ impl Volume {
     pub(crate) fn new_file_at(&self, directory: u64, name: &Bytes) -> Option<FileAttributes> {
         let opened = {
             let entered = self.new_files.entered.lock();
-            Arc::clone(entered.get(&directory)?.get(name)?)
+            Arc::clone(entered.get(&directory)?.files.get(name)?)
         };
         let state = opened.state.lock();
         state.new.as_ref().map(|_| state.attributes_of_new())
@@ -104,9 +104,8 @@ impl Volume {
     pub(crate) fn new_file(&self, inode: u64, for_program: bool) -> Option<FileAttributes> {
         let opened = self.opened_files.get(inode)?;
         let state = opened.state.lock();
-        let new = state.new.as_ref()?;
-        let may_move = !new.then.is_empty() || !state.dirty.is_empty() || !state.in_flight.is_empty();
-        (!for_program || !may_move).then(|| state.attributes_of_new())
+        let is_told = state.new.is_some() && (!for_program || state.attributes_stay());
+        is_told.then(|| state.attributes_of_new())
     }
 
     /// Lets the service know of an inode, where it does not yet.
@@ -166,7 +165,8 @@ impl Volume {
     }
 }
 
-fn now_ns() -> i64 {
+/// Now by the clock of this machine, in nanoseconds since 1970.
+pub(crate) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -15,7 +15,9 @@ use fuser::{Errno, FileHandle, RenameFlags};
 use crate::{
     convert::{Outcome, errno},
     directory::Reading,
+    entries::Entry,
     handles::Handle,
+    making::now_ns,
     volume::{Inherited, Volume},
 };
 
@@ -29,14 +31,15 @@ pub(crate) struct Maker {
 }
 
 impl Volume {
-    pub(crate) async fn lookup(&self, parent: u64, name: Bytes) -> Outcome<FileAttributes> {
-        if let Some(new) = self.new_file_at(parent, &name) {
-            return Ok(new);
+    pub(crate) async fn lookup(&self, parent: u64, name: &Bytes) -> Outcome<Entry> {
+        if let Some(new) = self.new_file_at(parent, name) {
+            return Ok(self.entry(parent, name, &new.clone(), new));
         }
         let asked = Instant::now();
-        let attributes = self.files.lookup(parent, name).await.map_err(errno)?;
+        let attributes = self.files.lookup(parent, name.clone()).await.map_err(errno)?;
         self.known_acls.note(asked, &attributes);
-        Ok(self.told(attributes).await)
+        let told = self.told(attributes.clone()).await;
+        Ok(self.entry(parent, name, &attributes, told))
     }
 
     /// The attributes of an inode, and for how long they may be gone by. For a program that asks for them what it wrote is stored before, so
@@ -47,7 +50,6 @@ impl Volume {
         }
         if for_program {
             self.flush_inode(inode).await;
-            self.settle(Some(inode)).await;
         }
         let asked = Instant::now();
         let attributes = self.files.attributes(inode).await.map_err(errno)?;
@@ -72,7 +74,7 @@ impl Volume {
     pub(crate) async fn told(&self, attributes: FileAttributes) -> FileAttributes {
         if attributes.kind() == FileKind::Directory {
             self.learn_directory(&attributes);
-            return attributes;
+            return self.new_files.in_times(attributes, now_ns());
         }
         let seen = self.opened_files.seen(attributes);
         if seen.is_hidden_change {
@@ -88,36 +90,37 @@ impl Volume {
         name: Bytes,
         maker: Maker,
         flags: i32,
-    ) -> Outcome<(FileAttributes, FileHandle)> {
+    ) -> Outcome<(Entry, FileHandle)> {
         let create = CreateFile {
             kind: FileKind::File.into(),
             exclusive: flags & libc::O_EXCL != 0,
             ..self.file_of(parent, name, maker).await?
         };
-        if let Some(made) = self.create_new(&create) {
-            return Ok(made);
+        let name = create.name.clone();
+        if let Some((new, handle)) = self.create_new(&create) {
+            return Ok((self.entry(parent, &name, &new.clone(), new), handle));
         }
         self.settle(Some(parent)).await;
-        let (open, attributes, is_new) = self.files.create_open(create).await.map_err(errno)?;
-        let (opened, _) = self.opened_files.open(&attributes);
-        let mut attributes = self.opened_files.seen(attributes).attributes;
+        let (open, mut made, is_new) = self.files.create_open(create).await.map_err(errno)?;
+        let (opened, _) = self.opened_files.open(&made);
+        let mut told = self.opened_files.seen(made.clone()).attributes;
         let handle = self.handles.enter(Handle::new(opened, open));
         if !is_new && flags & libc::O_TRUNC != 0 {
             let cut = SetAttributes {
-                inode: attributes.inode,
+                inode: made.inode,
                 size: Some(0),
                 clear_suid: maker.uid != 0,
                 ..SetAttributes::default()
             };
             match self.set_attributes(cut).await {
-                Ok(cut) => attributes = cut,
+                Ok(cut) => (made, told) = (cut.clone(), cut),
                 Err(error) => {
                     self.release(handle).await;
                     return Err(error);
                 }
             }
         }
-        Ok((attributes, handle))
+        Ok((self.entry(parent, &name, &made, told), handle))
     }
 
     /// Opens a file; says whether the pages that the kernel has of it are still right.
@@ -149,32 +152,31 @@ impl Volume {
         maker: Maker,
         kind: FileKind,
         device: u32,
-    ) -> Outcome<FileAttributes> {
+    ) -> Outcome<Entry> {
         let create = CreateFile {
             kind: kind.into(),
             device: device.into(),
             exclusive: true,
             ..self.file_of(parent, name, maker).await?
         };
-        self.settle(Some(parent)).await;
-        Ok(self.files.create(create).await.map_err(errno)?.0)
+        self.make(create).await
     }
 
-    pub(crate) async fn symlink(
-        &self,
-        parent: u64,
-        name: Bytes,
-        maker: Maker,
-        target: Bytes,
-    ) -> Outcome<FileAttributes> {
+    pub(crate) async fn symlink(&self, parent: u64, name: Bytes, maker: Maker, target: Bytes) -> Outcome<Entry> {
         let create = CreateFile {
             kind: FileKind::Symlink.into(),
             target,
             exclusive: true,
             ..self.file_of(parent, name, maker).await?
         };
+        self.make(create).await
+    }
+
+    async fn make(&self, create: CreateFile) -> Outcome<Entry> {
+        let (parent, name) = (create.parent, create.name.clone());
         self.settle(Some(parent)).await;
-        Ok(self.files.create(create).await.map_err(errno)?.0)
+        let (made, _) = self.files.create(create).await.map_err(errno)?;
+        Ok(self.entry(parent, &name, &made.clone(), made))
     }
 
     async fn file_of(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<CreateFile> {
@@ -201,20 +203,21 @@ impl Volume {
         Ok((owners.users.stored(maker.uid)?, gid))
     }
 
-    pub(crate) async fn make_directory(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<FileAttributes> {
+    pub(crate) async fn make_directory(&self, parent: u64, name: Bytes, maker: Maker) -> Outcome<Entry> {
         let inherited = self.inherited(parent).await?;
         let setgid = if inherited.gid.is_some() { libc::S_ISGID } else { 0 };
         let (uid, gid) = self.stored_owner(maker, inherited)?;
         let make = MakeDirectory {
             parent,
-            name,
+            name: name.clone(),
             mode: maker.mode & 0o7777 | setgid,
             umask: maker.umask,
             uid,
             gid,
         };
         self.settle(Some(parent)).await;
-        self.files.make_directory(make).await.map_err(errno)
+        let made = self.files.make_directory(make).await.map_err(errno)?;
+        Ok(self.entry(parent, &name, &made.clone(), made))
     }
 
     async fn inherited(&self, parent: u64) -> Outcome<Inherited> {
@@ -225,16 +228,17 @@ impl Volume {
         Ok(self.learn_directory(&attributes))
     }
 
-    pub(crate) async fn link(&self, inode: u64, parent: u64, name: Bytes) -> Outcome<FileAttributes> {
+    pub(crate) async fn link(&self, inode: u64, parent: u64, name: Bytes) -> Outcome<Entry> {
         self.settle(None).await;
-        let linked = self.files.link(inode, parent, name).await;
+        let linked = self.files.link(inode, parent, name.clone()).await;
         let attributes = linked.map_err(|error| match error {
             FileError::IsDirectory => Errno::EPERM,
             // A file without a name gets none again.
             FileError::Gone => Errno::ENOENT,
             error => errno(error),
         })?;
-        Ok(self.told(attributes).await)
+        let told = self.told(attributes.clone()).await;
+        Ok(self.entry(parent, &name, &attributes, told))
     }
 
     pub(crate) async fn unlink(&self, parent: u64, name: Bytes) -> Outcome<()> {

@@ -28,8 +28,23 @@ const NUMBERS_PAUSE: Duration = Duration::from_secs(10);
 /// The files, by directory and name.
 #[derive(Default)]
 pub(crate) struct NewFiles {
-    pub(crate) entered: Mutex<HashMap<u64, HashMap<Bytes, Arc<Opened>>>>,
+    pub(crate) entered: Mutex<HashMap<u64, NewNames>>,
     pub(crate) numbers: Mutex<Numbers>,
+}
+
+/// Those of a directory.
+#[derive(Default)]
+pub(crate) struct NewNames {
+    pub(crate) files: HashMap<Bytes, Arc<Opened>>,
+    /// When the newest was made, in nanoseconds since 1970.
+    newest_ns: i64,
+}
+
+impl NewNames {
+    pub(crate) fn enter(&mut self, name: Bytes, opened: Arc<Opened>, made_ns: i64) {
+        self.files.insert(name, opened);
+        self.newest_ns = self.newest_ns.max(made_ns);
+    }
 }
 
 /// Numbers of inodes that were set aside.
@@ -73,11 +88,30 @@ impl NewFiles {
             Some(directory) => entered
                 .get(&directory)
                 .into_iter()
-                .flat_map(HashMap::values)
+                .flat_map(|names| names.files.values())
                 .cloned()
                 .collect(),
-            None => entered.values().flat_map(HashMap::values).cloned().collect(),
+            None => entered
+                .values()
+                .flat_map(|names| names.files.values())
+                .cloned()
+                .collect(),
         }
+    }
+
+    /// The attributes of a directory with the times that it will have once the service knows what is new in it.
+    pub(crate) fn in_times(&self, mut directory: FileAttributes, now_ns: i64) -> FileAttributes {
+        let newest_ns = self.entered.lock().get(&directory.inode).map(|names| names.newest_ns);
+        if let Some(newest_ns) = newest_ns {
+            // As the service does it: a time that was set to one that is to come is the only that goes back.
+            let moved = |before_ns: i64| match before_ns {
+                to_come if to_come > now_ns => newest_ns,
+                before_ns => before_ns.max(newest_ns),
+            };
+            directory.mtime_ns = moved(directory.mtime_ns);
+            directory.ctime_ns = moved(directory.ctime_ns);
+        }
+        directory
     }
 
     /// A file is new no more: it was made, or refused. Its name may be another's by now.
@@ -85,10 +119,14 @@ impl NewFiles {
         let NewFile { create, inode, .. } = new;
         let mut entered = self.entered.lock();
         if let Some(names) = entered.get_mut(&create.parent) {
-            if names.get(&create.name).is_some_and(|opened| opened.inode == *inode) {
-                names.remove(&create.name);
+            if names
+                .files
+                .get(&create.name)
+                .is_some_and(|opened| opened.inode == *inode)
+            {
+                names.files.remove(&create.name);
             }
-            if names.is_empty() {
+            if names.files.is_empty() {
                 entered.remove(&create.parent);
             }
         }
@@ -155,7 +193,7 @@ mod tests {
             };
             let (opened, _) = opened_files.open(&attributes);
             let mut entered = new_files.entered.lock();
-            entered.entry(1).or_default().insert(name.clone(), opened);
+            entered.entry(1).or_default().enter(name.clone(), opened, 0);
             let create = CreateFile {
                 parent: 1,
                 name: name.clone(),
@@ -173,6 +211,34 @@ mod tests {
         assert_eq!(new_files.of(Some(1)).len(), 1);
         new_files.remove(&second);
         assert!(new_files.of(None).is_empty() && new_files.entered.lock().is_empty());
+    }
+
+    #[test]
+    fn a_directory_has_the_time_of_the_newest_in_it() {
+        let (new_files, opened_files) = (NewFiles::default(), OpenedFiles::default());
+        let told = |mtime_ns, ctime_ns| FileAttributes {
+            inode: 1,
+            mtime_ns,
+            ctime_ns,
+            ..FileAttributes::default()
+        };
+        assert_eq!(new_files.in_times(told(5, 6), 50), told(5, 6));
+        for made_ns in [20, 30, 10] {
+            let (opened, _) = opened_files.open(&FileAttributes::default());
+            let name = Bytes::from(made_ns.to_string());
+            new_files
+                .entered
+                .lock()
+                .entry(1)
+                .or_default()
+                .enter(name, opened, made_ns);
+        }
+        assert_eq!(new_files.in_times(told(5, 40), 50), told(30, 40));
+        assert_eq!(
+            new_files.in_times(told(51, 50), 50),
+            told(30, 50),
+            "a time that is to come goes back"
+        );
     }
 
     #[test]

@@ -188,6 +188,14 @@ impl State {
         self.dirty_since.is_none() && self.in_flight.is_empty() && self.new.is_none()
     }
 
+    /// Whether what was told of it stays until somebody changes it.
+    pub(crate) fn attributes_stay(&self) -> bool {
+        match &self.new {
+            Some(new) => new.then.is_empty() && self.dirty.is_empty() && self.in_flight.is_empty(),
+            None => self.is_stored(),
+        }
+    }
+
     /// Whether nothing waits to be stored that nobody is storing.
     pub(crate) fn has_nothing_waiting(&self) -> bool {
         self.dirty.is_empty() && self.new.is_none()

@@ -63,6 +63,9 @@ impl Volume {
         let mut plan = match unstored.plan {
             Some(plan) => plan,
             None => {
+                if let Some(bytes) = self.kept(opened, &unstored, offset, size) {
+                    return Ok(bytes);
+                }
                 let plan = Arc::new(self.files.plan(opened.inode, offset, None).await?);
                 opened.state.lock().keep_plan(unstored.generation, &plan);
                 plan
@@ -104,6 +107,19 @@ impl Volume {
             bytes[from..from + piece.data.len()].copy_from_slice(&piece.data);
         }
         Ok(Bytes::from(bytes))
+    }
+}
+
+impl Volume {
+    /// The same of a small file that this mount wrote a moment ago, where nothing else lies over it.
+    fn kept(&self, opened: &Opened, unstored: &Unstored, offset: u64, size: usize) -> Option<Bytes> {
+        if unstored.end > 0 {
+            return None;
+        }
+        let known = self.files.known_attributes(opened.inode)?;
+        let data = self.kept_files.at(opened.inode, known.data_version)?;
+        let from = index(offset).min(data.len());
+        Some(data.slice(from..data.len().min(from.saturating_add(size))))
     }
 }
 

@@ -174,6 +174,83 @@ fn whatever_one_changes_all_see_at_once() -> Result<()> {
     Ok(())
 }
 
+/// Directories of the test below, each looked at for the first time: what had to be waited for once is not gone by for a while.
+const FRESH: usize = 21;
+
+#[test]
+fn names_that_the_kernel_goes_by_are_gone_once_another_has_changed_them() -> Result<()> {
+    let store = Store::start("leases-names")?;
+    let (one, two) = (store.mount("one", "")?, store.mount("two", "")?);
+    let mut s3 = store.client()?;
+    for round in 0..FRESH {
+        let directory = format!("fresh-{round}/d");
+        let at = |name: &str| format!("{directory}/{name}");
+        fs::create_dir_all(one.path(&directory))?;
+        for name in ["x", "y", "z"] {
+            fs::write(one.path(at(name)), name)?;
+        }
+        let seen = |name: &str| look(&one.path(at(name))).map(|seen| seen.map(|seen| (seen.mode, seen.data)));
+        let file = |mode, data: &str| Some((mode, data.as_bytes().to_vec()));
+        ensure!(seen("x")? == file(0o644, "x") && seen("y")?.is_some() && seen("absent")?.is_none());
+        let (name, wanted) = match round % 7 {
+            0 => {
+                fs::remove_file(two.path(at("x")))?;
+                ("x", None)
+            }
+            1 => {
+                fs::rename(two.path(at("y")), two.path(at("x")))?;
+                ("x", file(0o644, "y"))
+            }
+            2 => {
+                fs::set_permissions(two.path(at("x")), fs::Permissions::from_mode(0o600))?;
+                ("x", file(0o600, "x"))
+            }
+            3 => {
+                fs::write(two.path(at("absent")), "made")?;
+                ("absent", file(0o644, "made"))
+            }
+            4 => {
+                fs::rename(two.path(format!("fresh-{round}")), two.path(format!("moved-{round}")))?;
+                ("x", None)
+            }
+            5 => {
+                s3.put(BUCKET, at("absent"), b"put".to_vec())?.success()?;
+                ("absent", file(0o644, "put"))
+            }
+            _ => {
+                s3.delete(BUCKET, at("x"))?.success()?;
+                ("x", None)
+            }
+        };
+        let found = seen(name)?;
+        ensure!(found == wanted, "{name} of round {round}: {found:?}, not {wanted:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_directory_has_its_times_before_the_service_knows_what_is_new_in_it() -> Result<()> {
+    let store = Store::start("leases-times")?;
+    let (one, two) = (store.mount("one", "")?, store.mount("two", "")?);
+    fs::create_dir(one.path("d"))?;
+    fs::write(one.path("d/first"), "x")?;
+    let times = |mount: &Mounted| -> Result<(i64, i64, i64, i64)> {
+        let status = fs::metadata(mount.path("d"))?;
+        Ok((status.mtime(), status.mtime_nsec(), status.ctime(), status.ctime_nsec()))
+    };
+    let (mut before, mut open) = (times(&one)?, Vec::new());
+    for number in 0..20 {
+        open.push(File::create(one.path(format!("d/{number}")))?);
+        let after = times(&one)?;
+        ensure!(after > before, "file {number} moves no time: {after:?}");
+        before = after;
+    }
+    // The other is told once all of them are made, and they are the same times.
+    ensure!(times(&two)? == before, "{:?} there, {before:?} here", times(&two)?);
+    ensure!(times(&one)? == before);
+    Ok(())
+}
+
 #[test]
 fn what_is_known_is_not_asked_for_again() -> Result<()> {
     let store = Store::start("leases-known")?;

@@ -15,6 +15,7 @@ mod space;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use cairn_common::wire::{
     command::{Command, ErrorCode, Outcome, Refusal},
     file::{
@@ -96,6 +97,22 @@ impl Files {
     /// How long attributes that were told may still be gone by; not at all where there is no lease of them.
     pub fn lease_left(&self, attributes: &FileAttributes) -> Duration {
         self.client.shared.leases.left(self.file(attributes.inode), attributes)
+    }
+
+    /// The attributes of an inode, where they are known under a lease.
+    pub fn known_attributes(&self, inode: u64) -> Option<FileAttributes> {
+        self.client.shared.leases.attributes(self.file(inode))
+    }
+
+    /// How long what a name stands for, with these attributes, or nothing, may still be gone by.
+    pub fn name_left(&self, directory: u64, name: &Bytes, found: Option<&FileAttributes>) -> Duration {
+        let leases = &self.client.shared.leases;
+        leases.name_left(self.file(directory), name, found)
+    }
+
+    /// How long this mount may still be certain that nobody else does anything in a directory; not at all where it is not.
+    pub fn alone_left(&self, directory: u64) -> Duration {
+        self.client.shared.leases.alone_left(self.file(directory))
     }
 
     const fn file(&self, inode: u64) -> FileId {

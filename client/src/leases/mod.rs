@@ -87,6 +87,21 @@ impl Leases {
         known.until().saturating_duration_since(now) * u32::from(is_known)
     }
 
+    /// The same for what a name stands for, with these attributes, or for nothing.
+    pub(crate) fn name_left(&self, directory: FileId, name: &Bytes, found: Option<&FileAttributes>) -> Duration {
+        let now = Instant::now();
+        let known = self.known.lock();
+        let is_known = known.name(directory, name, now) == Some(found);
+        known.until().saturating_duration_since(now) * u32::from(is_known)
+    }
+
+    /// The same for nobody else doing anything in a directory.
+    pub(crate) fn alone_left(&self, directory: FileId) -> Duration {
+        let now = Instant::now();
+        let known = self.known.lock();
+        known.until().saturating_duration_since(now) * u32::from(known.is_alone(directory, now))
+    }
+
     /// Keeps the answer to what was asked: the attributes of a file, and the directory and name that it was found under.
     pub(crate) fn keep(&self, asked: Asked, file: FileId, attributes: &FileAttributes, found: Option<(u64, &Bytes)>) {
         let mut known = self.known.lock();

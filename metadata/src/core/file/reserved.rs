@@ -17,11 +17,14 @@ use super::{
     create::{self, Making},
     data, lookup, outcome,
 };
-use crate::core::{
-    bucket::Bucket,
-    chunk::malformed,
-    path,
-    tx::{ApplyError, Tx, refuse},
+use crate::{
+    core::{
+        bucket::Bucket,
+        chunk::malformed,
+        path,
+        tx::{ApplyError, Tx, refuse},
+    },
+    record::inode::InodeRecord,
 };
 
 /// How far from its command, by the clocks of both, a file may have been made, in nanoseconds.
@@ -44,10 +47,10 @@ pub(super) fn create(
     made: &CreateWritten,
 ) -> Result<FileOutcome, ApplyError> {
     let create = made.create.as_ref().ok_or_else(|| malformed("no file"))?;
-    let inode = InodeId::new(made.inode);
+    let (parent, inode) = (InodeId::new(create.parent), InodeId::new(made.inode));
     check(bucket, create, made)?;
     if let Some(record) = path::find_inode(tx, bucket.id, inode)? {
-        let found = lookup::find(tx, bucket.id, InodeId::new(create.parent), &create.name)?;
+        let found = lookup::find(tx, bucket.id, parent, &create.name)?;
         if found.is_none_or(|found| found.entry.inode != inode) {
             return Err(refuse(ErrorCode::Exists, format!("inode {inode} is there already")));
         }
@@ -65,7 +68,11 @@ pub(super) fn create(
             now_ns
         },
     };
+    let before = path::find_inode(tx, bucket.id, parent)?;
     create::create(tx, bucket, create, making)?;
+    if let Some(before) = before {
+        move_times(tx, bucket, parent, &before, making.time_ns)?;
+    }
     if !made.extents.is_empty() {
         let write = WriteFile {
             inode: made.inode,
@@ -85,6 +92,27 @@ pub(super) fn create(
         created: true,
         ..outcome(inode, &path::inode_record(tx, bucket.id, inode)?)
     })
+}
+
+/// Gives a directory the times of when the file was made, for whom the mount has told so already, in whatever order it tells of files.
+fn move_times(
+    tx: &mut Tx<'_>,
+    bucket: &Bucket,
+    directory: InodeId,
+    before: &InodeRecord,
+    time_ns: i64,
+) -> Result<(), ApplyError> {
+    let now_ns = tx.time_ns();
+    let moved = |before_ns: i64| match before_ns {
+        to_come if to_come > now_ns => time_ns,
+        before_ns => before_ns.max(time_ns),
+    };
+    let mut record = path::inode_record(tx, bucket.id, directory)?;
+    let (posix, before) = (record.posix_mut(), before.posix());
+    posix.mtime_ns = moved(before.mtime_ns);
+    posix.ctime_ns = moved(before.ctime_ns);
+    path::put_inode(tx, bucket.id, directory, &record)?;
+    Ok(())
 }
 
 fn check(bucket: &Bucket, create: &CreateFile, made: &CreateWritten) -> Result<(), ApplyError> {

@@ -8,7 +8,7 @@ use cairn_common::{
     },
 };
 
-use super::{Bucket, Verdict, files::Now, names::ROOT, no};
+use super::{Bucket, Inode, Verdict, files::Now, names::ROOT, no};
 
 impl Bucket {
     pub(crate) fn reserve(&mut self, reserve: ReserveInodes) -> Verdict<FileOutcome> {
@@ -66,7 +66,16 @@ impl Bucket {
             time_ns: if is_recent { made.made_ns } else { now.time_ns },
             ..now
         };
+        let before = self.inodes.get(&create.parent).map(Inode::posix);
         self.create(then, &CreateFile { ..create.clone() })?;
+        if let Some(before) = before {
+            let moved = |before_ns: i64| match before_ns {
+                to_come if to_come > now.time_ns => then.time_ns,
+                before_ns => before_ns.max(then.time_ns),
+            };
+            let posix = self.inode_mut(create.parent).posix_mut();
+            (posix.mtime_ns, posix.ctime_ns) = (moved(before.mtime_ns), moved(before.ctime_ns));
+        }
         self.last_inode = last;
         if !made.extents.is_empty() {
             let write = WriteFile {
