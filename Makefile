@@ -144,14 +144,15 @@ fuzz: ## the decoders of what comes off the network and off disks, SECONDS_EACH=
 bench-transport: deps ## the QUIC carrier beside bare quinn, TCP and TLS, on loopback and at MTU 1500 (about four minutes)
 	@$(CARGO) bench --locked --profile dev -p cairn-transport --bench transport
 
-# Built as what users run, since etcd is; the first time that takes a quarter of an hour, RocksDB's. Root or sudo installs
-# etcd and protoc; etcd's driver is a workspace of its own, because its client needs protoc.
+# The next two are built as what users run, since what they stand beside is; the first time that takes a quarter of an hour, RocksDB's.
 .PHONY: bench-mounts
 MOUNT_ROUNDS ?= 3
-bench-mounts: build ## a mount beside one of JuiceFS over Redis and the local file system, MOUNT_ROUNDS=3; as root
+bench-mounts: deps ## a mount beside one of JuiceFS over Redis and the local file system, MOUNT_ROUNDS=3; as root
 	@scripts/deps mounts
-	@scripts/bench-mounts "$(TARGET_DIR)/debug/cairn" "$(abspath $(TARGET_DIR))/mounts" $(MOUNT_ROUNDS)
+	$(CARGO) build --locked --profile release -p cairn
+	@scripts/bench-mounts "$(TARGET_DIR)/release/cairn" "$(abspath $(TARGET_DIR))/mounts" $(MOUNT_ROUNDS)
 
+# Root or sudo installs etcd and protoc; etcd's driver is a workspace of its own, because its client needs protoc.
 .PHONY: bench-metadata
 bench-metadata: deps ## the metadata service alone, beside a 3-member etcd, and with CAIRN_BENCH_OBJECTS=1000000 objects
 	@scripts/deps bench
