@@ -1,5 +1,6 @@
 //! Names that the kernel goes by for a moment, and the attributes that come with them.
 //!
+//! Here is what was given when; `trust.rs` decides what is.
 //! To take a name from the kernel needs the lock of its directory, which may be held by who waits for the very mount that is to take it.
 //! So it is never told: it goes by a name for a tenth of a second at a time, and whoever lets go of the lease waits until that is over.
 //! Invariant: a lease counts as let go of only after the kernel has stopped going by what it was told under it.
@@ -9,14 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use cairn_common::wire::file::FileAttributes;
 use parking_lot::Mutex;
 
-use crate::volume::Volume;
-
-/// How long the kernel goes by a name: enough for the steps of a path that is walked again and again.
-const GONE_BY: Duration = Duration::from_millis(100);
+/// How long the kernel goes by a name at a time: enough for the steps of a path that is walked again and again.
+pub(crate) const GONE_BY: Duration = Duration::from_millis(100);
 
 /// The same, with the time that an answer may be on its way to a program that has to be scheduled.
 const GONE_BY_AT_MOST: Duration = Duration::from_millis(300);
@@ -61,7 +58,7 @@ impl Default for Entries {
 
 impl Entries {
     /// A name in a directory is about to be given, with the attributes of an inode; whether each may be.
-    fn will_give(&self, directory: u64, found: Option<u64>, now: Instant) -> (bool, bool) {
+    pub(crate) fn will_give(&self, directory: u64, found: Option<u64>, now: Instant) -> (bool, bool) {
         let mut inodes = self.inodes.lock();
         if inodes.is_shared(directory, now) {
             return (false, false);
@@ -114,67 +111,6 @@ impl Inodes {
             self.shared_until.retain(|_, until| *until > now);
             self.many = MANY.max(2 * (self.given.len() + self.shared_until.len()));
         }
-    }
-}
-
-/// What a name stands for, as the kernel is told.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) attributes: FileAttributes,
-    pub(crate) trust: Trust,
-}
-
-/// For how long the kernel may go by an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Trust {
-    pub(crate) name: Duration,
-    pub(crate) attributes: Duration,
-}
-
-impl Volume {
-    /// The entry of what was `found` under a name, with the attributes that the kernel is told of it.
-    pub(crate) fn entry(&self, directory: u64, name: &Bytes, found: &FileAttributes, told: FileAttributes) -> Entry {
-        Entry {
-            attributes: told,
-            trust: self.entry_trust(directory, name, Some(found)),
-        }
-    }
-
-    /// For how long the kernel may go by what a name stands for: nothing, or something with these attributes.
-    pub(crate) fn entry_trust(&self, directory: u64, name: &Bytes, found: Option<&FileAttributes>) -> Trust {
-        let asked_for = self.settings.kernel_cache;
-        let now = Instant::now();
-        // Noted before it is looked whether it is still known under a lease: whoever lets go of that forgets it first.
-        let (is_given, is_given_too) = self.entries.will_give(directory, found.map(|found| found.inode), now);
-        let left = if is_given {
-            self.name_left(directory, name, found)
-        } else {
-            Duration::ZERO
-        };
-        let trusted = GONE_BY.min(left);
-        let is_certain = found.is_some_and(|found| is_given_too && self.attributes_stay(found));
-        if let Some(found) = found.filter(|_| is_certain) {
-            self.kernel.will_trust(self.number(found.inode));
-        }
-        Trust {
-            name: asked_for.max(trusted),
-            attributes: asked_for.max(if is_certain { trusted } else { Duration::ZERO }),
-        }
-    }
-
-    /// How long a name may still be gone by.
-    fn name_left(&self, directory: u64, name: &Bytes, found: Option<&FileAttributes>) -> Duration {
-        match self.new_file_at(directory, name) {
-            Some(new) if found.is_some_and(|found| found.inode == new.inode) => self.files.alone_left(directory),
-            Some(_) => Duration::ZERO,
-            None => self.files.name_left(directory, name, found),
-        }
-    }
-
-    /// Whether attributes stay as they are told until somebody changes them: nothing that was written is still to move them.
-    fn attributes_stay(&self, told: &FileAttributes) -> bool {
-        let opened = self.opened_files.get(told.inode);
-        opened.is_none_or(|opened| opened.state.lock().attributes_stay())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The kernel's requests, each handed to a task that answers it.
+//! The kernel's requests, each begun where it comes in and handed to a task where it has to wait.
 //!
 //! Invariant: a thread of the kernel's queue never waits here. What a request means is decided in the other modules.
 
@@ -28,11 +28,11 @@ use tokio::runtime::Handle as Runtime;
 use crate::{
     acl::Setter,
     convert::{Outcome, file_attr, file_type, set_time},
-    entries::Entry,
     lock_flags::lock_kind,
     locks::Wanted,
     names::Maker,
     space::BLOCK_BYTES,
+    trust::Entry,
     volume::Volume,
     write::Write,
 };
@@ -56,12 +56,7 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, op: &'static str, answer: impl FnOnce(Arc<Volume>) -> F) {
-        self.volume.metrics.count(op);
-        self.runtime.spawn(answer(Arc::clone(&self.volume)));
-    }
-
-    /// The same for what is mostly answered from what is known: then it is on the spot.
+    /// Begins to answer on the spot, which is all there is to do where nothing has to be waited for; the rest is a task's.
     fn answer<F: Future<Output = ()> + Send + 'static>(&self, op: &'static str, answer: impl FnOnce(Arc<Volume>) -> F) {
         self.volume.metrics.count(op);
         let mut answer = Box::pin(answer(Arc::clone(&self.volume)));
@@ -234,7 +229,7 @@ impl Filesystem for Bridge {
             size,
             clear_suid: uid.is_some() || gid.is_some() || (size.is_some() && request.uid() != 0),
         };
-        self.spawn("setattr", |volume| async move {
+        self.answer("setattr", |volume| async move {
             let attributes = volume.set_attributes(set).await;
             volume.answer_attributes(attributes, reply);
         });
@@ -242,7 +237,7 @@ impl Filesystem for Bridge {
 
     fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
         let inode = self.inode(number);
-        self.spawn("readlink", |volume| async move {
+        self.answer("readlink", |volume| async move {
             match volume.attributes(inode, false).await {
                 Ok((attributes, _)) if attributes.kind() == FileKind::Symlink => reply.data(&attributes.target),
                 Ok(_) => reply.error(Errno::EINVAL),
@@ -270,7 +265,7 @@ impl Filesystem for Bridge {
             _ => return reply.error(Errno::EINVAL),
         };
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode, umask));
-        self.spawn("mknod", |volume| async move {
+        self.answer("mknod", |volume| async move {
             let made = volume.make_node(parent, name, maker, kind, device).await;
             volume.answer_entry(made, reply);
         });
@@ -278,7 +273,7 @@ impl Filesystem for Bridge {
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode, umask));
-        self.spawn("mkdir", |volume| async move {
+        self.answer("mkdir", |volume| async move {
             let made = volume.make_directory(parent, name, maker).await;
             volume.answer_entry(made, reply);
         });
@@ -286,14 +281,14 @@ impl Filesystem for Bridge {
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (parent, name) = (self.inode(parent), bytes_of(name));
-        self.spawn("unlink", |volume| async move {
+        self.answer("unlink", |volume| async move {
             answer_empty(volume.unlink(parent, name).await, reply)
         });
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (parent, name) = (self.inode(parent), bytes_of(name));
-        self.spawn("rmdir", |volume| async move {
+        self.answer("rmdir", |volume| async move {
             answer_empty(volume.remove_directory(parent, name).await, reply)
         });
     }
@@ -301,7 +296,7 @@ impl Filesystem for Bridge {
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, 0o777, 0));
         let target = bytes_of(target.as_os_str());
-        self.spawn("symlink", |volume| async move {
+        self.answer("symlink", |volume| async move {
             let made = volume.symlink(parent, name, maker, target).await;
             volume.answer_entry(made, reply);
         });
@@ -319,14 +314,14 @@ impl Filesystem for Bridge {
     ) {
         let from = (self.inode(parent), bytes_of(name));
         let to = (self.inode(new_parent), bytes_of(new_name));
-        self.spawn("rename", |volume| async move {
+        self.answer("rename", |volume| async move {
             answer_empty(volume.rename(from, to, flags).await, reply)
         });
     }
 
     fn link(&self, _request: &Request, number: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (inode, parent, name) = (self.inode(number), self.inode(parent), bytes_of(name));
-        self.spawn("link", |volume| async move {
+        self.answer("link", |volume| async move {
             let linked = volume.link(inode, parent, name).await;
             volume.answer_entry(linked, reply);
         });
@@ -354,7 +349,7 @@ impl Filesystem for Bridge {
         reply: ReplyCreate,
     ) {
         let (parent, name, maker) = (self.inode(parent), bytes_of(name), maker(request, mode, umask));
-        self.spawn("create", |volume| async move {
+        self.answer("create", |volume| async move {
             match volume.create(parent, name, maker, flags).await {
                 Ok((Entry { attributes, trust }, handle)) => {
                     let (attr, trust) = (volume.attr(&attributes), trust.attributes.min(trust.name));
@@ -422,7 +417,7 @@ impl Filesystem for Bridge {
             return reply.written(size);
         }
         let data = Bytes::copy_from_slice(data);
-        self.spawn("write", |volume| async move {
+        self.answer("write", |volume| async move {
             match volume.write(&handle, write, &data).await {
                 Ok(()) => reply.written(size),
                 Err(error) => reply.error(error),
@@ -432,7 +427,7 @@ impl Filesystem for Bridge {
 
     fn flush(&self, _request: &Request, number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
         let inode = self.inode(number);
-        self.spawn("flush", |volume| async move {
+        self.answer("flush", |volume| async move {
             let synced = match volume.handles.get(handle) {
                 Ok(handle) => volume.close(&handle).await,
                 Err(error) => Err(error),
@@ -453,7 +448,7 @@ impl Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let inode = self.inode(number);
-        self.spawn("release", |volume| async move {
+        self.answer("release", |volume| async move {
             let owners = volume.release(handle).await;
             let mut unlocked = match owner {
                 Some(owner) => volume.unlock_all(inode, owner.0, LockKind::WholeFile).await,
@@ -467,7 +462,7 @@ impl Filesystem for Bridge {
     }
 
     fn fsync(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.spawn("fsync", |volume| async move {
+        self.answer("fsync", |volume| async move {
             let synced = match volume.handles.get(handle) {
                 Ok(handle) => volume.sync(&handle).await,
                 Err(error) => Err(error),
@@ -489,7 +484,7 @@ impl Filesystem for Bridge {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.spawn("readdir", |volume| async move {
+        self.answer("readdir", |volume| async move {
             let reading = match volume.directories.get(handle) {
                 Ok(reading) => reading,
                 Err(error) => return reply.error(error),
@@ -516,7 +511,7 @@ impl Filesystem for Bridge {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.spawn("readdirplus", |volume| async move {
+        self.answer("readdirplus", |volume| async move {
             let reading = match volume.directories.get(handle) {
                 Ok(reading) => reading,
                 Err(error) => return reply.error(error),
@@ -570,7 +565,7 @@ impl Filesystem for Bridge {
     }
 
     fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
-        self.spawn("statfs", |volume| async move {
+        self.answer("statfs", |volume| async move {
             match volume.fullness().await {
                 Ok(space) => {
                     let (block, name) = (BLOCK_BYTES as u32, cairn_common::limits::NAME_LEN_MAX as u32);
@@ -594,7 +589,7 @@ impl Filesystem for Bridge {
     ) {
         let (inode, name, value) = (self.inode(number), bytes_of(name), Bytes::copy_from_slice(value));
         let setter = Setter::of(request);
-        self.spawn("setxattr", |volume| async move {
+        self.answer("setxattr", |volume| async move {
             answer_empty(volume.set_xattr(inode, name, value, flags, setter).await, reply)
         });
     }
@@ -608,14 +603,14 @@ impl Filesystem for Bridge {
 
     fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let inode = self.inode(number);
-        self.spawn("listxattr", |volume| async move {
+        self.answer("listxattr", |volume| async move {
             answer_xattr(volume.xattr_names(inode).await.map(Bytes::from), size, reply);
         });
     }
 
     fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let (inode, name) = (self.inode(number), bytes_of(name));
-        self.spawn("removexattr", |volume| async move {
+        self.answer("removexattr", |volume| async move {
             answer_empty(volume.remove_xattr(inode, name).await, reply)
         });
     }
@@ -642,7 +637,7 @@ impl Filesystem for Bridge {
             pid,
             waits: None,
         };
-        self.spawn("getlk", |volume| async move {
+        self.answer("getlk", |volume| async move {
             match volume.conflicting_lock(wanted).await {
                 Ok(Some((first, last, true, pid))) => reply.locked(first, last, libc::F_WRLCK, pid),
                 Ok(Some((first, last, false, pid))) => reply.locked(first, last, libc::F_RDLCK, pid),
@@ -680,7 +675,7 @@ impl Filesystem for Bridge {
         {
             handle.enter_lock_owner(wanted.owner);
         }
-        self.spawn("setlk", |volume| async move {
+        self.answer("setlk", |volume| async move {
             let outcome = if kind == libc::F_UNLCK {
                 volume.unlock(wanted).await
             } else {
@@ -715,7 +710,7 @@ impl Filesystem for Bridge {
         reply: ReplyEmpty,
     ) {
         let clear_suid = request.uid() != 0;
-        self.spawn("fallocate", |volume| async move {
+        self.answer("fallocate", |volume| async move {
             let done = match volume.handles.get(handle) {
                 Ok(handle) => volume.allocate(&handle.opened, offset, length, mode, clear_suid).await,
                 Err(error) => Err(error),
@@ -741,7 +736,7 @@ impl Filesystem for Bridge {
         let Ok(offset) = u64::try_from(offset) else {
             return reply.error(Errno::ENXIO);
         };
-        self.spawn("lseek", |volume| async move {
+        self.answer("lseek", |volume| async move {
             let found = match volume.handles.get(handle) {
                 Ok(handle) => volume.seek(&handle.opened, offset, wants_data).await,
                 Err(error) => Err(error),
@@ -767,7 +762,7 @@ impl Filesystem for Bridge {
         reply: ReplyWrite,
     ) {
         let clear_suid = request.uid() != 0;
-        self.spawn("copy_file_range", |volume| async move {
+        self.answer("copy_file_range", |volume| async move {
             let (source, target) = match (volume.handles.get(source), volume.handles.get(target)) {
                 (Ok(source), Ok(target)) => (source, target),
                 (Err(error), _) | (_, Err(error)) => return reply.error(error),

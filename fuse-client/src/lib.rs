@@ -34,6 +34,7 @@ mod opened;
 mod owners;
 mod read;
 mod space;
+mod trust;
 mod volume;
 mod waiting;
 mod write;

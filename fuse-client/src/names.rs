@@ -15,9 +15,9 @@ use fuser::{Errno, FileHandle, RenameFlags};
 use crate::{
     convert::{Outcome, errno},
     directory::Reading,
-    entries::Entry,
     handles::Handle,
     making::now_ns,
+    trust::Entry,
     volume::{Inherited, Volume},
 };
 
